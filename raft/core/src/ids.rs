@@ -170,7 +170,11 @@ impl Token {
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/g{}/e{}@{}", self.plane, self.generation, self.epoch, self.at)
+        write!(
+            f,
+            "{}/g{}/e{}@{}",
+            self.plane, self.generation, self.epoch, self.at
+        )
     }
 }
 
@@ -197,6 +201,18 @@ impl<T> Committed<T> {
 
     pub fn get(&self) -> &T {
         &self.value
+    }
+
+    /// What follows from a committed value is committed at the same position.
+    pub fn follows<U>(&self, value: U) -> Committed<U> {
+        Committed { at: self.at, value }
+    }
+
+    pub fn as_ref(&self) -> Committed<&T> {
+        Committed {
+            at: self.at,
+            value: &self.value,
+        }
     }
 
     pub fn into_inner(self) -> T {

@@ -2,5 +2,12 @@
 //! any randomness. Time is an argument; output is data. The shells and the simulator drive the
 //! very same code.
 
+pub mod act;
+pub mod agree;
+pub mod decide;
+pub mod gtid;
 pub mod ids;
+pub mod node;
+pub mod observe;
+pub mod policy;
 pub mod record;

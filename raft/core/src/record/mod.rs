@@ -1,5 +1,14 @@
 //! Record: the replicated state, the commands that change it, and what an apply reports.
 
+mod apply;
+mod cluster;
+mod command;
 mod state;
+mod validate;
 
-pub use state::{Member, Outcome, Proposal, State};
+pub use cluster::{
+    Ackers, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport, InstanceSpec,
+    Promotion, PromotionRule, Registration, Reopen, Stage,
+};
+pub use command::{Command, Event, Outcome, Proposal, Refusal};
+pub use state::{Member, State};

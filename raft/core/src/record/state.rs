@@ -1,8 +1,15 @@
+//! The replicated state: what every node agrees on, a pure function of the log.
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Incarnation, NodeId, Position, Region, Seq};
+use super::cluster::Cluster;
+use crate::ids::{
+    ClusterId, Epoch, Generation, Incarnation, InstanceId, NodeId, PlaneId, Position, Region, Seq,
+    Token,
+};
 
 /// One control node as the log knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,42 +25,43 @@ impl Member {
     }
 }
 
-/// One log entry: commands of one node, keyed so that nothing takes effect twice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proposal {
-    pub proposer: NodeId,
-    pub incarnation: Incarnation,
-    pub seq: Seq,
-    pub commands: Vec<String>,
-}
-
-/// What the apply of one proposal did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
-    pub at: Position,
-    pub applied: bool,
-}
-
-/// The replicated state.
+/// Everything agreed. Cloning is cheap: clusters are shared until an apply changes one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    pub plane: Option<PlaneId>,
+    pub generation: Generation,
+    /// The voters of the control plane at this log position.
     pub voters: BTreeMap<NodeId, Member>,
-    pub seen: BTreeMap<NodeId, (Incarnation, Seq)>,
-    pub applied: u64,
+    /// The newest proposal of each node that took effect.
+    pub proposers: BTreeMap<NodeId, (Incarnation, Seq)>,
+    pub clusters: BTreeMap<ClusterId, Arc<Cluster>>,
 }
 
 impl State {
-    pub fn apply(&mut self, at: Position, proposal: &Proposal) -> Outcome {
-        let key = (proposal.incarnation, proposal.seq);
-        let fresh = self.seen.get(&proposal.proposer).is_none_or(|last| *last < key);
-        if fresh {
-            self.seen.insert(proposal.proposer, key);
-            self.applied += 1;
-        }
-        Outcome { at, applied: fresh }
-    }
-
     pub fn set_voters(&mut self, _at: Position, voters: BTreeMap<NodeId, Member>) {
         self.voters = voters;
+    }
+
+    pub fn regions(&self) -> BTreeMap<NodeId, Region> {
+        self.voters
+            .iter()
+            .map(|(node, member)| (*node, member.region()))
+            .collect()
+    }
+
+    /// The right to give an order that the entry at `at` allows.
+    pub fn token(&self, epoch: Epoch, at: Position) -> Option<Token> {
+        Some(Token {
+            plane: self.plane.clone()?,
+            generation: self.generation,
+            epoch,
+            at,
+        })
+    }
+
+    pub fn cluster_of(&self, instance: &InstanceId) -> Option<&Arc<Cluster>> {
+        self.clusters
+            .values()
+            .find(|cluster| cluster.instances.contains_key(instance))
     }
 }

@@ -1,0 +1,126 @@
+//! What an agent asks of its own `mysqld`, and what it is told. The shell turns an op into SQL; the
+//! simulator into its fake server's motions.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::gtid::{GtidSet, Uuid};
+use crate::ids::Epoch;
+use crate::observe::IoThread;
+
+/// Numbers the ops of one run of an agent; a result of an op that was superseded is ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpId(pub u64);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Read what the server is and holds, in one round trip.
+    Survey,
+    /// Stop the IO thread, switch its acknowledging off, then survey.
+    Freeze,
+    /// `super_read_only` and `offline_mode`, then what is executed. Past its deadline the shell
+    /// kills `mysqld` (SIGKILL, never SIGTERM: a graceful stop acknowledges waiting writes).
+    Fence,
+    /// Wait until everything in the set is executed.
+    WaitApplied { set: GtidSet },
+    /// Point to a source, start replicating. The IO thread is stopped already.
+    Follow {
+        host: String,
+        port: u16,
+        acking: bool,
+        heartbeat_ms: u64,
+    },
+    /// Open a session for `Open` beforehand; it dies by itself after a second unused.
+    PrepareOpen,
+    /// On the prepared session: semi-sync source on, `k`, writable.
+    Open { k: u32 },
+    /// Set k on an instance that is open already, and switch its semi-sync source on.
+    Adopt { k: u32 },
+    /// One write into the marker table on a fresh connection; done when it is acknowledged.
+    /// `create` makes the table first.
+    Marker { epoch: Epoch, create: bool },
+    /// Forget the replication that ended with the promotion.
+    CleanUp,
+    /// Disconnect semi-sync replicas that are not in V.
+    Cut { sessions: Vec<u64> },
+}
+
+/// What the server is and holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    pub server_uuid: Uuid,
+    pub version: (u32, u32, u32),
+    pub super_read_only: bool,
+    pub offline_mode: bool,
+    pub executed: GtidSet,
+    pub received: GtidSet,
+    pub purged: GtidSet,
+    /// Whether a replication channel is configured, and toward which address.
+    pub source: Option<(String, u16)>,
+    pub io: IoThread,
+    pub applier_runs: bool,
+    pub acking: bool,
+    pub heartbeats: u64,
+    pub read_position: (String, u64),
+    pub replication_error: String,
+    pub semi_sync_source: bool,
+    /// `server_uuid` → session of each connected semi-sync replica.
+    pub semi_sync_replicas: BTreeMap<Uuid, u64>,
+    /// Threads that wait for an acknowledgement, or behind a global read lock.
+    pub waiting: u64,
+}
+
+impl Survey {
+    pub fn holds(&self) -> GtidSet {
+        self.executed.union(&self.received)
+    }
+
+    pub fn fenced(&self) -> bool {
+        self.super_read_only || self.offline_mode
+    }
+}
+
+/// A marker that was acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// `gtid_executed` read before the marker began.
+    pub before: GtidSet,
+}
+
+/// What the session saw that opened the instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened;
+
+/// How an op ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpDone {
+    Surveyed(Box<Survey>),
+    Frozen(Box<Survey>),
+    Fenced {
+        final_set: GtidSet,
+        server_uuid: Uuid,
+    },
+    Applied,
+    Followed,
+    /// The session stands; this is what it read.
+    Prepared {
+        executed: GtidSet,
+        server_uuid: Uuid,
+    },
+    Opened(Opened),
+    Marked(Marker),
+    Cleaned,
+    Cut,
+}
+
+/// How it did not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum OpError {
+    /// Whether it took effect is not known.
+    #[error("{0}")]
+    Unknown(String),
+    /// The server refused it.
+    #[error("{0}")]
+    Refused(String),
+}

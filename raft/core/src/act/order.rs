@@ -1,0 +1,212 @@
+//! What each instance is to do, as it follows from the committed state. The same state yields the
+//! same orders on every node, so that a new leader resumes where the last one stopped.
+
+use serde::{Deserialize, Serialize};
+
+use crate::decide::Proof;
+use crate::gtid::{GtidSet, Uuid};
+use crate::ids::{ClusterId, Committed, Epoch, Incarnation, InstanceId, Position, Token};
+use crate::record::{Cluster, FenceReport, Follower, Founding, FreezeReport, Stage, State};
+
+/// One order to one instance's agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    pub token: Token,
+    pub cluster: ClusterId,
+    pub instance: InstanceId,
+    pub kind: OrderKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderKind {
+    /// Report what you hold, and whether you are fenced; epoch 0. An `adopted` primary stays open.
+    Report { adopted: bool },
+    /// Stop the IO thread, acknowledge nothing more, report what you hold.
+    Freeze { epoch: Epoch },
+    /// Acknowledge no write any more; report the final set.
+    Fence { epoch: Epoch },
+    /// Replicate from the new primary, unless you hold more than `within`.
+    Follow {
+        epoch: Epoch,
+        source: InstanceId,
+        host: String,
+        port: u16,
+        /// A member of V acknowledges; nobody else does.
+        acking: bool,
+        within: GtidSet,
+        /// Of an adopted primary, which keeps writing: its own transactions are nothing extra.
+        own: Option<Uuid>,
+        heartbeat_ms: u64,
+    },
+    /// Apply what you received, then open for this epoch.
+    Open {
+        epoch: Epoch,
+        need: GtidSet,
+        k: u32,
+        first: bool,
+        adopted: bool,
+    },
+    /// Open again within your epoch, after a restart of this incarnation of `mysqld`.
+    Reopen {
+        epoch: Epoch,
+        k: u32,
+        mysqld: Incarnation,
+    },
+}
+
+/// An agent's answer. Every answer names the token it answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    pub token: Token,
+    pub cluster: ClusterId,
+    pub instance: InstanceId,
+    pub said: Said,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    Reported {
+        report: FreezeReport,
+        fenced: bool,
+    },
+    Frozen {
+        report: FreezeReport,
+    },
+    Fenced {
+        report: FenceReport,
+    },
+    Following,
+    WillNotFollow {
+        extra: GtidSet,
+    },
+    Applied,
+    Opened,
+    /// A marker begun when `floor` was executed has been acknowledged.
+    Acknowledged {
+        floor: GtidSet,
+    },
+    /// Refused, or failed: why, and what would help.
+    Refused {
+        why: String,
+    },
+}
+
+impl OrderKind {
+    pub fn name(&self) -> &'static str {
+        match self {
+            OrderKind::Report { .. } => "report",
+            OrderKind::Freeze { .. } => "freeze",
+            OrderKind::Fence { .. } => "fence",
+            OrderKind::Follow { .. } => "follow",
+            OrderKind::Open { .. } => "open",
+            OrderKind::Reopen { .. } => "reopen",
+        }
+    }
+}
+
+/// Every order that stands for a cluster now. Whoever has carried his out gets none.
+pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Order>> {
+    let mut orders = Vec::new();
+    let mut give = |instance: &InstanceId, at: Position, kind: OrderKind| {
+        let epoch = match &kind {
+            OrderKind::Report { .. } => Epoch::INITIAL,
+            OrderKind::Freeze { epoch }
+            | OrderKind::Fence { epoch }
+            | OrderKind::Follow { epoch, .. }
+            | OrderKind::Open { epoch, .. }
+            | OrderKind::Reopen { epoch, .. } => *epoch,
+        };
+        if let Some(token) = state.get().token(epoch, at) {
+            let order = Order {
+                token,
+                cluster: cluster.id.clone(),
+                instance: instance.clone(),
+                kind,
+            };
+            orders.push(state.follows(order));
+        }
+    };
+    match &cluster.stage {
+        Stage::Founding {
+            at,
+            registration,
+            reports,
+        } => {
+            for instance in cluster
+                .instances
+                .keys()
+                .filter(|id| !reports.contains_key(*id))
+            {
+                let adopted = registration.founding == Founding::Adopted;
+                give(instance, *at, OrderKind::Report { adopted });
+            }
+        }
+        Stage::Deposed(deposition) => {
+            let epoch = cluster.epoch;
+            for instance in cluster.instances.keys() {
+                if *instance == cluster.primary {
+                    if deposition.fence.is_none() || deposition.fence == Some(FenceReport::Exited) {
+                        give(instance, deposition.at, OrderKind::Fence { epoch });
+                    }
+                } else if !deposition.frozen.contains_key(instance) {
+                    give(instance, deposition.at, OrderKind::Freeze { epoch });
+                }
+            }
+        }
+        Stage::Named(promotion) => {
+            let (epoch, k) = (cluster.epoch, cluster.ackers.k);
+            let primary = &cluster.instances[&cluster.primary];
+            let adopted = promotion.choice.proof == Proof::Founding { adopted: true };
+            if !promotion.acknowledged {
+                let open = OrderKind::Open {
+                    epoch,
+                    need: promotion.choice.need.clone(),
+                    k,
+                    first: epoch == Epoch(1),
+                    adopted,
+                };
+                give(&cluster.primary, promotion.at, open);
+            } else if let Some(reopen) = cluster.reopen {
+                let kind = OrderKind::Reopen {
+                    epoch,
+                    k,
+                    mysqld: reopen.mysqld,
+                };
+                give(&cluster.primary, reopen.at, kind);
+            }
+            for instance in cluster.instances.keys() {
+                // A former primary is compared and rejoined by an entry of its own.
+                if *instance == cluster.primary || cluster.left_behind.contains(instance) {
+                    continue;
+                }
+                if let Some(Follower::Refused { .. }) = promotion.followers.get(instance) {
+                    continue;
+                }
+                let follow = OrderKind::Follow {
+                    epoch,
+                    source: cluster.primary.clone(),
+                    host: primary.host.clone(),
+                    port: primary.port,
+                    acking: cluster.ackers.members.contains(instance),
+                    within: promotion.choice.within.clone(),
+                    own: adopted.then_some(primary.server_uuid).flatten(),
+                    heartbeat_ms: cluster.policy.source_heartbeat_ms,
+                };
+                give(instance, promotion.at, follow);
+            }
+        }
+    }
+    orders
+}
+
+/// The servers that may acknowledge to the primary, by `server_uuid`.
+pub fn acker_uuids(cluster: &Cluster) -> Vec<Uuid> {
+    cluster
+        .ackers
+        .members
+        .iter()
+        .filter_map(|id| cluster.instances.get(id).and_then(|spec| spec.server_uuid))
+        .collect()
+}

@@ -1,0 +1,269 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::vote::{Inquest, Vote};
+use crate::ids::{InstanceId, NodeId, Region};
+use crate::observe::{MysqldWord, SightKind};
+use crate::policy::Policy;
+
+/// What the votes of one inquest amount to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// A majority of all voters saw silence, and the primary can gather no acknowledgements.
+    /// The only verdict that may depose an epoch without a fence first.
+    Dead,
+    /// It answers reads and cannot write.
+    Wedged,
+    /// The same majority, but enough ackers still hear the primary: the control plane is cut off.
+    Isolated,
+    /// Votes still missing, or not yet lasting, could tip it. Never treat this as `Dead`.
+    Undecided,
+    /// No missing vote can complete a majority.
+    Standing,
+}
+
+/// Why the verdict is what it is; shown to people, and the ground of "why not".
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// So many of the voters saw it silent for long enough; the majority is `of`/2+1.
+    Silent {
+        voters: usize,
+        of: usize,
+        threshold_ms: u64,
+    },
+    /// Silent, but not yet for `threshold_ms`.
+    TooShort {
+        node: NodeId,
+        for_ms: u64,
+        threshold_ms: u64,
+    },
+    NotHeard {
+        node: NodeId,
+    },
+    Blind {
+        node: NodeId,
+    },
+    OneRegionOnly {
+        region: Region,
+    },
+    /// Of the ackers so many are reached and do not hear the primary; `needed` must.
+    AckersDeaf {
+        deaf: usize,
+        needed: usize,
+    },
+    /// So many ackers still hear the primary, which needs `k` of them.
+    AckersHear {
+        hear: usize,
+        k: usize,
+    },
+    AckerUnreached {
+        instance: InstanceId,
+    },
+}
+
+/// Everything an inquest is judged by.
+pub struct Bench<'a> {
+    /// The voters of the control plane at this log position.
+    pub voters: &'a BTreeMap<NodeId, Region>,
+    pub policy: &'a Policy,
+    pub ackers: &'a BTreeSet<InstanceId>,
+    /// Acknowledgements that the primary waits for.
+    pub k: usize,
+    /// Instances in the primary's own region that could take over. If none of them is reached, the
+    /// failover crosses regions.
+    pub at_home: BTreeSet<InstanceId>,
+}
+
+/// A verdict with its grounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    /// The sustained silence that was demanded, in milliseconds.
+    pub threshold_ms: u64,
+    pub findings: Vec<Finding>,
+}
+
+/// How many ackers must be out of the primary's reach so that it can gather no k
+/// acknowledgements: |V| − k + 1.
+pub fn blocking(ackers: usize, k: usize) -> usize {
+    assert!(
+        k >= 1,
+        "a semi-sync primary waits for at least one acknowledgement"
+    );
+    (ackers + 1).saturating_sub(k).max(1)
+}
+
+/// Judges one inquest by each voter's latest vote in it.
+pub fn judge(bench: &Bench<'_>, inquest: &Inquest) -> Judgement {
+    let voters = bench.voters.len();
+    assert!(voters > 0, "a control plane without voters cannot judge");
+    let quorum = voters / 2 + 1;
+    let exited = inquest
+        .word()
+        .is_some_and(|word| word.says == MysqldWord::Exited);
+    let threshold_ms = silence_demanded(bench, inquest, exited);
+    let mut findings = Vec::new();
+
+    let count = count_votes(bench, inquest, threshold_ms, &mut findings);
+    findings.push(Finding::Silent {
+        voters: count.silent.len(),
+        of: voters,
+        threshold_ms,
+    });
+    let verdict = if count.silent.len() >= quorum && spans_regions(bench, &count, &mut findings) {
+        weigh_ackers(bench, inquest, exited || count.all_closed, &mut findings)
+    } else if count.wedged >= quorum {
+        Verdict::Wedged
+    } else if count.silent.len() + count.open >= quorum {
+        Verdict::Undecided
+    } else {
+        Verdict::Standing
+    };
+    Judgement {
+        verdict,
+        threshold_ms,
+        findings,
+    }
+}
+
+/// An exit attested by the agent is certain: it needs no patience, only agreement.
+fn silence_demanded(bench: &Bench<'_>, inquest: &Inquest, exited: bool) -> u64 {
+    let leaves_region = !inquest
+        .votes
+        .values()
+        .any(|vote| vote.reached.keys().any(|id| bench.at_home.contains(id)));
+    if exited {
+        bench.policy.crash_sustain_ms
+    } else if leaves_region {
+        bench.policy.cross_region_sustain_ms
+    } else {
+        bench.policy.sustain_ms
+    }
+}
+
+struct Count {
+    silent: Vec<NodeId>,
+    /// Those that count as silent saw it answer, fenced.
+    all_closed: bool,
+    wedged: usize,
+    /// Missing, or not yet lasting: they could still tip it.
+    open: usize,
+}
+
+fn count_votes(
+    bench: &Bench<'_>,
+    inquest: &Inquest,
+    threshold_ms: u64,
+    findings: &mut Vec<Finding>,
+) -> Count {
+    let mut count = Count {
+        silent: Vec::new(),
+        all_closed: true,
+        wedged: 0,
+        open: 0,
+    };
+    for &node in bench.voters.keys() {
+        let Some(vote) = inquest.votes.get(&node) else {
+            count.open += 1;
+            findings.push(Finding::NotHeard { node });
+            continue;
+        };
+        let demanded = demanded_of(bench, vote, threshold_ms);
+        match vote.sight.kind {
+            SightKind::Silent | SightKind::Closed if vote.sight.for_ms >= demanded => {
+                count.silent.push(node);
+                count.all_closed &= vote.sight.kind == SightKind::Closed;
+            }
+            SightKind::Silent | SightKind::Closed => {
+                count.open += 1;
+                let for_ms = vote.sight.for_ms;
+                findings.push(Finding::TooShort {
+                    node,
+                    for_ms,
+                    threshold_ms: demanded,
+                });
+            }
+            SightKind::Wedged if vote.sight.for_ms >= bench.policy.wedged_sustain_ms => {
+                count.wedged += 1;
+            }
+            // A blind voter may come to see: it could still tip it.
+            SightKind::Blind => {
+                count.open += 1;
+                findings.push(Finding::Blind { node });
+            }
+            SightKind::Wedged | SightKind::Alive | SightKind::Overloaded => {}
+        }
+    }
+    count
+}
+
+/// A fenced primary that answers gets the full patience: its agent may be about to reopen it.
+fn demanded_of(bench: &Bench<'_>, vote: &Vote, threshold_ms: u64) -> u64 {
+    match vote.sight.kind {
+        SightKind::Closed => threshold_ms.max(bench.policy.sustain_ms),
+        _ => threshold_ms,
+    }
+}
+
+/// Where the control plane spans two or more regions, so must the silence.
+fn spans_regions(bench: &Bench<'_>, count: &Count, findings: &mut Vec<Finding>) -> bool {
+    let all: BTreeSet<_> = bench.voters.values().collect();
+    let silent: BTreeSet<_> = count
+        .silent
+        .iter()
+        .map(|node| &bench.voters[node])
+        .collect();
+    if all.len() >= 2 && silent.len() < 2 {
+        if let Some(region) = silent.first() {
+            findings.push(Finding::OneRegionOnly {
+                region: (*region).clone(),
+            });
+        }
+        return false;
+    }
+    true
+}
+
+/// Dead only if too few ackers hear the primary for it to gather k of them.
+fn weigh_ackers(
+    bench: &Bench<'_>,
+    inquest: &Inquest,
+    age_waived: bool,
+    findings: &mut Vec<Finding>,
+) -> Verdict {
+    let needed = blocking(bench.ackers.len(), bench.k);
+    let (mut deaf, mut hear) = (0, 0);
+    for acker in bench.ackers {
+        let mut reached = inquest
+            .votes
+            .values()
+            .filter(|vote| bench.voters.contains_key(&vote.node))
+            .filter_map(|vote| vote.reached.get(acker))
+            .peekable();
+        if reached.peek().is_none() {
+            findings.push(Finding::AckerUnreached {
+                instance: acker.clone(),
+            });
+            continue;
+        }
+        // One observer that knows of recent progress outweighs any that does not.
+        let heard_ms = reached.filter_map(|seen| seen.heard_ms).min();
+        if !age_waived && heard_ms.is_some_and(|ms| ms <= bench.policy.replica_stale_ms) {
+            hear += 1;
+        } else {
+            deaf += 1;
+        }
+    }
+    findings.push(Finding::AckersDeaf { deaf, needed });
+    if deaf >= needed {
+        Verdict::Dead
+    } else if hear >= bench.k {
+        findings.push(Finding::AckersHear { hear, k: bench.k });
+        Verdict::Isolated
+    } else {
+        Verdict::Undecided
+    }
+}

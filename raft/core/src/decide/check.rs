@@ -1,0 +1,210 @@
+//! The checker: vets a choice before it is proposed, and again when it is applied.
+//!
+//! **Invariant:** it shares no code with the planner. It asks of a finished choice whether each law
+//! holds, from the recorded reports alone; a mistake would have to be made twice to get through.
+
+use std::collections::BTreeSet;
+
+use super::{Choice, LossBound, Proof};
+use crate::gtid::GtidSet;
+use crate::record::{Cluster, FenceReport, PromotionRule, Stage};
+
+/// Every law that the choice breaks, in words; empty if it may be committed.
+pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
+    let Stage::Deposed(record) = &cluster.stage else {
+        return vec!["a choice follows a deposed epoch, and none is deposed".into()];
+    };
+    let mut broken = Vec::new();
+    let mut law = |holds: bool, words: &str| {
+        if !holds {
+            broken.push(words.to_owned());
+        }
+    };
+    law(
+        choice.cluster == cluster.id,
+        "the choice speaks of this cluster",
+    );
+    law(
+        choice.epoch.0 == cluster.epoch.0 + 1,
+        "the next epoch is the newest plus one",
+    );
+    law(
+        choice.from == cluster.primary,
+        "the choice replaces the deposed primary",
+    );
+    law(
+        choice.loss == LossBound::Zero && cluster.floor_stands,
+        "no acknowledged write may be lost",
+    );
+
+    // Has the old primary stopped?
+    let v = &cluster.ackers.members;
+    let k = cluster.ackers.k as usize;
+    let reporting: BTreeSet<_> = v
+        .iter()
+        .filter(|id| record.frozen.contains_key(*id))
+        .collect();
+    // With this many frozen, fewer than k members are left to acknowledge.
+    let silenced = v.len() - reporting.len() < k;
+    let confirmed = match &record.fence {
+        Some(FenceReport::Confirmed { final_set, .. }) => Some(final_set),
+        _ => None,
+    };
+    match &choice.proof {
+        Proof::Founding { .. } => law(false, "an epoch that had a primary is not founded"),
+        Proof::Confirmed { final_set } => {
+            law(
+                confirmed == Some(final_set),
+                "the log holds the fence that the proof names",
+            );
+        }
+        Proof::Exited { .. } => {
+            law(
+                record.fence == Some(FenceReport::Exited),
+                "the log holds the exit",
+            );
+            law(
+                silenced,
+                "an exit proves silence, the frozen ackers the content",
+            );
+        }
+        Proof::AckersFrozen { frozen, .. } => {
+            law(silenced, "the ackers left could still acknowledge a write");
+            law(
+                frozen.iter().all(|id| record.frozen.contains_key(id)),
+                "who is named is frozen",
+            );
+        }
+    }
+
+    // Is everything acknowledged in the need?
+    law(
+        choice.need.is_superset_of(&cluster.floor),
+        "the need contains the floor",
+    );
+    law(
+        choice.need.is_superset_of(&record.inquest.last_known),
+        "the need contains all that a node saw executed on the old primary",
+    );
+    match (&choice.proof, confirmed) {
+        (Proof::Confirmed { .. }, Some(last)) => {
+            law(
+                choice.need.is_superset_of(last),
+                "the need contains the final set",
+            );
+        }
+        _ => {
+            let told = reporting
+                .iter()
+                .filter(|id| choice.need.is_superset_of(&acknowledged_by(cluster, id)))
+                .count();
+            law(
+                v.len() - told < k,
+                "the need contains the reports of enough ackers",
+            );
+        }
+    }
+
+    // May this one take over?
+    let back = choice.to == cluster.primary;
+    law(
+        cluster.instances.contains_key(&choice.to),
+        "the chosen one is registered",
+    );
+    if back {
+        law(
+            confirmed.is_some(),
+            "a primary is reinstated only when it confirmed its fence",
+        );
+        law(
+            confirmed.is_some_and(|last| last.is_superset_of(&choice.need)),
+            "the reinstated primary holds what is needed",
+        );
+    } else if let Some(report) = record.frozen.get(&choice.to) {
+        let mut holds = report.executed.clone();
+        holds.union_with(&report.received);
+        law(
+            holds.is_superset_of(&choice.need),
+            "the chosen one holds what is needed",
+        );
+        law(
+            choice.within == holds,
+            "others are compared with what the chosen one holds",
+        );
+        law(
+            own_writes(cluster, &choice.to).is_empty(),
+            "the chosen one has no errant transaction",
+        );
+    } else {
+        law(false, "the chosen one is frozen");
+    }
+    law(
+        cluster
+            .instances
+            .get(&choice.to)
+            .is_some_and(|spec| back || spec.promotion != PromotionRule::Never),
+        "the chosen one may be promoted",
+    );
+
+    // V′ and k′.
+    let mut expected = v.clone();
+    expected.remove(&choice.to);
+    law(
+        choice.ackers.members == expected,
+        "V′ is the former V without the chosen one",
+    );
+    law(!choice.ackers.members.is_empty(), "V′ is not empty");
+    law(
+        !choice.ackers.members.contains(&cluster.primary),
+        "the old primary is not in V′",
+    );
+    let missing_before = v.len() - k;
+    let k_next = expected.len().saturating_sub(missing_before).max(1);
+    law(
+        choice.ackers.k as usize == k_next,
+        "as many ackers may be missing as before",
+    );
+    broken
+}
+
+/// What a frozen acker tells of the deposed epoch's acknowledged writes.
+fn acknowledged_by(cluster: &Cluster, id: &crate::ids::InstanceId) -> GtidSet {
+    let Some(report) = cluster
+        .deposition()
+        .and_then(|record| record.frozen.get(id))
+    else {
+        return GtidSet::default();
+    };
+    if report.replicated_from.as_ref() != Some(&cluster.primary) {
+        return GtidSet::default();
+    }
+    let mut told = report.executed.clone();
+    told.union_with(&report.received);
+    told.subtract(&own_writes(cluster, id))
+}
+
+/// Transactions that no primary of this cluster wrote, and nobody else holds.
+fn own_writes(cluster: &Cluster, id: &crate::ids::InstanceId) -> GtidSet {
+    let Some(record) = cluster.deposition() else {
+        return GtidSet::default();
+    };
+    let mut elsewhere = cluster.floor.union(&record.inquest.last_known);
+    if let Some(FenceReport::Confirmed { final_set, .. }) = &record.fence {
+        elsewhere.union_with(final_set);
+    }
+    for (other, report) in &record.frozen {
+        if other != id {
+            elsewhere.union_with(&report.executed);
+            elsewhere.union_with(&report.received);
+        }
+    }
+    let report = &record.frozen[id];
+    let mut own = GtidSet::default();
+    for uuid in report.executed.uuids().chain(report.received.uuids()) {
+        if !cluster.primaries.contains(&uuid) {
+            own.union_with(&report.executed.only(&uuid));
+            own.union_with(&report.received.only(&uuid));
+        }
+    }
+    own.subtract(&elsewhere)
+}

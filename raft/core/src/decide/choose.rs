@@ -1,0 +1,316 @@
+//! The planner: which proof, what is needed, which candidate, and why the others not.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Choice, LossBound, Proof};
+use crate::agree::Verdict;
+use crate::gtid::GtidSet;
+use crate::ids::InstanceId;
+use crate::record::{Ackers, Cluster, Deposition, FenceReport, FreezeReport, PromotionRule};
+
+/// Why nobody can be chosen yet, or why an instance was passed over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    #[error("nothing is deposed")]
+    NotDeposed,
+    #[error(
+        "{frozen} of {needed} ackers needed are frozen; waiting for one of {missing:?}, or for \
+         the old primary to confirm its fence"
+    )]
+    TooFewFrozen {
+        frozen: usize,
+        needed: usize,
+        missing: Vec<InstanceId>,
+    },
+    #[error("{0} is not frozen")]
+    NotFrozen(InstanceId),
+    #[error("{0} must never be promoted")]
+    RuleNever(InstanceId),
+    #[error("{instance} holds errant transactions {set}")]
+    Errant { instance: InstanceId, set: String },
+    #[error("{instance} lacks {set}")]
+    Lacks { instance: InstanceId, set: String },
+    #[error("{instance} has purged what its future replicas still need")]
+    Purged { instance: InstanceId },
+    #[error("{0} would have no acker left")]
+    NoAckerLeft(InstanceId),
+    #[error(
+        "the loss would be {0}, and the policy allows none; the floor must stand first (one \
+         acknowledged marker)"
+    )]
+    Loss(LossBound),
+}
+
+/// What frozen members tell, minus what was never acknowledged.
+pub(super) struct Evidence<'a> {
+    cluster: &'a Cluster,
+    deposition: &'a Deposition,
+    held: BTreeMap<&'a InstanceId, GtidSet>,
+}
+
+impl<'a> Evidence<'a> {
+    fn new(cluster: &'a Cluster, deposition: &'a Deposition) -> Self {
+        let held = deposition
+            .frozen
+            .iter()
+            .map(|(id, report)| (id, report.holds()))
+            .collect();
+        Self {
+            cluster,
+            deposition,
+            held,
+        }
+    }
+
+    /// Transactions of a server that was never primary here, held by this instance alone: written
+    /// to it by hand, never acknowledged to a client of the cluster.
+    fn errant(&self, instance: &InstanceId) -> GtidSet {
+        let mut errant = self.held[instance].without(&self.cluster.primaries);
+        for (other, set) in &self.held {
+            if *other != instance {
+                errant = errant.subtract(set);
+            }
+        }
+        if let Some(FenceReport::Confirmed { final_set, .. }) = &self.deposition.fence {
+            errant = errant.subtract(final_set);
+        }
+        errant.subtract(&self.base())
+    }
+
+    /// Needed whoever reports.
+    fn base(&self) -> GtidSet {
+        self.cluster
+            .floor
+            .union(&self.deposition.inquest.last_known)
+    }
+
+    /// What this member adds to the need: nothing, if it never replicated from this primary. What
+    /// it holds beyond is then phantom, and fetching it would overwrite acknowledged rows.
+    fn adds(&self, instance: &InstanceId, report: &FreezeReport) -> GtidSet {
+        if report.replicated_from.as_ref() != Some(&self.cluster.primary) {
+            return GtidSet::default();
+        }
+        self.held[instance].subtract(&self.errant(instance))
+    }
+}
+
+/// Chooses the next primary of a deposed epoch, or says what it waits for.
+pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
+    let Some(deposition) = cluster.deposition() else {
+        return Err(vec![Reason::NotDeposed]);
+    };
+    let evidence = Evidence::new(cluster, deposition);
+    let frozen: BTreeSet<_> = deposition
+        .frozen
+        .keys()
+        .filter(|id| cluster.ackers.members.contains(*id))
+        .cloned()
+        .collect();
+
+    if let Some(FenceReport::Confirmed { final_set, .. }) = &deposition.fence {
+        let need = evidence.base().union(final_set);
+        let proof = Proof::Confirmed {
+            final_set: final_set.clone(),
+        };
+        if deposition.judgement.verdict != Verdict::Wedged {
+            return reinstate(cluster, need, proof);
+        }
+        return best(cluster, &evidence, need, proof);
+    }
+    let needed = cluster.ackers.blocking();
+    if frozen.len() < needed {
+        let missing = cluster
+            .ackers
+            .members
+            .difference(&frozen)
+            .cloned()
+            .collect();
+        return Err(vec![Reason::TooFewFrozen {
+            frozen: frozen.len(),
+            needed,
+            missing,
+        }]);
+    }
+    let proof = match &deposition.fence {
+        Some(FenceReport::Exited) => Proof::Exited {
+            frozen: frozen.clone(),
+        },
+        _ => Proof::AckersFrozen {
+            frozen: frozen.clone(),
+            of: cluster.ackers.members.clone(),
+            k: cluster.ackers.k,
+        },
+    };
+    // Any F′ of that size is enough: one report that nobody can satisfy must not block the rest.
+    let mut reasons = Vec::new();
+    for reporters in subsets_largest_first(&frozen, needed) {
+        let mut need = evidence.base();
+        for id in &reporters {
+            need.union_with(&evidence.adds(id, &deposition.frozen[id]));
+        }
+        match best(cluster, &evidence, need, proof.clone()) {
+            Ok(choice) => return Ok(choice),
+            Err(why) if reasons.is_empty() => reasons = why,
+            Err(_) => {}
+        }
+    }
+    Err(reasons)
+}
+
+/// The old primary came back before anybody was chosen, and is shut: it opens again, as a
+/// promotion like any other.
+fn reinstate(cluster: &Cluster, need: GtidSet, proof: Proof) -> Result<Choice, Vec<Reason>> {
+    let loss = loss_of(cluster)?;
+    Ok(Choice {
+        cluster: cluster.id.clone(),
+        from: cluster.primary.clone(),
+        to: cluster.primary.clone(),
+        epoch: cluster.epoch.next(),
+        proof,
+        within: need.clone(),
+        need,
+        ackers: cluster.ackers.without(&cluster.primary),
+        loss,
+        why: vec![format!(
+            "{} came back in time and is reinstated",
+            cluster.primary
+        )],
+    })
+}
+
+fn loss_of(cluster: &Cluster) -> Result<LossBound, Vec<Reason>> {
+    if cluster.floor_stands {
+        Ok(LossBound::Zero)
+    } else {
+        Err(vec![Reason::Loss(LossBound::Unknown)])
+    }
+}
+
+/// The best of those that are frozen and qualify.
+fn best(
+    cluster: &Cluster,
+    evidence: &Evidence<'_>,
+    need: GtidSet,
+    proof: Proof,
+) -> Result<Choice, Vec<Reason>> {
+    let loss = loss_of(cluster)?;
+    let mut reasons = Vec::new();
+    let mut qualified = Vec::new();
+    for id in cluster
+        .instances
+        .keys()
+        .filter(|id| **id != cluster.primary)
+    {
+        match disqualification(cluster, evidence, id, &need) {
+            Some(reason) => reasons.push(reason),
+            None => qualified.push(id),
+        }
+    }
+    let rank = |id: &InstanceId| {
+        let spec = &cluster.instances[id];
+        let report = &evidence.deposition.frozen[id];
+        let home = &cluster.instances[&cluster.primary].region;
+        (
+            spec.region != *home,
+            spec.promotion,
+            Reverse(report.executed.count()),
+            report.version,
+            Reverse(spec.priority),
+            id.clone(),
+        )
+    };
+    qualified.sort_by_key(|id| rank(id));
+    let Some(to) = qualified.first().map(|id| (*id).clone()) else {
+        return Err(reasons);
+    };
+    let mut why = vec![format!(
+        "{to}: holds everything needed; {}",
+        if cluster.instances[&to].region == cluster.instances[&cluster.primary].region {
+            "in the old primary's region"
+        } else {
+            "no candidate in the old primary's region"
+        }
+    )];
+    why.extend(
+        qualified[1..]
+            .iter()
+            .map(|id| format!("{id}: qualified, ranks after {to}")),
+    );
+    why.extend(reasons.iter().map(Reason::to_string));
+    Ok(Choice {
+        cluster: cluster.id.clone(),
+        from: cluster.primary.clone(),
+        epoch: cluster.epoch.next(),
+        proof,
+        within: evidence.held[&to].clone(),
+        need,
+        ackers: cluster.ackers.without(&to),
+        loss,
+        why,
+        to,
+    })
+}
+
+fn disqualification(
+    cluster: &Cluster,
+    evidence: &Evidence<'_>,
+    id: &InstanceId,
+    need: &GtidSet,
+) -> Option<Reason> {
+    let instance = id.clone();
+    let Some(report) = evidence.deposition.frozen.get(id) else {
+        return Some(Reason::NotFrozen(instance));
+    };
+    if cluster.instances[id].promotion == PromotionRule::Never {
+        return Some(Reason::RuleNever(instance));
+    }
+    let errant = evidence.errant(id);
+    if !errant.is_empty() {
+        return Some(Reason::Errant {
+            instance,
+            set: errant.compact().to_string(),
+        });
+    }
+    let lacks = need.subtract(&evidence.held[id]);
+    if !lacks.is_empty() {
+        return Some(Reason::Lacks {
+            instance,
+            set: lacks.compact().to_string(),
+        });
+    }
+    let Ackers { members, k } = cluster.ackers.without(id);
+    if members.is_empty() {
+        return Some(Reason::NoAckerLeft(instance));
+    }
+    let stranded = members
+        .iter()
+        .filter_map(|member| evidence.held.get(member))
+        .filter(|held| !held.is_superset_of(&report.purged))
+        .count();
+    if members.len() - stranded < k as usize {
+        return Some(Reason::Purged { instance });
+    }
+    None
+}
+
+/// All subsets of at least `least` members, larger ones first. V is small (its bound is checked at
+/// registration), so that there are few.
+fn subsets_largest_first(all: &BTreeSet<InstanceId>, least: usize) -> Vec<BTreeSet<InstanceId>> {
+    let items: Vec<_> = all.iter().collect();
+    let mut subsets: Vec<BTreeSet<InstanceId>> = (0u32..1 << items.len())
+        .map(|bits| {
+            let chosen = items
+                .iter()
+                .enumerate()
+                .filter(|(bit, _)| bits >> bit & 1 == 1);
+            chosen.map(|(_, id)| (*id).clone()).collect()
+        })
+        .filter(|subset: &BTreeSet<InstanceId>| subset.len() >= least)
+        .collect();
+    subsets.sort_by_key(|subset| Reverse(subset.len()));
+    subsets
+}

@@ -1,0 +1,67 @@
+//! Feasible first: deposing starts only if the votes show that a proof and a candidate are within
+//! reach. A deposed epoch never returns.
+
+use std::collections::BTreeSet;
+
+use crate::record::{Cluster, PromotionRule};
+
+/// What stands in the way of a failover, by the votes of the open inquest; each says what would
+/// satisfy it.
+pub fn feasible(cluster: &Cluster) -> Result<(), Vec<String>> {
+    let Some(inquest) = &cluster.inquest else {
+        return Err(vec!["no inquest is open".into()]);
+    };
+    let reached: BTreeSet<_> = inquest
+        .votes
+        .values()
+        .flat_map(|vote| vote.reached.keys())
+        .collect();
+    let mut obstacles = Vec::new();
+
+    let needed = cluster.ackers.blocking();
+    let ackers = cluster
+        .ackers
+        .members
+        .iter()
+        .filter(|id| reached.contains(id))
+        .count();
+    if ackers < needed {
+        let missing: Vec<_> = cluster
+            .ackers
+            .members
+            .iter()
+            .filter(|id| !reached.contains(id))
+            .map(|id| id.as_str())
+            .collect();
+        obstacles.push(format!(
+            "{ackers} of {} ackers are reached, {needed} are needed to prove that the old primary \
+             can acknowledge nothing; bring back one of: {}",
+            cluster.ackers.members.len(),
+            missing.join(", ")
+        ));
+    }
+    let candidate = cluster.instances.iter().any(|(id, spec)| {
+        *id != cluster.primary
+            && reached.contains(id)
+            && spec.promotion != PromotionRule::Never
+            && !cluster.ackers.without(id).members.is_empty()
+    });
+    if !candidate {
+        obstacles.push(
+            "no replica that may be promoted is reached and would keep an acker; bring one back"
+                .into(),
+        );
+    }
+    if !cluster.floor_stands {
+        obstacles.push(
+            "the cluster was adopted and its first marker is not acknowledged yet, so the loss \
+             would be unknown"
+                .into(),
+        );
+    }
+    if obstacles.is_empty() {
+        Ok(())
+    } else {
+        Err(obstacles)
+    }
+}

@@ -1,0 +1,460 @@
+//! What a node does while it leads: it sends the orders that stand, turns answers into commands,
+//! plans, and closes what is settled. A new leader starts from the state alone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Node, NodeOutput};
+use crate::act::{Order, OrderKind, Reply, Said, orders};
+use crate::agree::Verdict;
+use crate::decide::{check, choose};
+use crate::ids::{ClusterId, InstanceId, Tick, Token};
+use crate::observe::{IoThread, MysqldWord, Role};
+use crate::record::{Cluster, Command, Follower, Stage};
+
+/// Votes that settle nothing for this long are dropped, and the question is asked anew: silences
+/// seen at different times must not add up.
+const INQUEST_EXPIRES_MS: u64 = 30_000;
+
+/// How much of the anti-flap rest is logged at once.
+const REST_PORTION_MS: u64 = 5_000;
+
+/// Where a cluster stands, as its leader sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// What it waits for; each says what would satisfy it. Empty if there is nothing to do.
+    pub waits: Vec<String>,
+    /// What agents refused last, and why.
+    pub refused: BTreeMap<InstanceId, String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Lead {
+    sent: BTreeMap<InstanceId, (Token, &'static str, Tick)>,
+    replies: Vec<Reply>,
+    /// Since when a choice could be made: the grace for the freezes still missing.
+    choosable: BTreeMap<ClusterId, Tick>,
+    standing: BTreeMap<ClusterId, Standing>,
+    rest_logged: Option<Tick>,
+}
+
+impl Lead {
+    pub fn reply(&mut self, reply: Reply) {
+        self.replies.push(reply);
+    }
+
+    pub fn standing(&self, cluster: &ClusterId) -> Option<Standing> {
+        self.standing.get(cluster).cloned()
+    }
+}
+
+impl Node {
+    pub(super) fn lead(&mut self, now: Tick, out: &mut Vec<NodeOutput>) {
+        for reply in std::mem::take(&mut self.lead.replies) {
+            self.answer(now, reply);
+        }
+        let state = self.state.clone();
+        let view = state.as_ref().follows(state.get().as_ref());
+        let mut resting = false;
+        for cluster in state.get().clusters.values() {
+            resting |= cluster.rest_ms > 0;
+            self.enrol(now, cluster);
+            for order in orders(&view, cluster) {
+                if self.order_due(now, cluster, order.get()) {
+                    out.push(NodeOutput::Order(order));
+                }
+            }
+            self.lead
+                .standing
+                .entry(cluster.id.clone())
+                .or_default()
+                .waits
+                .clear();
+            match &cluster.stage {
+                Stage::Founding { .. } => self.wait(cluster, founding_waits(cluster)),
+                Stage::Deposed(_) => self.plan(now, cluster),
+                Stage::Named(_) => self.keep(now, cluster),
+            }
+        }
+        self.log_rest(now, resting);
+    }
+
+    fn wait(&mut self, cluster: &Cluster, waits: Vec<String>) {
+        self.lead
+            .standing
+            .entry(cluster.id.clone())
+            .or_default()
+            .waits
+            .extend(waits);
+    }
+
+    fn log_rest(&mut self, now: Tick, resting: bool) {
+        let since = *self.lead.rest_logged.get_or_insert(now);
+        let passed_ms = now.since_ms(since);
+        if !resting {
+            self.lead.rest_logged = Some(now);
+        } else if passed_ms >= REST_PORTION_MS {
+            self.lead.rest_logged = Some(now);
+            self.outbox
+                .push(now, "rest".into(), Command::TimePassed { ms: passed_ms });
+        }
+    }
+
+    fn enrol(&mut self, now: Tick, cluster: &Cluster) {
+        for (id, spec) in &cluster.instances {
+            let said = self
+                .watches
+                .get(id)
+                .and_then(|watch| watch.fresh_beat(now)?.server_uuid);
+            if spec.server_uuid.is_none()
+                && let Some(server_uuid) = said
+            {
+                let (cluster, instance) = (cluster.id.clone(), id.clone());
+                let command = Command::Enrolled {
+                    cluster,
+                    instance,
+                    server_uuid,
+                };
+                self.outbox.push(now, format!("enrol/{id}"), command);
+            }
+        }
+    }
+
+    // ---- act
+
+    /// Whether an order is to be sent now: it is new, or its effect is overdue.
+    fn order_due(&mut self, now: Tick, cluster: &Cluster, order: &Order) -> bool {
+        if self.carried_out(now, cluster, order) {
+            return false;
+        }
+        let name = order.kind.name();
+        if let Some((token, last, at)) = self.lead.sent.get(&order.instance)
+            && *token == order.token
+            && *last == name
+            && now.since_ms(*at) < self.settings.order_again_ms
+        {
+            return false;
+        }
+        self.lead
+            .sent
+            .insert(order.instance.clone(), (order.token.clone(), name, now));
+        true
+    }
+
+    /// Standing orders whose effect the agent's own beat shows.
+    fn carried_out(&self, now: Tick, cluster: &Cluster, order: &Order) -> bool {
+        let Some(watch) = self.watches.get(&order.instance) else {
+            return false;
+        };
+        let Some(beat) = watch.fresh_beat(now) else {
+            return false;
+        };
+        match &order.kind {
+            OrderKind::Follow { epoch, acking, .. } => {
+                let joined = cluster
+                    .promotion()
+                    .is_some_and(|p| p.followers.get(&order.instance) == Some(&Follower::Joined));
+                joined
+                    && beat.role == Role::Following(*epoch)
+                    && beat.replica.as_ref().is_some_and(|replica| {
+                        replica.io != IoThread::Off
+                            && replica.applier_runs
+                            && replica.acking == *acking
+                    })
+            }
+            OrderKind::Reopen { epoch, mysqld, .. } => {
+                beat.role == Role::Open(*epoch) || beat.word.mysqld != *mysqld
+            }
+            _ => false,
+        }
+    }
+
+    /// Turns an agent's answer into a command, unless the log has it.
+    fn answer(&mut self, now: Tick, reply: Reply) {
+        let Reply {
+            token,
+            cluster: id,
+            instance,
+            said,
+        } = reply;
+        let state = self.state.clone();
+        let Some(cluster) = state.get().clusters.get(&id) else {
+            return;
+        };
+        let (epoch, key) = (token.epoch, |what: &str| format!("{what}/{instance}"));
+        let (cluster_id, who) = (id.clone(), instance.clone());
+        let (what, command) = match said {
+            Said::Refused { why } => {
+                let standing = self.lead.standing.entry(id).or_default();
+                standing.refused.insert(instance, why);
+                return;
+            }
+            Said::Reported { report, fenced } => (
+                "reported",
+                Command::FoundingReport {
+                    cluster: cluster_id,
+                    instance: who,
+                    report,
+                    fenced,
+                },
+            ),
+            Said::Frozen { report } => (
+                "frozen",
+                Command::Freeze {
+                    cluster: cluster_id,
+                    epoch,
+                    instance: who,
+                    report,
+                },
+            ),
+            Said::Fenced { report } => {
+                let known = cluster
+                    .deposition()
+                    .and_then(|record| record.fence.as_ref());
+                if known == Some(&report) {
+                    return;
+                }
+                (
+                    "fenced",
+                    Command::Fence {
+                        cluster: cluster_id,
+                        epoch,
+                        instance: who,
+                        report,
+                    },
+                )
+            }
+            Said::Following => {
+                let known = cluster.promotion().and_then(|p| p.followers.get(&who));
+                if known == Some(&Follower::Joined) {
+                    return;
+                }
+                (
+                    "following",
+                    Command::Followed {
+                        cluster: cluster_id,
+                        epoch,
+                        instance: who,
+                    },
+                )
+            }
+            Said::WillNotFollow { extra } => (
+                "refuses",
+                Command::FollowRefused {
+                    cluster: cluster_id,
+                    epoch,
+                    instance: who,
+                    extra,
+                },
+            ),
+            Said::Applied => (
+                "applied",
+                Command::Applied {
+                    cluster: cluster_id,
+                    epoch,
+                    instance: who,
+                },
+            ),
+            Said::Opened => {
+                if cluster.promotion().is_some_and(|p| p.opened) {
+                    return;
+                }
+                (
+                    "opened",
+                    Command::Opened {
+                        cluster: cluster_id,
+                        epoch,
+                        instance: who,
+                    },
+                )
+            }
+            Said::Acknowledged { floor } => (
+                "acknowledged",
+                Command::Acknowledged {
+                    cluster: cluster_id,
+                    epoch,
+                    instance: who,
+                    floor,
+                },
+            ),
+        };
+        if let Some(standing) = self.lead.standing.get_mut(&id) {
+            standing.refused.remove(&instance);
+        }
+        self.outbox.push(now, key(what), command);
+    }
+
+    // ---- decide
+
+    fn plan(&mut self, now: Tick, cluster: &Cluster) {
+        match choose(cluster) {
+            Err(reasons) => {
+                self.lead.choosable.remove(&cluster.id);
+                self.wait(cluster, reasons.iter().map(ToString::to_string).collect());
+            }
+            Ok(choice) => {
+                let since = *self.lead.choosable.entry(cluster.id.clone()).or_insert(now);
+                let frozen = cluster.deposition().map(|record| &record.frozen);
+                let all = cluster
+                    .ackers
+                    .members
+                    .iter()
+                    .all(|id| frozen.is_some_and(|frozen| frozen.contains_key(id)));
+                let back = choice.to == cluster.primary;
+                if !all && !back && now.since_ms(since) < self.settings.freeze_grace_ms {
+                    return;
+                }
+                let broken = check(cluster, &choice);
+                if broken.is_empty() {
+                    let key = format!("choose/{}", cluster.id);
+                    self.outbox
+                        .push(now, key, Command::Choose(Box::new(choice)));
+                } else {
+                    self.wait(
+                        cluster,
+                        vec![format!(
+                            "halted: the plan and its checker disagree ({}); a person must look",
+                            broken.join("; ")
+                        )],
+                    );
+                }
+            }
+        }
+    }
+
+    /// A named primary: closes inquests that are settled, lets a restarted one open again.
+    fn keep(&mut self, now: Tick, cluster: &Cluster) {
+        self.lead.choosable.remove(&cluster.id);
+        if let Some(inquest) = &cluster.inquest {
+            let verdict = cluster
+                .judgement
+                .as_ref()
+                .map(|judgement| judgement.verdict);
+            let age_ms = match self.inquest_seen.get(&cluster.id) {
+                Some((id, at)) if *id == inquest.id => now.since_ms(*at),
+                _ => 0,
+            };
+            let settled = matches!(
+                verdict,
+                Some(Verdict::Dead | Verdict::Isolated | Verdict::Wedged)
+            );
+            let why = if verdict == Some(Verdict::Standing) {
+                Some("no missing vote can complete a majority of silence")
+            } else if age_ms > INQUEST_EXPIRES_MS && !settled {
+                Some("expired without a verdict")
+            } else {
+                None
+            };
+            if let Some(why) = why {
+                let command = Command::CloseInquest {
+                    cluster: cluster.id.clone(),
+                    inquest: inquest.id,
+                    why: why.into(),
+                };
+                self.outbox
+                    .push(now, format!("close/{}", cluster.id), command);
+            }
+            self.explain(cluster, verdict);
+        }
+        self.reopen(now, cluster);
+    }
+
+    fn explain(&mut self, cluster: &Cluster, verdict: Option<Verdict>) {
+        use crate::policy::Automation;
+        let mut waits = Vec::new();
+        match verdict {
+            Some(Verdict::Dead | Verdict::Wedged) => {
+                if let Err(obstacles) = crate::decide::feasible(cluster) {
+                    waits.extend(obstacles.into_iter().map(|why| format!("halted: {why}")));
+                }
+                match cluster.policy.automation {
+                    Automation::Auto if cluster.rest_ms > 0 => waits.push(format!(
+                        "the last failover was less than min_interval_s ago ({} s left); approve it \
+                         by hand, or wait",
+                        cluster.rest_ms / 1_000
+                    )),
+                    Automation::Auto => {}
+                    Automation::Advise => waits.push("an operator's approval".into()),
+                    Automation::Off => waits.push("automation is off".into()),
+                }
+            }
+            Some(Verdict::Isolated) => waits.push(
+                "alert: a majority of the control plane does not reach the primary, but its ackers \
+                 do; nothing is promoted. Look at the network between them"
+                    .into(),
+            ),
+            Some(Verdict::Undecided | Verdict::Standing) | None => {
+                waits.push("more votes, or longer silence".into());
+            }
+        }
+        self.wait(cluster, waits);
+    }
+
+    /// A primary that restarted within its undeposed epoch may open again once k of V hold what
+    /// it has.
+    fn reopen(&mut self, now: Tick, cluster: &Cluster) {
+        let Some(promotion) = cluster.promotion() else {
+            return;
+        };
+        if !promotion.acknowledged {
+            return; // its order to open still stands
+        }
+        let Some(beat) = self
+            .watches
+            .get(&cluster.primary)
+            .and_then(|watch| watch.fresh_beat(now))
+        else {
+            return;
+        };
+        let up = matches!(beat.word.says, MysqldWord::Running { .. });
+        let same = cluster.instances[&cluster.primary].server_uuid == beat.server_uuid;
+        if !up || !same || beat.role != Role::Closed || !beat.fenced {
+            return;
+        }
+        let has = beat.holds();
+        let hold = cluster
+            .ackers
+            .members
+            .iter()
+            .filter_map(|id| self.watches.get(id)?.fresh_beat(now))
+            .filter(|acker| acker.holds().is_superset_of(&has))
+            .count();
+        if hold < cluster.ackers.k as usize {
+            let k = cluster.ackers.k;
+            self.wait(
+                cluster,
+                vec![format!(
+                    "{} is closed; it opens again when {k} ackers hold what it has ({hold} do)",
+                    cluster.primary
+                )],
+            );
+            return;
+        }
+        if cluster
+            .reopen
+            .is_none_or(|reopen| reopen.mysqld != beat.word.mysqld)
+        {
+            let command = Command::Reopen {
+                cluster: cluster.id.clone(),
+                epoch: cluster.epoch,
+                instance: cluster.primary.clone(),
+                mysqld: beat.word.mysqld,
+            };
+            self.outbox
+                .push(now, format!("reopen/{}", cluster.id), command);
+        }
+    }
+}
+
+fn founding_waits(cluster: &Cluster) -> Vec<String> {
+    let Stage::Founding { reports, .. } = &cluster.stage else {
+        return Vec::new();
+    };
+    cluster
+        .instances
+        .keys()
+        .filter(|id| !reports.contains_key(*id))
+        .map(|id| format!("the agent of {id} has not reported it fenced yet; start it"))
+        .collect()
+}

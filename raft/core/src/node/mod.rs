@@ -1,0 +1,504 @@
+//! One control node's state machine: it observes, votes, and, while it leads, decides and orders.
+//!
+//! Driven by its shell and by the simulator alike: inputs with a `now`, outputs as data. Everything
+//! is level-triggered: what is lost on the way is proposed or sent again, because the state still
+//! asks for it.
+
+mod lead;
+mod outbox;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::act::{Acknowledgement, NamedPrimary, Order, Reply, acker_uuids};
+use crate::agree::{Verdict, Vote};
+use crate::gtid::GtidSet;
+use crate::ids::{
+    ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Seq, Tick,
+};
+use crate::observe::{Heartbeat, Named, Probe, Pulse, Sight, SightKind};
+use crate::record::{Cluster, Command, Proposal, Stage, State};
+
+use lead::Lead;
+pub use lead::Standing;
+use outbox::Outbox;
+pub use outbox::ProposalEnd;
+use watch::Watch;
+pub use watch::WatchView;
+
+/// Times of one node, in milliseconds.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    pub warm_every_ms: u64,
+    pub fresh_every_ms: u64,
+    /// An order is sent again after this, if its effect is not in the log.
+    pub order_again_ms: u64,
+    /// After enough ackers are frozen, how long the leader waits for the rest.
+    pub freeze_grace_ms: u64,
+    /// A vote that would only repeat the last is cast again after this.
+    pub revote_ms: u64,
+}
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        Self {
+            warm_every_ms: 200,
+            fresh_every_ms: 30_000,
+            order_again_ms: 250,
+            freeze_grace_ms: 20,
+            revote_ms: 100,
+        }
+    }
+}
+
+/// What the node knows of the log's leadership.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leads {
+    pub leader: Option<NodeId>,
+    pub me: bool,
+    /// It is in contact with a majority of the voters.
+    pub hears_majority: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum NodeInput {
+    Tick,
+    /// The newest applied state of this node.
+    Applied(Committed<Arc<State>>),
+    Leads(Leads),
+    /// An agent's beat, and the round trip to it.
+    Beat {
+        beat: Box<Heartbeat>,
+        rtt_ms: u64,
+    },
+    Pulse {
+        instance: InstanceId,
+        probe: Probe,
+        begun: Tick,
+        pulse: Pulse,
+        /// What it had executed, if it said so.
+        executed: Option<GtidSet>,
+    },
+    Reply(Box<Reply>),
+    /// An operator's command, to be proposed as it is.
+    Proposed {
+        seq: Seq,
+        end: ProposalEnd,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeOutput {
+    Probe {
+        instance: InstanceId,
+        probe: Probe,
+    },
+    /// To the instance's agent. Only what is committed can be ordered.
+    Order(Committed<Order>),
+    Acknowledge {
+        instance: InstanceId,
+        acknowledgement: Acknowledgement,
+    },
+    /// Through the log, with a short deadline; its end comes back as `Proposed`.
+    Propose(Proposal),
+    /// Make durable that this node saw this primary alive in this epoch.
+    Remember {
+        cluster: ClusterId,
+        epoch: Epoch,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Cast {
+    inquest: InquestId,
+    sight: Sight,
+    at: Tick,
+    exited: bool,
+}
+
+pub struct Node {
+    id: NodeId,
+    incarnation: Incarnation,
+    settings: NodeSettings,
+    state: Committed<Arc<State>>,
+    leads: Leads,
+    watches: BTreeMap<InstanceId, Watch>,
+    /// Epochs in which this node saw the primary alive; durable.
+    remembered: BTreeMap<ClusterId, Epoch>,
+    votes: Seq,
+    cast: BTreeMap<ClusterId, Cast>,
+    /// When this node first applied the open inquest.
+    inquest_seen: BTreeMap<ClusterId, (InquestId, Tick)>,
+    outbox: Outbox,
+    lead: Lead,
+}
+
+impl Node {
+    pub fn new(
+        id: NodeId,
+        incarnation: Incarnation,
+        settings: NodeSettings,
+        remembered: BTreeMap<ClusterId, Epoch>,
+        state: Committed<Arc<State>>,
+    ) -> Self {
+        Self {
+            id,
+            incarnation,
+            settings,
+            state,
+            leads: Leads::default(),
+            watches: BTreeMap::new(),
+            remembered,
+            votes: Seq::INITIAL,
+            cast: BTreeMap::new(),
+            inquest_seen: BTreeMap::new(),
+            outbox: Outbox::default(),
+            lead: Lead::default(),
+        }
+    }
+
+    pub fn state(&self) -> &Committed<Arc<State>> {
+        &self.state
+    }
+
+    /// What it sees of every instance; for `status`.
+    pub fn views(&self, now: Tick) -> BTreeMap<InstanceId, WatchView> {
+        self.watches
+            .iter()
+            .filter_map(|(id, watch)| {
+                let cluster = self.state.get().cluster_of(id)?;
+                let sight = watch.detector.sight(now, Epoch::INITIAL, true);
+                let sight = if *id == cluster.primary {
+                    watch
+                        .detector
+                        .sight(now, cluster.epoch, self.leads.hears_majority)
+                } else {
+                    sight
+                };
+                Some((id.clone(), watch.view(now, sight)))
+            })
+            .collect()
+    }
+
+    /// Why a cluster stands where it does, as its leader sees it: what it waits for, and what
+    /// would satisfy it.
+    pub fn standing(&self, cluster: &ClusterId) -> Option<Standing> {
+        self.lead.standing(cluster)
+    }
+
+    pub fn handle(&mut self, now: Tick, input: NodeInput) -> Vec<NodeOutput> {
+        let mut out = Vec::new();
+        match input {
+            NodeInput::Tick => {}
+            NodeInput::Applied(state) => self.applied(now, state),
+            NodeInput::Leads(leads) => {
+                if leads.me != self.leads.me {
+                    self.lead = Lead::default();
+                }
+                self.leads = leads;
+            }
+            NodeInput::Beat { beat, rtt_ms } => self.beat(now, *beat, rtt_ms, &mut out),
+            NodeInput::Pulse {
+                instance,
+                probe,
+                begun,
+                pulse,
+                executed,
+            } => {
+                self.pulse(now, &instance, probe, begun, pulse, executed, &mut out);
+            }
+            NodeInput::Reply(reply) => self.reply(*reply),
+            NodeInput::Proposed { seq, end } => self.outbox.ended(now, seq, end),
+        }
+        self.tick(now, &mut out);
+        out
+    }
+
+    fn tick(&mut self, now: Tick, out: &mut Vec<NodeOutput>) {
+        for (instance, watch) in &mut self.watches {
+            for probe in watch.tick(now, &self.settings) {
+                out.push(NodeOutput::Probe {
+                    instance: instance.clone(),
+                    probe,
+                });
+            }
+        }
+        let state = self.state.clone();
+        for cluster in state.get().clusters.values() {
+            self.look(now, cluster);
+        }
+        if self.leads.me {
+            self.lead(now, out);
+        }
+        if let Some(proposal) = self
+            .outbox
+            .next(now, self.id, self.incarnation, self.leads.leader)
+        {
+            out.push(NodeOutput::Propose(proposal));
+        }
+    }
+
+    fn applied(&mut self, now: Tick, state: Committed<Arc<State>>) {
+        if state.at() < self.state.at() {
+            return; // an older view, overtaken
+        }
+        self.state = state;
+        let state = self.state.get();
+        let remembered = &self.remembered;
+        let known: BTreeSet<_> = state
+            .clusters
+            .values()
+            .flat_map(|c| c.instances.keys().cloned())
+            .collect();
+        self.watches.retain(|id, _| known.contains(id));
+        for cluster in state.clusters.values() {
+            for id in cluster.instances.keys() {
+                self.watches.entry(id.clone()).or_insert_with(|| {
+                    let seen = (*id == cluster.primary)
+                        .then(|| remembered.get(&cluster.id).copied())
+                        .flatten();
+                    Watch::new(now, seen)
+                });
+            }
+            match &cluster.inquest {
+                Some(open) => {
+                    let seen = self.inquest_seen.get(&cluster.id);
+                    if seen.is_none_or(|(id, _)| *id != open.id) {
+                        self.inquest_seen.insert(cluster.id.clone(), (open.id, now));
+                    }
+                }
+                None => {
+                    self.inquest_seen.remove(&cluster.id);
+                    self.cast.remove(&cluster.id);
+                }
+            }
+        }
+    }
+
+    /// That the log names this instance primary, and whether it has to be open.
+    fn named(cluster: &Cluster, instance: &InstanceId) -> Option<Named> {
+        let promotion = cluster.promotion()?;
+        (cluster.primary == *instance).then_some(Named {
+            epoch: cluster.epoch,
+            opened: promotion.opened,
+        })
+    }
+
+    fn beat(&mut self, now: Tick, beat: Heartbeat, rtt_ms: u64, out: &mut Vec<NodeOutput>) {
+        let state = self.state.clone();
+        let named = state
+            .get()
+            .clusters
+            .get(&beat.cluster)
+            .map(|cluster| NamedPrimary {
+                epoch: cluster.epoch,
+                instance: cluster.primary.clone(),
+                deposed: cluster.promotion().is_none(),
+                ackers: acker_uuids(cluster).into_iter().collect(),
+                restart_hold_ms: cluster.policy.restart_hold_ms,
+                unacked_fence_ms: cluster.policy.unacked_fence_ms,
+            });
+        let instance = beat.instance.clone();
+        out.push(NodeOutput::Acknowledge {
+            instance: instance.clone(),
+            // A node that hears no majority may be long out of date: it confirms nothing.
+            acknowledgement: Acknowledgement {
+                beat: beat.word.beat,
+                named: named.filter(|_| self.leads.hears_majority),
+            },
+        });
+        let Some(cluster) = state.get().cluster_of(&instance) else {
+            return;
+        };
+        let Some(watch) = self.watches.get_mut(&instance) else {
+            return;
+        };
+        let executed = (cluster.primary == instance).then(|| beat.executed.clone());
+        watch.beat(now, beat, rtt_ms, Self::named(cluster, &instance));
+        if let Some(executed) = executed {
+            watch.know(cluster.epoch, &executed);
+        }
+        self.remember(cluster, out);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn pulse(
+        &mut self,
+        now: Tick,
+        instance: &InstanceId,
+        probe: Probe,
+        begun: Tick,
+        pulse: Pulse,
+        executed: Option<GtidSet>,
+        out: &mut Vec<NodeOutput>,
+    ) {
+        let state = self.state.clone();
+        let Some(cluster) = state.get().cluster_of(instance) else {
+            return;
+        };
+        let Some(watch) = self.watches.get_mut(instance) else {
+            return;
+        };
+        watch.pulse(now, probe, begun, pulse, Self::named(cluster, instance));
+        if let Some(executed) = executed
+            && cluster.primary == *instance
+        {
+            watch.know(cluster.epoch, &executed);
+        }
+        self.remember(cluster, out);
+    }
+
+    fn remember(&mut self, cluster: &Cluster, out: &mut Vec<NodeOutput>) {
+        let Some(watch) = self.watches.get(&cluster.primary) else {
+            return;
+        };
+        if watch.detector.seen_alive_in() == Some(cluster.epoch)
+            && self.remembered.get(&cluster.id) != Some(&cluster.epoch)
+        {
+            self.remembered.insert(cluster.id.clone(), cluster.epoch);
+            out.push(NodeOutput::Remember {
+                cluster: cluster.id.clone(),
+                epoch: cluster.epoch,
+            });
+        }
+    }
+
+    // ---- observe → agree
+
+    /// Opens an inquest on suspicion, votes in an open one.
+    fn look(&mut self, now: Tick, cluster: &Cluster) {
+        if !matches!(cluster.stage, Stage::Named(_)) {
+            return;
+        }
+        let Some(watch) = self.watches.get(&cluster.primary) else {
+            return;
+        };
+        let sight = watch
+            .detector
+            .sight(now, cluster.epoch, self.leads.hears_majority);
+        match &cluster.inquest {
+            None => {
+                if suspicious(cluster, sight, watch.detector.exit_attested()) {
+                    let command = Command::OpenInquest {
+                        cluster: cluster.id.clone(),
+                        epoch: cluster.epoch,
+                    };
+                    self.outbox
+                        .push(now, format!("inquest/{}", cluster.id), command);
+                }
+            }
+            Some(inquest) => {
+                let id = inquest.id;
+                let verdict = cluster
+                    .judgement
+                    .as_ref()
+                    .map(|judgement| judgement.verdict);
+                self.vote(now, cluster, id, sight, verdict);
+            }
+        }
+    }
+
+    fn vote(
+        &mut self,
+        now: Tick,
+        cluster: &Cluster,
+        inquest: InquestId,
+        sight: Sight,
+        verdict: Option<Verdict>,
+    ) {
+        let watch = &self.watches[&cluster.primary];
+        let exited = watch.detector.exit_attested();
+        let last = self
+            .cast
+            .get(&cluster.id)
+            .filter(|cast| cast.inquest == inquest);
+        let due = match last {
+            // Alive is said of an answer that came after the question.
+            None => match sight.kind {
+                SightKind::Alive | SightKind::Overloaded => {
+                    let asked = self.inquest_seen.get(&cluster.id).map(|(_, at)| *at);
+                    watch.detector.last_sign() > asked
+                }
+                _ => true,
+            },
+            Some(last) => {
+                let policy = &cluster.policy;
+                let crossed = |threshold_ms: u64| {
+                    last.sight.for_ms < threshold_ms && sight.for_ms >= threshold_ms
+                };
+                let again_ms = match verdict {
+                    Some(Verdict::Dead | Verdict::Isolated | Verdict::Wedged) => 1_000,
+                    _ => self.settings.revote_ms,
+                };
+                last.sight.kind != sight.kind
+                    || (exited && !last.exited)
+                    || (exited && crossed(policy.crash_sustain_ms))
+                    || crossed(policy.sustain_ms)
+                    || crossed(policy.cross_region_sustain_ms)
+                    || now.since_ms(last.at) >= again_ms
+            }
+        };
+        if !due {
+            return;
+        }
+        self.cast.insert(
+            cluster.id.clone(),
+            Cast {
+                inquest,
+                sight,
+                at: now,
+                exited,
+            },
+        );
+        self.votes = self.votes.next();
+        let reached = cluster
+            .instances
+            .keys()
+            .filter(|id| **id != cluster.primary)
+            .filter_map(|id| {
+                Some((
+                    id.clone(),
+                    self.watches.get(id)?.reached(now, &cluster.primary)?,
+                ))
+            })
+            .collect();
+        let vote = Vote {
+            cluster: cluster.id.clone(),
+            inquest,
+            node: self.id,
+            incarnation: self.incarnation,
+            seq: self.votes,
+            sight,
+            lease_left_ms: 0,
+            last_known: watch.known(cluster.epoch),
+            reached,
+            word: watch.detector.word(),
+        };
+        self.outbox.push_now(
+            format!("vote/{}", cluster.id),
+            Command::Vote(Box::new(vote)),
+        );
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        if self.leads.me {
+            self.lead.reply(reply);
+        }
+    }
+}
+
+/// Whether a sight is reason enough to ask everybody. An inquest costs one entry and is closed
+/// again if it was nothing; asked early, the votes are there when the time is up.
+fn suspicious(cluster: &Cluster, sight: Sight, exited: bool) -> bool {
+    let policy = &cluster.policy;
+    match sight.kind {
+        SightKind::Silent => exited || sight.for_ms >= policy.sustain_ms / 3,
+        SightKind::Closed => sight.for_ms >= policy.sustain_ms / 2,
+        SightKind::Wedged => sight.for_ms >= policy.wedged_sustain_ms / 2,
+        SightKind::Alive | SightKind::Overloaded | SightKind::Blind => false,
+    }
+}

@@ -1,0 +1,109 @@
+//! What an agent says of its instance, every 100 ms and at once when `mysqld` exits.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::gtid::{GtidSet, Uuid};
+use crate::ids::{ClusterId, Epoch, Incarnation, InstanceId, Token};
+
+/// The state of a `mysqld` as its own agent sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MysqldWord {
+    /// Not started yet, or starting: it has answered nothing in this incarnation.
+    Starting,
+    /// It runs; its newest answered local probe began this many milliseconds before the beat.
+    Running { answered_ms_ago: u64 },
+    /// Reaped, or its main thread is a zombie: it can execute nothing any more.
+    Exited,
+}
+
+/// The word of one agent about one incarnation of its `mysqld`; newer beats replace older ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// Which run of the agent speaks.
+    pub agent: Incarnation,
+    /// Counted up by that run with each beat.
+    pub beat: u64,
+    /// Which `mysqld` it speaks of.
+    pub mysqld: Incarnation,
+    pub says: MysqldWord,
+}
+
+impl Word {
+    /// The order in which one agent said things.
+    pub fn order(&self) -> (Incarnation, u64) {
+        (self.agent, self.beat)
+    }
+}
+
+/// What an agent holds its instance to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Role {
+    /// Fenced, replicating from nobody by order.
+    #[default]
+    Closed,
+    /// Opened for writes, for this epoch.
+    Open(Epoch),
+    /// Its IO thread was stopped by order, for this epoch.
+    Frozen(Epoch),
+    /// Replicating from the primary of this epoch.
+    Following(Epoch),
+}
+
+/// State of a replica's IO thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IoThread {
+    #[default]
+    Off,
+    Connecting,
+    On,
+}
+
+/// What a replica says of its source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaReport {
+    pub io: IoThread,
+    pub applier_runs: bool,
+    /// Whom its agent last pointed it to.
+    pub source: Option<InstanceId>,
+    /// Anything that changes when the source made progress here: heartbeats received, and the
+    /// position read in its binlog.
+    pub heartbeats: u64,
+    pub read_position: (String, u64),
+    /// Whether it acknowledges semi-sync writes.
+    pub acking: bool,
+    /// The newest replication error, empty if none.
+    pub error: String,
+}
+
+/// One beat of one agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    pub cluster: ClusterId,
+    pub instance: InstanceId,
+    pub word: Word,
+    pub role: Role,
+    /// The newest token it has obeyed.
+    pub token: Option<Token>,
+    pub server_uuid: Option<Uuid>,
+    pub version: (u32, u32, u32),
+    /// Whether the server refuses writes (`super_read_only` or `offline_mode`).
+    pub fenced: bool,
+    pub executed: GtidSet,
+    pub received: GtidSet,
+    pub purged: GtidSet,
+    pub replica: Option<ReplicaReport>,
+    /// How long a write probe has been stuck while reads answered and no thread waited for an
+    /// acknowledgement or a global lock; `None` if writes pass.
+    pub write_stuck_ms: Option<u64>,
+    /// Semi-sync replicas connected to it, by `server_uuid`.
+    pub semi_sync_replicas: BTreeMap<Uuid, u64>,
+}
+
+impl Heartbeat {
+    /// Everything that the instance holds, executed or still in its relay log.
+    pub fn holds(&self) -> GtidSet {
+        self.executed.union(&self.received)
+    }
+}

@@ -1,0 +1,11 @@
+//! Observe: what one node sees of one instance. Pulses and a passed-in `now` become a sight.
+//!
+//! **Invariant:** one node's sight is never acted on; it only becomes a vote.
+
+mod detector;
+mod heartbeat;
+mod progress;
+
+pub use detector::{Detector, Named, Probe, Pulse, Sight, SightKind, TICK_GAP_MS};
+pub use heartbeat::{Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Word};
+pub use progress::{Progress, Reached};

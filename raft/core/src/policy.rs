@@ -1,0 +1,194 @@
+//! What an operator decides beforehand, per cluster. Part of the log: an apply depends on it.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// Who may start a failover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Automation {
+    /// Nothing is started, nothing is advised.
+    Off,
+    /// Everything is shown, an operator approves. The default when a cluster is registered.
+    #[default]
+    Advise,
+    /// The apply that yields Dead deposes the epoch.
+    Auto,
+}
+
+/// How the primary waits for its replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replication {
+    #[default]
+    SemiSync,
+    /// Needs leases; refused until they exist.
+    Async,
+}
+
+/// The largest failure domain whose loss must cost no acknowledged write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Survive {
+    #[default]
+    Host,
+    Zone,
+    Region,
+}
+
+/// Thresholds and rights of one cluster. Times in milliseconds unless the name says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    pub automation: Automation,
+    pub replication: Replication,
+    pub survive: Survive,
+    /// Silence that a majority must have seen before a primary counts as dead.
+    pub sustain_ms: u64,
+    /// The same where the primary's agent attests that its `mysqld` exited.
+    pub crash_sustain_ms: u64,
+    /// The same where no candidate is in the primary's own region.
+    pub cross_region_sustain_ms: u64,
+    /// How long writes must have been stuck, reads answering, before the primary is fenced.
+    pub wedged_sustain_ms: u64,
+    /// `SOURCE_HEARTBEAT_PERIOD` of the replicas.
+    pub source_heartbeat_ms: u64,
+    /// An acker that made no progress for longer no longer hears the primary.
+    pub replica_stale_ms: u64,
+    /// An exited `mysqld` is started again by its agent after this, if nothing was decided.
+    pub restart_hold_ms: u64,
+    /// A primary whose write probe no acker acknowledged for this long fences itself.
+    pub unacked_fence_ms: u64,
+    /// A member of V that has not joined an opened primary by then is reported.
+    pub join_wait_ms: u64,
+    /// No second automatic failover within this many seconds.
+    pub min_interval_s: u64,
+    /// Guarantees given up by name (the lint's rule names), so that a cluster that breaks them
+    /// may be registered all the same.
+    pub gives_up: BTreeSet<String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            automation: Automation::Advise,
+            replication: Replication::SemiSync,
+            survive: Survive::Host,
+            sustain_ms: 3_000,
+            crash_sustain_ms: 250,
+            cross_region_sustain_ms: 5_000,
+            wedged_sustain_ms: 5_000,
+            source_heartbeat_ms: 500,
+            replica_stale_ms: 1_500,
+            restart_hold_ms: 10_000,
+            unacked_fence_ms: 30_000,
+            join_wait_ms: 5_000,
+            min_interval_s: 600,
+            gives_up: BTreeSet::new(),
+        }
+    }
+}
+
+/// A value that contradicts another, or is out of bounds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{field} = {value}: {rule}")]
+pub struct Contradiction {
+    pub field: String,
+    pub value: String,
+    /// What must hold, hence the remedy.
+    pub rule: String,
+}
+
+/// A report of an agent travels up to this long before it counts as no report. Three beats of
+/// 100 ms; the round trip is added by the node that measured it.
+pub const REPORT_FRESH_MS: u64 = 300;
+
+impl Policy {
+    /// The measuring profile: aggressive thresholds for a quiet network.
+    pub fn fast() -> Self {
+        Self {
+            sustain_ms: 1_000,
+            crash_sustain_ms: 50,
+            cross_region_sustain_ms: 1_500,
+            wedged_sustain_ms: 2_000,
+            source_heartbeat_ms: 250,
+            replica_stale_ms: 650,
+            min_interval_s: 0,
+            ..Self::default()
+        }
+    }
+
+    /// Every contradiction, named; empty if the policy can be used.
+    pub fn contradictions(&self) -> Vec<Contradiction> {
+        let mut found = Vec::new();
+        let mut must = |holds: bool, field: &str, value: u64, rule: String| {
+            if !holds {
+                found.push(Contradiction {
+                    field: field.into(),
+                    value: value.to_string(),
+                    rule,
+                });
+            }
+        };
+        must(
+            self.replica_stale_ms > self.source_heartbeat_ms + REPORT_FRESH_MS,
+            "replica_stale_ms",
+            self.replica_stale_ms,
+            format!(
+                "must be above source_heartbeat_ms ({}) plus a report's age ({REPORT_FRESH_MS} ms)",
+                self.source_heartbeat_ms
+            ),
+        );
+        must(
+            self.replica_stale_ms + REPORT_FRESH_MS < self.sustain_ms,
+            "replica_stale_ms",
+            self.replica_stale_ms,
+            format!(
+                "must be below sustain_ms ({}) minus a report's age ({REPORT_FRESH_MS} ms)",
+                self.sustain_ms
+            ),
+        );
+        must(
+            self.crash_sustain_ms <= self.sustain_ms,
+            "crash_sustain_ms",
+            self.crash_sustain_ms,
+            format!("must not be above sustain_ms ({})", self.sustain_ms),
+        );
+        must(
+            self.cross_region_sustain_ms >= self.sustain_ms,
+            "cross_region_sustain_ms",
+            self.cross_region_sustain_ms,
+            format!("must not be below sustain_ms ({})", self.sustain_ms),
+        );
+        must(
+            (50..=60_000).contains(&self.source_heartbeat_ms),
+            "source_heartbeat_ms",
+            self.source_heartbeat_ms,
+            "must lie between 50 and 60000".into(),
+        );
+        must(
+            self.restart_hold_ms > self.sustain_ms,
+            "restart_hold_ms",
+            self.restart_hold_ms,
+            format!("must be above sustain_ms ({})", self.sustain_ms),
+        );
+        must(
+            self.unacked_fence_ms > self.cross_region_sustain_ms,
+            "unacked_fence_ms",
+            self.unacked_fence_ms,
+            format!(
+                "must be above cross_region_sustain_ms ({}), else a fence precedes every verdict",
+                self.cross_region_sustain_ms
+            ),
+        );
+        if self.replication == Replication::Async {
+            found.push(Contradiction {
+                field: "replication".into(),
+                value: "async".into(),
+                rule: "needs leases, which this version does not have; use semi_sync".into(),
+            });
+        }
+        found
+    }
+}

@@ -1,0 +1,283 @@
+//! What the log knows of one cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::agree::{Inquest, Judgement};
+use crate::decide::Choice;
+use crate::gtid::{GtidSet, Uuid};
+use crate::ids::{ClusterId, Epoch, InquestId, InstanceId, Position, Region};
+use crate::policy::Policy;
+
+/// Whether an instance may become primary, and how gladly.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum PromotionRule {
+    Prefer,
+    #[default]
+    Neutral,
+    PreferNot,
+    Never,
+}
+
+/// One instance as registered: a stable id, an address, its failure domains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceSpec {
+    pub host: String,
+    pub port: u16,
+    pub region: Region,
+    #[serde(default)]
+    pub zone: String,
+    /// The machine it stands on; instances of one machine fail together.
+    #[serde(default)]
+    pub machine: String,
+    #[serde(default)]
+    pub promotion: PromotionRule,
+    /// Higher is preferred, after everything else is equal.
+    #[serde(default)]
+    pub priority: u32,
+    /// Learned at enrolment; an address that answers with another one is refused.
+    #[serde(default)]
+    pub server_uuid: Option<Uuid>,
+    /// Its agent's HTTP address (`/primary`), for those who ask who is primary.
+    #[serde(default)]
+    pub agent: String,
+}
+
+/// How a cluster comes under this plane's care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Founding {
+    /// Every instance is fenced; the named one is opened as epoch 1.
+    New,
+    /// The named one is open already, and stays so.
+    Adopted,
+}
+
+/// A cluster as an operator registers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    pub cluster: ClusterId,
+    pub instances: BTreeMap<InstanceId, InstanceSpec>,
+    pub primary: InstanceId,
+    /// Ackers; empty means every instance but the primary.
+    #[serde(default)]
+    pub ackers: BTreeSet<InstanceId>,
+    /// Acknowledgements that a commit waits for.
+    pub k: u32,
+    #[serde(default)]
+    pub policy: Policy,
+    pub founding: Founding,
+}
+
+/// The replicas that may acknowledge, and how many of them a commit waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ackers {
+    pub members: BTreeSet<InstanceId>,
+    pub k: u32,
+}
+
+impl Ackers {
+    /// Frozen members that leave the primary unable to gather k acknowledgements: |V| − k + 1.
+    pub fn blocking(&self) -> usize {
+        crate::agree::blocking(self.members.len(), self.k as usize)
+    }
+
+    /// V of the next epoch: the former V without the candidate, frozen or not. As many may be
+    /// missing as before.
+    #[must_use]
+    pub fn without(&self, candidate: &InstanceId) -> Ackers {
+        let mut members = self.members.clone();
+        members.remove(candidate);
+        let spare = self.members.len().saturating_sub(self.k as usize);
+        let k = members.len().saturating_sub(spare).max(1);
+        Ackers {
+            members,
+            k: k as u32,
+        }
+    }
+}
+
+/// What a frozen replica holds, read after its IO thread stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreezeReport {
+    pub server_uuid: Uuid,
+    pub version: (u32, u32, u32),
+    pub executed: GtidSet,
+    pub received: GtidSet,
+    pub purged: GtidSet,
+    /// The instance it last replicated from, made durable before its thread started.
+    pub replicated_from: Option<InstanceId>,
+}
+
+impl FreezeReport {
+    pub fn holds(&self) -> GtidSet {
+        self.executed.union(&self.received)
+    }
+
+    /// United with an earlier report of the same instance: a replica that lost its relay log
+    /// later must not hide what it once reported.
+    fn unite(&mut self, earlier: &FreezeReport) {
+        self.received.union_with(&earlier.holds());
+    }
+}
+
+/// The old primary's answer to the fence order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FenceReport {
+    /// Both super_read_only and offline_mode are set, and this was executed after them.
+    Confirmed {
+        final_set: GtidSet,
+        server_uuid: Uuid,
+    },
+    /// Its `mysqld` is reaped. Proves silence, not content.
+    Exited,
+}
+
+/// Why an epoch was deposed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deposition {
+    /// The entry that deposed the epoch; orders to fence and freeze carry it.
+    pub at: Position,
+    pub judgement: Judgement,
+    pub inquest: Inquest,
+    /// Who approved it, where the policy asks for approval.
+    pub approved_by: Option<String>,
+    pub frozen: BTreeMap<InstanceId, FreezeReport>,
+    /// What frozen members outside the report of `frozen` once said is in there too: united.
+    pub fence: Option<FenceReport>,
+}
+
+impl Deposition {
+    /// Records what a frozen instance holds; earlier reports are united, never overwritten.
+    pub fn record_freeze(&mut self, instance: &InstanceId, mut report: FreezeReport) {
+        if let Some(earlier) = self.frozen.get(instance) {
+            report.unite(earlier);
+        }
+        self.frozen.insert(instance.clone(), report);
+    }
+}
+
+/// How far the opening of a chosen primary has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promotion {
+    /// The entry that chose; orders to open and follow carry it.
+    pub at: Position,
+    pub choice: Choice,
+    pub applied: bool,
+    pub opened: bool,
+    /// One write was acknowledged by k′ of V′.
+    pub acknowledged: bool,
+    /// Where the instances stand that were told to follow.
+    pub followers: BTreeMap<InstanceId, Follower>,
+}
+
+/// The answer of one instance that was told to follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Follower {
+    Joined,
+    /// It holds what the new primary does not: it must not replicate, and does not.
+    Refused {
+        extra: GtidSet,
+    },
+}
+
+/// The life of the newest epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Epoch 0: waits until every instance has reported itself fenced (or ready to be adopted).
+    Founding {
+        at: Position,
+        registration: Box<Registration>,
+        reports: BTreeMap<InstanceId, FreezeReport>,
+    },
+    /// The named primary is, or is to be, open.
+    Named(Box<Promotion>),
+    /// The epoch is over; who comes next is not chosen yet.
+    Deposed(Box<Deposition>),
+}
+
+/// One cluster in the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    pub id: ClusterId,
+    pub policy: Policy,
+    pub instances: BTreeMap<InstanceId, InstanceSpec>,
+    /// The newest epoch that was named; 0 before the founding.
+    pub epoch: Epoch,
+    /// Its primary; the registered one before the founding.
+    pub primary: InstanceId,
+    pub ackers: Ackers,
+    pub stage: Stage,
+    /// Every later primary must contain this: what acknowledged markers and earlier needs fixed.
+    pub floor: GtidSet,
+    /// The floor comes from a marker acknowledged by k of V, so that Zero can be claimed.
+    pub floor_stands: bool,
+    /// Every server that was ever primary here; errant is only what none of them wrote.
+    pub primaries: BTreeSet<Uuid>,
+    /// Former primaries that have not rejoined; never in V.
+    pub left_behind: BTreeSet<InstanceId>,
+    pub inquest: Option<Inquest>,
+    pub judgement: Option<Judgement>,
+    /// The number of the newest inquest.
+    pub inquests: InquestId,
+    /// What is left of `min_interval_s` before another automatic failover; leaders log what has
+    /// passed, since an apply knows no clock.
+    pub rest_ms: u64,
+    /// An entry that allows the primary of this very epoch to open again after its restart.
+    pub reopen: Option<Reopen>,
+}
+
+/// The right to open again within an epoch, for one incarnation of its `mysqld`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reopen {
+    pub at: Position,
+    pub mysqld: crate::ids::Incarnation,
+}
+
+impl Cluster {
+    /// The primary that the log names as serving now, and its epoch.
+    pub fn serving(&self) -> Option<(Epoch, &InstanceId)> {
+        match &self.stage {
+            Stage::Named(promotion) if promotion.opened => Some((self.epoch, &self.primary)),
+            _ => None,
+        }
+    }
+
+    pub fn promotion(&self) -> Option<&Promotion> {
+        match &self.stage {
+            Stage::Named(promotion) => Some(promotion),
+            _ => None,
+        }
+    }
+
+    pub fn deposition(&self) -> Option<&Deposition> {
+        match &self.stage {
+            Stage::Deposed(deposition) => Some(deposition),
+            _ => None,
+        }
+    }
+
+    /// Replicas in the primary's own region that may be promoted.
+    pub fn at_home(&self) -> BTreeSet<InstanceId> {
+        let home = self.instances.get(&self.primary).map(|spec| &spec.region);
+        self.instances
+            .iter()
+            .filter(|(id, spec)| {
+                **id != self.primary
+                    && Some(&spec.region) == home
+                    && spec.promotion != PromotionRule::Never
+                    && !self.left_behind.contains(*id)
+            })
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+}

@@ -1,0 +1,208 @@
+//! The commands of the log. Each is guarded by what it expects (epoch, inquest, stage), so that a
+//! delayed or repeated one has no effect.
+
+use serde::{Deserialize, Serialize};
+
+use super::cluster::{FenceReport, FreezeReport, Registration};
+use crate::agree::Vote;
+use crate::decide::Choice;
+use crate::gtid::{GtidSet, Uuid};
+use crate::ids::{
+    ClusterId, Epoch, Incarnation, InquestId, InstanceId, NodeId, PlaneId, Position, Seq,
+};
+use crate::policy::Policy;
+
+/// One log entry: commands of one node, keyed so that nothing takes effect twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    pub proposer: NodeId,
+    pub incarnation: Incarnation,
+    pub seq: Seq,
+    /// Wall clock of the proposer, Unix milliseconds: for people who read the history. Nothing is
+    /// decided by it.
+    #[serde(default)]
+    pub wall_ms: u64,
+    pub commands: Vec<Command>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// The first entry of a plane's life.
+    FoundPlane {
+        plane: PlaneId,
+    },
+    Register(Box<Registration>),
+    SetPolicy {
+        cluster: ClusterId,
+        policy: Box<Policy>,
+    },
+    /// An instance reported itself, under this `server_uuid`.
+    Enrolled {
+        cluster: ClusterId,
+        instance: InstanceId,
+        server_uuid: Uuid,
+    },
+    /// An instance of a cluster that is being founded is fenced, and holds this.
+    FoundingReport {
+        cluster: ClusterId,
+        instance: InstanceId,
+        report: FreezeReport,
+        fenced: bool,
+    },
+    OpenInquest {
+        cluster: ClusterId,
+        epoch: Epoch,
+    },
+    CloseInquest {
+        cluster: ClusterId,
+        inquest: InquestId,
+        why: String,
+    },
+    Vote(Box<Vote>),
+    /// An operator approves a failover that the votes allow.
+    Approve {
+        cluster: ClusterId,
+        epoch: Epoch,
+        who: String,
+    },
+    /// An operator forbids what was started, before the choice: the old primary is to be
+    /// reinstated.
+    Freeze {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+        report: FreezeReport,
+    },
+    Fence {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+        report: FenceReport,
+    },
+    Choose(Box<Choice>),
+    Applied {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+    },
+    Opened {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+    },
+    Followed {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+    },
+    FollowRefused {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+        extra: GtidSet,
+    },
+    /// A marker begun when the primary had executed `floor` was acknowledged by k of V.
+    Acknowledged {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+        floor: GtidSet,
+    },
+    /// The primary of this epoch restarted fenced, and k of V hold what it has.
+    Reopen {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+        mysqld: Incarnation,
+    },
+    /// The leader's clock says that so much has passed since it last said so.
+    TimePassed {
+        ms: u64,
+    },
+}
+
+impl Command {
+    /// The cluster it speaks of, if one.
+    pub fn cluster(&self) -> Option<&ClusterId> {
+        match self {
+            Command::FoundPlane { .. } | Command::TimePassed { .. } => None,
+            Command::Register(registration) => Some(&registration.cluster),
+            Command::Vote(vote) => Some(&vote.cluster),
+            Command::Choose(choice) => Some(&choice.cluster),
+            Command::SetPolicy { cluster, .. }
+            | Command::Enrolled { cluster, .. }
+            | Command::FoundingReport { cluster, .. }
+            | Command::OpenInquest { cluster, .. }
+            | Command::CloseInquest { cluster, .. }
+            | Command::Approve { cluster, .. }
+            | Command::Freeze { cluster, .. }
+            | Command::Fence { cluster, .. }
+            | Command::Applied { cluster, .. }
+            | Command::Opened { cluster, .. }
+            | Command::Followed { cluster, .. }
+            | Command::FollowRefused { cluster, .. }
+            | Command::Acknowledged { cluster, .. }
+            | Command::Reopen { cluster, .. } => Some(cluster),
+        }
+    }
+}
+
+/// What happened, for people and for the timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Event {
+    pub cluster: Option<ClusterId>,
+    pub epoch: Epoch,
+    /// One sentence.
+    pub what: String,
+}
+
+/// Why a command had no effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    #[error("cluster {0} is not registered")]
+    NoSuchCluster(ClusterId),
+    #[error("cluster {cluster} has no instance {instance}")]
+    NoSuchInstance {
+        cluster: ClusterId,
+        instance: InstanceId,
+    },
+    #[error("{what}: expected epoch {expected}, the log is at {found}")]
+    OtherEpoch {
+        what: String,
+        expected: Epoch,
+        found: Epoch,
+    },
+    #[error("{what}: the cluster is not at that stage ({stage})")]
+    OtherStage { what: String, stage: String },
+    #[error("the vote belongs to inquest {vote}, open is {open:?}; or is not the node's newest")]
+    StaleVote {
+        vote: InquestId,
+        open: Option<InquestId>,
+    },
+    #[error("node {0} is no voter")]
+    NotAVoter(NodeId),
+    #[error("{field} = {value}: {remedy}")]
+    Invalid {
+        field: String,
+        value: String,
+        remedy: String,
+    },
+    #[error("the choice is unsound: {0}")]
+    Unsound(String),
+    #[error("a failover needs the verdict Dead, the votes say otherwise: {0}")]
+    NotDead(String),
+}
+
+/// What the apply of one proposal did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub at: Position,
+    /// One per command; none if the proposal was a repetition.
+    pub results: Vec<Result<Vec<Event>, Refusal>>,
+    /// The proposal's key was not above the proposer's last: it has taken effect before, or was
+    /// overtaken.
+    pub repeated: bool,
+}
