@@ -91,6 +91,15 @@ number!(
     InquestId
 );
 
+impl NodeId {
+    /// The second proposer of each node: its operators' door. Its proposals are numbered apart, so
+    /// that an operator's command neither waits behind votes nor overtakes them.
+    #[must_use]
+    pub fn operators_door(self) -> NodeId {
+        NodeId(self.0 | 1 << 63)
+    }
+}
+
 name!(
     /// The control plane an agent is enrolled in.
     PlaneId

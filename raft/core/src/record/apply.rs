@@ -7,7 +7,7 @@ use super::cluster::{
     Ackers, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport, Promotion,
     Registration, Reopen, Stage,
 };
-use super::command::{Command, Event, Outcome, Proposal, Refusal};
+use super::command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
 use super::state::State;
 use crate::agree::{Bench, Inquest, Verdict, Vote, judge};
 use crate::decide::{self, Choice, LossBound, Proof};
@@ -122,11 +122,14 @@ impl State {
             rest_ms: 0,
             reopen: None,
         };
-        let event = cluster.event(format!(
-            "registered with {} instances, {} to be primary",
-            cluster.instances.len(),
-            cluster.primary
-        ));
+        let event = cluster.event(
+            EventKind::Registered,
+            format!(
+                "registered with {} instances, {} to be primary",
+                cluster.instances.len(),
+                cluster.primary
+            ),
+        );
         self.clusters.insert(id, Arc::new(cluster));
         Ok(vec![event])
     }
@@ -224,15 +227,21 @@ impl State {
         let verdict = judgement.verdict;
         let cluster = self.cluster_mut(&vote.cluster)?;
         cluster.judgement = Some(judgement);
-        let mut events = vec![cluster.event(format!(
-            "node {} sees {} {} for {} ms",
-            vote.node,
-            cluster.primary,
-            sight_word(vote),
-            vote.sight.for_ms
-        ))];
+        let mut events = vec![cluster.event(
+            EventKind::Voted,
+            format!(
+                "node {} sees {} {} for {} ms",
+                vote.node,
+                cluster.primary,
+                sight_word(vote),
+                vote.sight.for_ms
+            ),
+        )];
         if before != Some(verdict) {
-            events.push(cluster.event(format!("verdict on {}: {verdict:?}", cluster.primary)));
+            events.push(cluster.event(
+                EventKind::Verdict,
+                format!("verdict on {}: {verdict:?}", cluster.primary),
+            ));
         }
         let may_start = cluster.policy.automation == Automation::Auto && cluster.rest_ms == 0;
         if matches!(verdict, Verdict::Dead | Verdict::Wedged)
@@ -296,7 +305,7 @@ impl State {
             Command::Choose(choice) => cluster.choose(at, choice),
             Command::Applied {
                 epoch, instance, ..
-            } => cluster.progress(*epoch, instance, |p| {
+            } => cluster.progress(*epoch, instance, EventKind::Applied, |p| {
                 (!p.applied).then(|| {
                     p.applied = true;
                     "has applied all that it received"
@@ -340,9 +349,10 @@ impl State {
                     at,
                     mysqld: *mysqld,
                 });
-                Ok(vec![cluster.event(format!(
-                    "{instance} may open again within its epoch"
-                ))])
+                Ok(vec![cluster.event(
+                    EventKind::Reopened,
+                    format!("{instance} may open again within its epoch"),
+                )])
             }
             Command::FoundPlane { .. }
             | Command::Register(_)
@@ -359,10 +369,11 @@ fn sight_word(vote: &Vote) -> String {
 }
 
 impl Cluster {
-    fn event(&self, what: String) -> Event {
+    fn event(&self, kind: EventKind, what: String) -> Event {
         Event {
             cluster: Some(self.id.clone()),
             epoch: self.epoch,
+            kind,
             what,
         }
     }
@@ -414,7 +425,9 @@ impl Cluster {
             });
         }
         self.policy = policy.clone();
-        Ok(vec![self.event("policy changed".into())])
+        Ok(vec![
+            self.event(EventKind::PolicyChanged, "policy changed".into()),
+        ])
     }
 
     fn founding_report(
@@ -506,10 +519,10 @@ impl Cluster {
         self.inquests = self.inquests.next();
         self.inquest = Some(Inquest::new(self.inquests, epoch, at));
         self.judgement = None;
-        Ok(vec![self.event(format!(
-            "inquest {} into {} opened",
-            self.inquests, self.primary
-        ))])
+        Ok(vec![self.event(
+            EventKind::InquestOpened,
+            format!("inquest {} into {} opened", self.inquests, self.primary),
+        )])
     }
 
     fn close_inquest(&mut self, inquest: InquestId, why: &str) -> Vec<Event> {
@@ -518,7 +531,10 @@ impl Cluster {
         }
         self.inquest = None;
         self.judgement = None;
-        vec![self.event(format!("inquest {inquest} closed: {why}"))]
+        vec![self.event(
+            EventKind::InquestClosed,
+            format!("inquest {inquest} closed: {why}"),
+        )]
     }
 
     fn depose(&mut self, at: Position, approved_by: Option<String>) -> Event {
@@ -530,7 +546,10 @@ impl Cluster {
             .judgement
             .take()
             .expect("an epoch is deposed by a verdict");
-        let event = self.event(format!("epoch {} of {} deposed", self.epoch, self.primary));
+        let event = self.event(
+            EventKind::Deposed,
+            format!("epoch {} of {} deposed", self.epoch, self.primary),
+        );
         self.reopen = None;
         self.stage = Stage::Deposed(Box::new(Deposition {
             at,
@@ -574,7 +593,7 @@ impl Cluster {
         let text = format!("{instance} frozen, holds {}", report.holds().compact());
         self.deposition_mut("freeze report", epoch, instance)?
             .record_freeze(instance, report.clone());
-        Ok(vec![self.event(text)])
+        Ok(vec![self.event(EventKind::Frozen, text)])
     }
 
     fn fenced(&mut self, epoch: Epoch, instance: &InstanceId, report: &FenceReport) -> Applied {
@@ -591,7 +610,7 @@ impl Cluster {
             (Some(FenceReport::Confirmed { .. }), _) => return Ok(Vec::new()),
             _ => deposition.fence = Some(report.clone()),
         }
-        Ok(vec![self.event(text)])
+        Ok(vec![self.event(EventKind::Fenced, text)])
     }
 
     fn choose(&mut self, at: Position, choice: &Choice) -> Applied {
@@ -622,18 +641,26 @@ impl Cluster {
         self.inquest = None;
         self.judgement = None;
         self.reopen = None;
+        let after = match &self.stage {
+            Stage::Deposed(deposition) => Some(deposition.clone()),
+            Stage::Founding { .. } | Stage::Named(_) => None,
+        };
         self.stage = Stage::Named(Box::new(Promotion {
             at,
+            after,
             choice: choice.clone(),
             applied: false,
             opened: false,
             acknowledged: false,
             followers: BTreeMap::new(),
         }));
-        self.event(format!(
-            "{} chosen for epoch {}, proof: {}",
-            choice.to, choice.epoch, choice.proof
-        ))
+        self.event(
+            EventKind::Chosen,
+            format!(
+                "{} chosen for epoch {}, proof: {}",
+                choice.to, choice.epoch, choice.proof
+            ),
+        )
     }
 
     fn promotion_mut(&mut self, what: &str, epoch: Epoch) -> Result<&mut Promotion, Refusal> {
@@ -649,6 +676,7 @@ impl Cluster {
         &mut self,
         epoch: Epoch,
         instance: &InstanceId,
+        kind: EventKind,
         step: impl FnOnce(&mut Promotion) -> Option<&'static str>,
     ) -> Applied {
         if *instance != self.primary {
@@ -656,14 +684,14 @@ impl Cluster {
         }
         let said = step(self.promotion_mut("progress", epoch)?);
         Ok(said
-            .map(|what| self.event(format!("{instance} {what}")))
+            .map(|what| self.event(kind, format!("{instance} {what}")))
             .into_iter()
             .collect())
     }
 
     fn opened(&mut self, epoch: Epoch, instance: &InstanceId) -> Applied {
         let mut moved = false;
-        let events = self.progress(epoch, instance, |promotion| {
+        let events = self.progress(epoch, instance, EventKind::Opened, |promotion| {
             (!promotion.opened).then(|| {
                 moved = promotion.choice.from != promotion.choice.to;
                 (promotion.applied, promotion.opened) = (true, true);
@@ -683,6 +711,7 @@ impl Cluster {
         if promotion.followers.get(instance) == Some(&follower) {
             return Ok(Vec::new());
         }
+        let joined = follower == Follower::Joined;
         let text = match &follower {
             Follower::Joined => format!("{instance} follows {}", promotion.choice.to),
             Follower::Refused { extra } => format!(
@@ -692,7 +721,14 @@ impl Cluster {
             ),
         };
         promotion.followers.insert(instance.clone(), follower);
-        Ok(vec![self.event(text)])
+        Ok(vec![self.event(
+            if joined {
+                EventKind::Followed
+            } else {
+                EventKind::Refused
+            },
+            text,
+        )])
     }
 
     fn acknowledged(&mut self, epoch: Epoch, instance: &InstanceId, floor: &GtidSet) -> Applied {
@@ -705,10 +741,13 @@ impl Cluster {
         self.floor.union_with(floor);
         self.floor_stands = true;
         Ok(if first {
-            vec![self.event(format!(
-                "{instance} writes, acknowledged by {} ackers",
-                self.ackers.k
-            ))]
+            vec![self.event(
+                EventKind::Acknowledged,
+                format!(
+                    "{instance} writes, acknowledged by {} ackers",
+                    self.ackers.k
+                ),
+            )]
         } else {
             Vec::new()
         })

@@ -176,6 +176,10 @@ pub struct Promotion {
     pub acknowledged: bool,
     /// Where the instances stand that were told to follow.
     pub followers: BTreeMap<InstanceId, Follower>,
+    /// What it rests on: the verdict, the votes, the reports of the epoch before. `None` at the
+    /// founding.
+    #[serde(default)]
+    pub after: Option<Box<Deposition>>,
 }
 
 /// The answer of one instance that was told to follow.

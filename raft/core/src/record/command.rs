@@ -154,8 +154,31 @@ impl Command {
 pub struct Event {
     pub cluster: Option<ClusterId>,
     pub epoch: Epoch,
+    pub kind: EventKind,
     /// One sentence.
     pub what: String,
+}
+
+/// What sort of thing happened; for machines that read the timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    Registered,
+    PolicyChanged,
+    InquestOpened,
+    InquestClosed,
+    Voted,
+    Verdict,
+    Deposed,
+    Frozen,
+    Fenced,
+    Chosen,
+    Applied,
+    Opened,
+    Followed,
+    Refused,
+    Acknowledged,
+    Reopened,
 }
 
 /// Why a command had no effect.

@@ -10,5 +10,5 @@ pub use cluster::{
     Ackers, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport, InstanceSpec,
     Promotion, PromotionRule, Registration, Reopen, Stage,
 };
-pub use command::{Command, Event, Outcome, Proposal, Refusal};
+pub use command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
 pub use state::{Member, State};
