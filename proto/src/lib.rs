@@ -1,1 +1,18 @@
+//! The wire: generated gRPC code, and the agent link's messages.
 
+pub mod link;
+
+/// The public API.
+pub mod v1 {
+    #![allow(clippy::all)]
+    tonic::include_proto!("primacy.v1");
+}
+
+/// Between agents and nodes.
+pub mod agent_link {
+    #![allow(clippy::all)]
+    tonic::include_proto!("primacy.internal.agent.v1");
+}
+
+/// For gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

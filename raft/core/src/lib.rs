@@ -11,3 +11,6 @@ pub mod node;
 pub mod observe;
 pub mod policy;
 pub mod record;
+
+#[cfg(test)]
+mod testing;

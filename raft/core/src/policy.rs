@@ -132,7 +132,7 @@ impl Policy {
             }
         };
         must(
-            self.replica_stale_ms > self.source_heartbeat_ms + REPORT_FRESH_MS,
+            self.replica_stale_ms > self.source_heartbeat_ms.saturating_add(REPORT_FRESH_MS),
             "replica_stale_ms",
             self.replica_stale_ms,
             format!(
@@ -141,7 +141,7 @@ impl Policy {
             ),
         );
         must(
-            self.replica_stale_ms + REPORT_FRESH_MS < self.sustain_ms,
+            self.replica_stale_ms.saturating_add(REPORT_FRESH_MS) < self.sustain_ms,
             "replica_stale_ms",
             self.replica_stale_ms,
             format!(

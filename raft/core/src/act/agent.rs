@@ -14,8 +14,9 @@ use super::op::{Op, OpDone, OpError, OpId, Survey};
 use super::order::{Order, OrderKind, Reply, Said};
 use super::seal::Seal;
 use crate::gtid::{GtidSet, Uuid};
-use crate::ids::{Epoch, InstanceId, Tick, Token};
+use crate::ids::{Epoch, Incarnation, InstanceId, Tick, Token};
 use crate::observe::{Heartbeat, MysqldWord, ReplicaReport, Role, TICK_GAP_MS, Word};
+use crate::policy::Policy;
 use crate::record::{FenceReport, FreezeReport};
 
 /// Times of one agent, in milliseconds.
@@ -131,6 +132,8 @@ struct Job {
 pub struct Agent {
     settings: Settings,
     seal: Seal,
+    /// The `mysqld` that this run of the agent may have found running.
+    found: Incarnation,
     server: Server,
     role: Role,
     survey: Option<Survey>,
@@ -165,6 +168,7 @@ impl Agent {
     pub fn new(now: Tick, seal: Seal, settings: Settings) -> Self {
         Self {
             settings,
+            found: seal.mysqld,
             seal,
             server: Server::Starting,
             role: Role::Closed,
@@ -281,15 +285,20 @@ impl Agent {
             let id = self.run(Op::Marker { epoch, create }, out);
             self.markers.insert(id, now);
         }
-        if let Some(named) = &self.named {
-            let proved = self.marked.unwrap_or(self.opened_at).max(self.opened_at);
-            if self.proving.is_none() && now.since_ms(proved) > named.unacked_fence_ms {
-                // Nobody acknowledges: it may be deposed long since. Better shut than stale.
-                self.role = Role::Closed;
-                let id = self.run(Op::Fence, out);
-                self.side_ops.insert(id);
-                self.beat_due = now;
-            }
+        // An agent that no node has told anything since it began is no less bound.
+        let fence_ms = self
+            .named
+            .as_ref()
+            .map_or(Policy::default().unacked_fence_ms, |named| {
+                named.unacked_fence_ms
+            });
+        let proved = self.marked.unwrap_or(self.opened_at).max(self.opened_at);
+        if self.proving.is_none() && now.since_ms(proved) > fence_ms {
+            // Nobody acknowledges: it may be deposed long since. Better shut than stale.
+            self.role = Role::Closed;
+            let id = self.run(Op::Fence, out);
+            self.side_ops.insert(id);
+            self.beat_due = now;
         }
     }
 
@@ -304,7 +313,9 @@ impl Agent {
         let hold_ms = self
             .named
             .as_ref()
-            .map_or(10_000, |named| named.restart_hold_ms);
+            .map_or(Policy::default().restart_hold_ms, |named| {
+                named.restart_hold_ms
+            });
         let was_primary = self.seal.opened.is_some_and(|opened| {
             self.seal
                 .source
@@ -435,8 +446,10 @@ impl Agent {
         self.role = Role::Closed;
         if !survey.fenced() {
             match self.seal.opened {
+                // One that was started anew has not been opened yet, whatever it boots as.
                 Some(epoch)
-                    if self.seal.may_open(epoch)
+                    if self.seal.mysqld == self.found
+                        && self.seal.may_open(epoch)
                         && self.seal.source.as_ref().is_none_or(|(_, of)| *of < epoch) =>
                 {
                     // The agent restarted, its database served on.
@@ -526,7 +539,7 @@ impl Agent {
         }
         if let Some((token, name, said)) = &self.said
             && same(token, name)
-            && self.still_true(&order)
+            && self.still_true(&order, said)
         {
             let said = said.clone();
             return self.say_once(&order, said, out);
@@ -578,7 +591,7 @@ impl Agent {
     }
 
     /// Whether the newest answer still describes the server.
-    fn still_true(&self, order: &Order) -> bool {
+    fn still_true(&self, order: &Order, said: &Said) -> bool {
         if !matches!(self.server, Server::Up) {
             return matches!(order.kind, OrderKind::Fence { .. });
         }
@@ -602,7 +615,14 @@ impl Agent {
                 self.role == Role::Open(*epoch)
             }
             OrderKind::Report { .. } => false,
-            OrderKind::Freeze { .. } | OrderKind::Fence { .. } => true,
+            OrderKind::Freeze { .. } => true,
+            // It is up again: now it can say what it holds, which an exit could not.
+            OrderKind::Fence { .. } => !matches!(
+                said,
+                Said::Fenced {
+                    report: FenceReport::Exited
+                }
+            ),
         }
     }
 
@@ -973,6 +993,8 @@ impl Agent {
         self.role = Role::Open(epoch);
         self.opened_at = now;
         self.doubt = None;
+        // A write begun under an earlier epoch proves nothing of this one.
+        self.markers.clear();
         self.clean_up = self
             .survey
             .as_ref()

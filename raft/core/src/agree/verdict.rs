@@ -117,7 +117,7 @@ pub fn judge(bench: &Bench<'_>, inquest: &Inquest) -> Judgement {
         weigh_ackers(bench, inquest, exited || count.all_closed, &mut findings)
     } else if count.wedged >= quorum {
         Verdict::Wedged
-    } else if count.silent.len() + count.open >= quorum {
+    } else if count.silent.len().max(count.wedged) + count.open >= quorum {
         Verdict::Undecided
     } else {
         Verdict::Standing
@@ -189,12 +189,20 @@ fn count_votes(
             SightKind::Wedged if vote.sight.for_ms >= bench.policy.wedged_sustain_ms => {
                 count.wedged += 1;
             }
+            SightKind::Wedged => {
+                count.open += 1;
+                findings.push(Finding::TooShort {
+                    node,
+                    for_ms: vote.sight.for_ms,
+                    threshold_ms: bench.policy.wedged_sustain_ms,
+                });
+            }
             // A blind voter may come to see: it could still tip it.
             SightKind::Blind => {
                 count.open += 1;
                 findings.push(Finding::Blind { node });
             }
-            SightKind::Wedged | SightKind::Alive | SightKind::Overloaded => {}
+            SightKind::Alive | SightKind::Overloaded => {}
         }
     }
     count

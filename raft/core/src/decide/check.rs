@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use super::{Choice, LossBound, Proof};
+use crate::agree::Verdict;
 use crate::gtid::GtidSet;
+use crate::ids::InstanceId;
 use crate::record::{Cluster, FenceReport, PromotionRule, Stage};
 
 /// Every law that the choice breaks, in words; empty if it may be committed.
@@ -50,6 +52,7 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
         Some(FenceReport::Confirmed { final_set, .. }) => Some(final_set),
         _ => None,
     };
+    let named_frozen = |named: &BTreeSet<InstanceId>| named.iter().all(|id| reporting.contains(id));
     match &choice.proof {
         Proof::Founding { .. } => law(false, "an epoch that had a primary is not founded"),
         Proof::Confirmed { final_set } => {
@@ -58,7 +61,7 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
                 "the log holds the fence that the proof names",
             );
         }
-        Proof::Exited { .. } => {
+        Proof::Exited { frozen } => {
             law(
                 record.fence == Some(FenceReport::Exited),
                 "the log holds the exit",
@@ -67,12 +70,22 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
                 silenced,
                 "an exit proves silence, the frozen ackers the content",
             );
+            law(named_frozen(frozen), "who is named is a frozen acker");
         }
-        Proof::AckersFrozen { frozen, .. } => {
+        Proof::AckersFrozen {
+            frozen,
+            of,
+            k: of_k,
+        } => {
             law(silenced, "the ackers left could still acknowledge a write");
+            law(named_frozen(frozen), "who is named is a frozen acker");
             law(
-                frozen.iter().all(|id| record.frozen.contains_key(id)),
-                "who is named is frozen",
+                of == v && *of_k as usize == k && v.len() - frozen.len().min(v.len()) < k,
+                "the proof counts the ackers of the deposed epoch, and names enough of them",
+            );
+            law(
+                record.judgement.verdict != Verdict::Wedged,
+                "a primary that still answers is fenced before anybody replaces it",
             );
         }
     }
@@ -119,6 +132,10 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
         law(
             confirmed.is_some_and(|last| last.is_superset_of(&choice.need)),
             "the reinstated primary holds what is needed",
+        );
+        law(
+            confirmed == Some(&choice.within),
+            "others are compared with what the chosen one holds",
         );
     } else if let Some(report) = record.frozen.get(&choice.to) {
         let mut holds = report.executed.clone();
@@ -168,7 +185,7 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
 }
 
 /// What a frozen acker tells of the deposed epoch's acknowledged writes.
-fn acknowledged_by(cluster: &Cluster, id: &crate::ids::InstanceId) -> GtidSet {
+fn acknowledged_by(cluster: &Cluster, id: &InstanceId) -> GtidSet {
     let Some(report) = cluster
         .deposition()
         .and_then(|record| record.frozen.get(id))
@@ -184,7 +201,7 @@ fn acknowledged_by(cluster: &Cluster, id: &crate::ids::InstanceId) -> GtidSet {
 }
 
 /// Transactions that no primary of this cluster wrote, and nobody else holds.
-fn own_writes(cluster: &Cluster, id: &crate::ids::InstanceId) -> GtidSet {
+fn own_writes(cluster: &Cluster, id: &InstanceId) -> GtidSet {
     let Some(record) = cluster.deposition() else {
         return GtidSet::default();
     };

@@ -26,6 +26,10 @@ pub enum Reason {
         needed: usize,
         missing: Vec<InstanceId>,
     },
+    #[error(
+        "{0} answers but cannot write; waiting until its agent confirms the fence, or its exit"
+    )]
+    NotFenced(InstanceId),
     #[error("{0} is not frozen")]
     NotFrozen(InstanceId),
     #[error("{0} must never be promoted")]
@@ -116,10 +120,15 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
         let proof = Proof::Confirmed {
             final_set: final_set.clone(),
         };
-        if deposition.judgement.verdict != Verdict::Wedged {
+        // One that lost what a node saw on it, or what the floor holds, cannot come back as it is.
+        let whole = final_set.is_superset_of(&need);
+        if deposition.judgement.verdict != Verdict::Wedged && whole {
             return reinstate(cluster, need, proof);
         }
         return best(cluster, &evidence, need, proof);
+    }
+    if deposition.judgement.verdict == Verdict::Wedged && deposition.fence.is_none() {
+        return Err(vec![Reason::NotFenced(cluster.primary.clone())]);
     }
     let needed = cluster.ackers.blocking();
     if frozen.len() < needed {

@@ -55,6 +55,18 @@ pub fn check_registration(state: &State, registration: &Registration) -> Result<
                 "needs a host, a port and a region",
             );
         }
+        if let Some(uuid) = spec.server_uuid {
+            let known = state.clusters.values().flat_map(|c| c.instances.iter());
+            let mut others = known.chain(registration.instances.iter());
+            let holder =
+                others.find(|(other, its)| *other != instance && its.server_uuid == Some(uuid));
+            if let Some((other, _)) = holder {
+                let remedy =
+                    format!("it belongs to {other}; give each data directory its own auto.cnf");
+                let field = format!("server_uuid of {instance}");
+                return bad(&field, uuid.to_string(), &remedy);
+            }
+        }
         let twin = registration.instances.iter().find(|(other, its)| {
             *other != instance && (&its.host, its.port) == (&spec.host, spec.port)
         });

@@ -335,10 +335,8 @@ impl Node {
                 Some((id, at)) if *id == inquest.id => now.since_ms(*at),
                 _ => 0,
             };
-            let settled = matches!(
-                verdict,
-                Some(Verdict::Dead | Verdict::Isolated | Verdict::Wedged)
-            );
+            // Not Isolated: a voter that fell silent itself may hold it up by what it once heard.
+            let settled = matches!(verdict, Some(Verdict::Dead | Verdict::Wedged));
             let why = if verdict == Some(Verdict::Standing) {
                 Some("no missing vote can complete a majority of silence")
             } else if age_ms > INQUEST_EXPIRES_MS && !settled {

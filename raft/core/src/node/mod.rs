@@ -257,12 +257,15 @@ impl Node {
         self.watches.retain(|id, _| known.contains(id));
         for cluster in state.clusters.values() {
             for id in cluster.instances.keys() {
-                self.watches.entry(id.clone()).or_insert_with(|| {
-                    let seen = (*id == cluster.primary)
-                        .then(|| remembered.get(&cluster.id).copied())
-                        .flatten();
-                    Watch::new(now, seen)
-                });
+                let watch = self
+                    .watches
+                    .entry(id.clone())
+                    .or_insert_with(|| Watch::new(now, None));
+                // The memory is of the primary of that epoch, and of nobody else: a state on the
+                // way there may name another.
+                if *id == cluster.primary && remembered.get(&cluster.id) == Some(&cluster.epoch) {
+                    watch.detector.recall(cluster.epoch);
+                }
             }
             match &cluster.inquest {
                 Some(open) => {

@@ -14,6 +14,9 @@ pub const TICK_GAP_MS: u64 = 500;
 /// The agent's heartbeat is missing after three periods of 100 ms.
 const HEARTBEAT_MISSING_MS: u64 = 300;
 
+/// The answer of a server in `offline_mode`: it is fenced, and says so by refusing the session.
+const ER_SERVER_OFFLINE_MODE: u16 = 3032;
+
 /// Which kind of attempt a pulse speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Probe {
@@ -127,6 +130,12 @@ impl Detector {
         pulse: Pulse,
         named: Option<Named>,
     ) {
+        let pulse = match pulse {
+            Pulse::Refused {
+                code: ER_SERVER_OFFLINE_MODE,
+            } => Pulse::Answered { fenced: true },
+            other => other,
+        };
         match pulse {
             Pulse::Answered { fenced } => {
                 // One that is not to be open yet serves by being there.
@@ -184,6 +193,11 @@ impl Detector {
         self.word
     }
 
+    /// This node saw the instance alive in this epoch, in an earlier run of its process.
+    pub fn recall(&mut self, epoch: Epoch) {
+        self.seen_alive_in = self.seen_alive_in.max(Some(epoch));
+    }
+
     pub fn seen_alive_in(&self) -> Option<Epoch> {
         self.seen_alive_in
     }
@@ -237,7 +251,10 @@ impl Detector {
         if fresh_failed && self.failed_since_answer && self.agent_confirms(now) {
             return sight(SightKind::Silent, self.served);
         }
-        if let Some(stuck) = self.write_stuck_since {
+        // An agent that fell silent no longer vouches for what it said of the writes.
+        if let Some(stuck) = self.write_stuck_since
+            && !self.heartbeat_missing(now)
+        {
             return sight(SightKind::Wedged, Some(stuck));
         }
         if self.overloaded.is_some() {

@@ -6,6 +6,9 @@ mod detector;
 mod heartbeat;
 mod progress;
 
+#[cfg(test)]
+mod tests;
+
 pub use detector::{Detector, Named, Probe, Pulse, Sight, SightKind, TICK_GAP_MS};
 pub use heartbeat::{Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Word};
 pub use progress::{Progress, Reached};

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::heartbeat::{Heartbeat, IoThread};
+use super::heartbeat::{Heartbeat, IoThread, MysqldWord};
 use crate::ids::{InstanceId, Tick};
 
 /// What a node can say of an acker that it reaches.
@@ -28,6 +28,11 @@ pub struct Progress {
 
 impl Progress {
     pub fn report(&mut self, now: Tick, beat: &Heartbeat) {
+        // Without its server there is no replica to reach: it cannot be frozen, nor tell anything.
+        if !matches!(beat.word.says, MysqldWord::Running { .. }) {
+            self.reported = None;
+            return;
+        }
         self.reported = Some(now);
         let Some(replica) = &beat.replica else {
             self.connected_to = None;
@@ -46,7 +51,8 @@ impl Progress {
     }
 
     /// What this node may say of the acker in a vote on `primary`; `None` if the newest report is
-    /// older than `fresh_ms`, or speaks of no replica.
+    /// older than `fresh_ms`, or its server was not running. One that replicates from nobody is
+    /// reached, and does not hear the primary.
     pub fn reached(&self, now: Tick, primary: &InstanceId, fresh_ms: u64) -> Option<Reached> {
         let reported = self.reported?;
         if now.since_ms(reported) > fresh_ms {

@@ -11,7 +11,7 @@ use super::command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
 use super::state::State;
 use crate::agree::{Bench, Inquest, Verdict, Vote, judge};
 use crate::decide::{self, Choice, LossBound, Proof};
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Epoch, InquestId, InstanceId, Position};
 use crate::policy::Automation;
 
@@ -134,7 +134,7 @@ impl State {
         Ok(vec![event])
     }
 
-    fn enrol(&mut self, id: &ClusterId, instance: &InstanceId, uuid: crate::gtid::Uuid) -> Applied {
+    fn enrol(&mut self, id: &ClusterId, instance: &InstanceId, uuid: Uuid) -> Applied {
         let taken = self.clusters.values().find_map(|cluster| {
             let (other, _) = cluster
                 .instances
@@ -416,6 +416,22 @@ impl Cluster {
         })
     }
 
+    /// Where the data is not what it was, a report of it counts for nothing.
+    fn expect_data(&self, instance: &InstanceId, found: Uuid) -> Result<(), Refusal> {
+        let known = self
+            .instances
+            .get(instance)
+            .and_then(|spec| spec.server_uuid);
+        if known.is_none_or(|uuid| uuid == found) {
+            return Ok(());
+        }
+        Err(Refusal::Invalid {
+            field: format!("server_uuid of {instance}"),
+            value: found.to_string(),
+            remedy: "its data directory was replaced; it has to be confirmed first".into(),
+        })
+    }
+
     fn set_policy(&mut self, policy: &crate::policy::Policy) -> Applied {
         if let Some(bad) = policy.contradictions().into_iter().next() {
             return Err(Refusal::Invalid {
@@ -438,6 +454,7 @@ impl Cluster {
         fenced: bool,
     ) -> Applied {
         self.expect_instance(instance)?;
+        self.expect_data(instance, report.server_uuid)?;
         let stage = self.other_stage("founding report");
         let all: Vec<_> = self.instances.keys().cloned().collect();
         let Stage::Founding {
@@ -578,18 +595,7 @@ impl Cluster {
     }
 
     fn frozen(&mut self, epoch: Epoch, instance: &InstanceId, report: &FreezeReport) -> Applied {
-        // Its data is not what it was: its freeze counts for nothing.
-        let known = self
-            .instances
-            .get(instance)
-            .and_then(|spec| spec.server_uuid);
-        if known.is_some_and(|uuid| uuid != report.server_uuid) {
-            return Err(Refusal::Invalid {
-                field: format!("server_uuid of {instance}"),
-                value: report.server_uuid.to_string(),
-                remedy: "its data directory was replaced; it has to be confirmed first".into(),
-            });
-        }
+        self.expect_data(instance, report.server_uuid)?;
         let text = format!("{instance} frozen, holds {}", report.holds().compact());
         self.deposition_mut("freeze report", epoch, instance)?
             .record_freeze(instance, report.clone());
@@ -604,6 +610,9 @@ impl Cluster {
             FenceReport::Confirmed { .. } => format!("{instance} confirms that it is fenced"),
             FenceReport::Exited => format!("{instance} has exited"),
         };
+        if let FenceReport::Confirmed { server_uuid, .. } = report {
+            self.expect_data(instance, *server_uuid)?;
+        }
         let deposition = self.deposition_mut("fence report", epoch, instance)?;
         match (&deposition.fence, report) {
             // Content, once known, is never forgotten.
@@ -622,13 +631,17 @@ impl Cluster {
             self.left_behind.insert(self.primary.clone());
         }
         self.left_behind.remove(&choice.to);
-        if let Some(uuid) = self
+        // What it writes from now on is never errant, so its name must not be missed: its report
+        // tells it where no enrolment has.
+        let reported = self
+            .deposition()
+            .and_then(|record| record.frozen.get(&choice.to))
+            .map(|report| report.server_uuid);
+        let enrolled = self
             .instances
             .get(&choice.to)
-            .and_then(|spec| spec.server_uuid)
-        {
-            self.primaries.insert(uuid);
-        }
+            .and_then(|spec| spec.server_uuid);
+        self.primaries.extend(enrolled.or(reported));
         Ok(vec![self.name(at, choice)])
     }
 
@@ -700,9 +713,13 @@ impl Cluster {
         })?;
         // Reinstatements, and epochs that never opened, do not count.
         if moved {
-            self.rest_ms = self.policy.min_interval_s * 1_000;
+            self.rest();
         }
         Ok(events)
+    }
+
+    fn rest(&mut self) {
+        self.rest_ms = self.policy.min_interval_s.saturating_mul(1_000);
     }
 
     fn follower(&mut self, epoch: Epoch, instance: &InstanceId, follower: Follower) -> Applied {
@@ -737,9 +754,14 @@ impl Cluster {
         }
         let promotion = self.promotion_mut("acknowledged", epoch)?;
         let first = !promotion.acknowledged;
+        // Its opening need not have been reported: the answers overtake each other.
+        let moved = !promotion.opened && promotion.choice.from != promotion.choice.to;
         (promotion.applied, promotion.opened, promotion.acknowledged) = (true, true, true);
         self.floor.union_with(floor);
         self.floor_stands = true;
+        if moved {
+            self.rest();
+        }
         Ok(if first {
             vec![self.event(
                 EventKind::Acknowledged,

@@ -124,6 +124,10 @@ impl FreezeReport {
     /// later must not hide what it once reported.
     fn unite(&mut self, earlier: &FreezeReport) {
         self.received.union_with(&earlier.holds());
+        // While frozen it replicates from nobody else: what it first said of its source stands.
+        if earlier.replicated_from.is_some() {
+            self.replicated_from.clone_from(&earlier.replicated_from);
+        }
     }
 }
 

@@ -6,6 +6,9 @@ mod command;
 mod state;
 mod validate;
 
+#[cfg(test)]
+mod tests;
+
 pub use cluster::{
     Ackers, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport, InstanceSpec,
     Promotion, PromotionRule, Registration, Reopen, Stage,

@@ -1,0 +1,168 @@
+//! The links to all control nodes: beats and replies go up each of them, orders come down.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use primacy_core::act::{AgentInput, Reply};
+use primacy_core::ids::{ClusterId, InstanceId};
+use primacy_core::observe::Heartbeat;
+use primacy_proto::agent_link::AttachRequest;
+use primacy_proto::agent_link::agent_link_service_client::AgentLinkServiceClient;
+use primacy_proto::link::{self, Down, FORMAT, Up};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+
+use crate::clock;
+use crate::config::AgentConfig;
+
+/// Between two tries to reach a node.
+const AGAIN: Duration = Duration::from_millis(200);
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// A node that has not acknowledged a beat for this long is connected anew: the connection may be
+/// a black hole.
+const SILENT_LIMIT_MS: u64 = 2_000;
+const BACKLOG: usize = 64;
+
+#[derive(Clone)]
+enum Message {
+    Beat(Box<Heartbeat>),
+    Reply(Box<Reply>),
+}
+
+pub(super) struct Links {
+    nodes: Vec<mpsc::Sender<Message>>,
+}
+
+impl Links {
+    pub fn open(config: &AgentConfig, inputs: mpsc::Sender<AgentInput>) -> Self {
+        let nodes = config
+            .nodes
+            .iter()
+            .map(|address| {
+                let (sender, receiver) = mpsc::channel(BACKLOG);
+                let link = Link {
+                    address: address.clone(),
+                    cluster: config.cluster.clone(),
+                    instance: config.instance.clone(),
+                    inputs: inputs.clone(),
+                };
+                tokio::spawn(link.run(receiver));
+                sender
+            })
+            .collect();
+        Self { nodes }
+    }
+
+    pub fn beat(&self, beat: &Heartbeat) {
+        self.send(&Message::Beat(Box::new(beat.clone())));
+    }
+
+    /// To every node: whoever leads takes it.
+    pub fn reply(&self, reply: &Reply) {
+        self.send(&Message::Reply(Box::new(reply.clone())));
+    }
+
+    fn send(&self, message: &Message) {
+        for node in &self.nodes {
+            // A node that does not keep up misses this one; the next beat is soon.
+            let _ = node.try_send(message.clone());
+        }
+    }
+}
+
+struct Link {
+    address: String,
+    cluster: ClusterId,
+    instance: InstanceId,
+    inputs: mpsc::Sender<AgentInput>,
+}
+
+impl Link {
+    async fn run(self, mut messages: mpsc::Receiver<Message>) {
+        let mut reached = true;
+        loop {
+            match self.once(&mut messages).await {
+                Ok(()) => return, // the agent stops
+                Err(error) => {
+                    if reached {
+                        tracing::info!(node = self.address, "link lost: {error:#}");
+                        reached = false;
+                    }
+                }
+            }
+            let wait = tokio::time::sleep(AGAIN);
+            tokio::pin!(wait);
+            // Old beats are of no use to a node that returns.
+            loop {
+                tokio::select! {
+                    () = &mut wait => break,
+                    message = messages.recv() => if message.is_none() { return },
+                }
+            }
+        }
+    }
+
+    async fn once(&self, messages: &mut mpsc::Receiver<Message>) -> anyhow::Result<()> {
+        let channel = Endpoint::from_shared(format!("http://{}", self.address))?
+            .connect_timeout(CONNECT_LIMIT)
+            .tcp_nodelay(true)
+            .connect()
+            .await?;
+        let (sender, up) = mpsc::channel(BACKLOG);
+        let hello =
+            Up::Hello { cluster: self.cluster.clone(), instance: self.instance.clone() };
+        sender.send(wire(&hello)?).await?;
+        let mut client = AgentLinkServiceClient::new(channel);
+        let attached =
+            tokio::time::timeout(CONNECT_LIMIT, client.attach(ReceiverStream::new(up))).await??;
+        let mut down = attached.into_inner();
+        let mut sent: VecDeque<(u64, u64)> = VecDeque::new();
+        let (mut rtt_ms, mut heard) = (0, clock::now());
+        let mut check = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            tokio::select! {
+                message = down.message() => {
+                    let Some(message) = message? else { anyhow::bail!("the node closed the link") };
+                    heard = clock::now();
+                    match link::decode::<Down>(message.format, &message.payload)? {
+                        Down::Acknowledged(ack) => {
+                            while let Some((beat, at)) = sent.pop_front_if(|(beat, _)| *beat <= ack.beat) {
+                                if beat == ack.beat {
+                                    rtt_ms = heard.0.saturating_sub(at);
+                                }
+                            }
+                            self.inputs.send(AgentInput::Acknowledged(ack)).await?;
+                        }
+                        Down::Order(order) => self.inputs.send(AgentInput::Order(order)).await?,
+                    }
+                }
+                message = messages.recv() => {
+                    let up = match message {
+                        None => return Ok(()),
+                        Some(Message::Beat(beat)) => {
+                            sent.push_back((beat.word.beat, clock::now().0));
+                            if sent.len() > BACKLOG {
+                                sent.pop_front();
+                            }
+                            Up::Beat { beat, rtt_ms }
+                        }
+                        Some(Message::Reply(reply)) => Up::Reply(reply),
+                    };
+                    if sender.try_send(wire(&up)?).is_err() {
+                        anyhow::bail!("the node does not keep up");
+                    }
+                }
+                _ = check.tick() => {
+                    if clock::now().since_ms(heard) > SILENT_LIMIT_MS {
+                        anyhow::bail!("no acknowledgement for {SILENT_LIMIT_MS} ms");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn wire(up: &Up) -> anyhow::Result<AttachRequest> {
+    Ok(AttachRequest { format: FORMAT, payload: link::encode(up)? })
+}

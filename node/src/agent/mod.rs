@@ -1,0 +1,115 @@
+//! The agent beside one `mysqld`: the shell around the core's state machine.
+//!
+//! **Invariant:** outputs are carried out in their order, and a seal is on disk before the next
+//! output is looked at.
+
+mod http;
+mod link;
+mod server;
+mod sql;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use primacy_core::act::{Agent, AgentInput, AgentOutput, Seal, Settings};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::config::AgentConfig;
+use crate::{clock, durable};
+
+pub use http::Serving;
+
+/// Inputs waiting for the state machine; each is a few microseconds of work.
+const BACKLOG: usize = 256;
+/// The core's own clock: fine enough for markers every 20 ms.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Runs until told to stop. Leaves `mysqld` running: an agent's restart takes no database offline.
+pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.dir).context("the agent's folder cannot be made")?;
+    let file = SealFile { path: config.dir.join("seal.json") };
+    let seal = file.begin(&config)?;
+    let settings = Settings::default();
+    let mut agent = Agent::new(clock::now(), seal, settings);
+
+    let (inputs, mut waiting) = mpsc::channel(BACKLOG);
+    let (serving, served) = watch::channel(Serving::default());
+    http::serve(config.http, served).await?;
+    let links = link::Links::open(&config, inputs.clone());
+    let sql = sql::Executor::new(&config, inputs.clone());
+    let server = Arc::new(server::Server::new(&config, inputs.clone())?);
+    let found = server.adopt().await;
+    if !found {
+        server.start();
+    }
+
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut stop = crate::stop::signal()?;
+    loop {
+        let input = tokio::select! {
+            biased;
+            () = stop.received() => break,
+            input = waiting.recv() => match input {
+                Some(input) => input,
+                None => break,
+            },
+            _ = ticks.tick() => AgentInput::Tick,
+        };
+        for output in agent.handle(clock::now(), input) {
+            match output {
+                AgentOutput::Persist(seal) => file.save(&seal)?,
+                AgentOutput::Run { id, op } => sql.run(id, op),
+                AgentOutput::Cancel { id } => sql.cancel(id),
+                AgentOutput::Reply(reply) => links.reply(&reply),
+                AgentOutput::Beat(beat) => links.beat(&beat),
+                AgentOutput::StartServer => server.start(),
+                AgentOutput::KillServer => server.kill(),
+            }
+        }
+        let now = Serving::of(&agent);
+        serving.send_if_modified(|last| {
+            let changed = *last != now;
+            if changed {
+                *last = now;
+            }
+            changed
+        });
+    }
+    tracing::info!("stopping; mysqld runs on");
+    Ok(())
+}
+
+/// The seal on disk.
+struct SealFile {
+    path: PathBuf,
+}
+
+impl SealFile {
+    /// Loads the seal and counts this run up.
+    fn begin(&self, config: &AgentConfig) -> anyhow::Result<Seal> {
+        let blank = || Seal::blank(config.cluster.clone(), config.instance.clone());
+        let mut seal = durable::load::<Seal>(&self.path)?.unwrap_or_else(blank);
+        if (&seal.cluster, &seal.instance) != (&config.cluster, &config.instance) {
+            anyhow::bail!(
+                "{}: this folder belongs to {} of cluster {}, the configuration says {} of {}; \
+                 give each agent a folder of its own",
+                self.path.display(),
+                seal.instance,
+                seal.cluster,
+                config.instance,
+                config.cluster
+            );
+        }
+        seal.agent = seal.agent.next();
+        self.save(&seal)?;
+        Ok(seal)
+    }
+
+    fn save(&self, seal: &Seal) -> anyhow::Result<()> {
+        durable::save(&self.path, seal).context("the seal must be durable before anything is done")
+    }
+}

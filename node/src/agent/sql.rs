@@ -1,0 +1,351 @@
+//! Carries the core's ops out as SQL on the agent's own `mysqld`.
+//!
+//! Sessions are kept warm per purpose: a stuck fence must not find every session taken, and a login
+//! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use primacy_core::act::{AgentInput, Marker, Op, OpDone, OpError, OpId, Opened, Survey};
+use primacy_core::gtid::{GtidSet, Uuid};
+use primacy_core::observe::IoThread;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::config::AgentConfig;
+use crate::mysqld::bringup::Version;
+use crate::mysqld::follow::{Source, SourceTransport, follow};
+use crate::mysqld::inspect::{Inspection, ThreadState, inspect};
+use crate::mysqld::marker;
+use crate::mysqld::ops::{self, Opener};
+use crate::mysqld::session::{Address, Login, Session, SessionError, Target, Transport, within};
+
+/// A look that takes longer is no look: the local probe has failed.
+const SURVEY_LIMIT: Duration = Duration::from_millis(500);
+/// STOP REPLICA IO_THREAD takes two seconds toward a black hole.
+const FREEZE_LIMIT: Duration = Duration::from_secs(5);
+/// Super_read_only, offline_mode, and two lock waits of a second; then SIGKILL.
+const FENCE_LIMIT: Duration = Duration::from_millis(3_500);
+const APPLY_LIMIT: Duration = Duration::from_secs(600);
+const STEP_LIMIT: Duration = Duration::from_secs(5);
+/// The primary hangs without acknowledgements; its markers with it.
+const MARKER_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a kept session is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Purpose {
+    Look,
+    Order,
+    Spare,
+}
+
+pub(super) struct Executor {
+    shared: Arc<Shared>,
+    inputs: mpsc::Sender<AgentInput>,
+    running: Arc<Mutex<BTreeMap<OpId, AbortHandle>>>,
+}
+
+struct Shared {
+    target: Target,
+    replication: (Login, SourceTransport),
+    kept: Mutex<BTreeMap<Purpose, Session>>,
+    /// The server's number of each op's session, so that a superseded order's can be killed.
+    sessions: Mutex<BTreeMap<OpId, u64>>,
+    opener: Mutex<Option<Opener>>,
+    markers: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Executor {
+    pub fn new(config: &AgentConfig, inputs: mpsc::Sender<AgentInput>) -> Self {
+        let mysql = &config.mysql;
+        let transport =
+            if mysql.replication_tls { SourceTransport::Tls } else { SourceTransport::PublicKey };
+        let shared = Shared {
+            target: Target {
+                address: Address::Socket(super::server::instance(config).socket()),
+                login: Login::new(&mysql.user, &mysql.password),
+                transport: Transport::Plain,
+            },
+            replication: (
+                Login::new(&mysql.replication_user, &mysql.replication_password),
+                transport,
+            ),
+            kept: Mutex::default(),
+            sessions: Mutex::default(),
+            opener: Mutex::default(),
+            markers: AtomicU64::new(clock_seed()),
+        };
+        Self { shared: Arc::new(shared), inputs, running: Arc::default() }
+    }
+
+    /// Begins an op; its result comes back as an input.
+    pub fn run(&self, id: OpId, op: Op) {
+        let (shared, inputs, running) =
+            (self.shared.clone(), self.inputs.clone(), self.running.clone());
+        let task = tokio::spawn(async move {
+            let result = shared.carry_out(id, op).await;
+            lock(&shared.sessions).remove(&id);
+            lock(&running).remove(&id);
+            let _ = inputs.send(AgentInput::OpEnded { id, result }).await;
+        });
+        lock(&self.running).insert(id, task.abort_handle());
+        if task.is_finished() {
+            lock(&self.running).remove(&id);
+        }
+    }
+
+    /// Ends an op that a newer order supersedes, and kills its session.
+    pub fn cancel(&self, id: OpId) {
+        if let Some(task) = lock(&self.running).remove(&id) {
+            task.abort();
+        }
+        let Some(session) = lock(&self.shared.sessions).remove(&id) else { return };
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let deadline = within(STEP_LIMIT);
+            if let Ok(mut spare) = shared.session(Purpose::Spare, deadline).await {
+                let _ = ops::kill_sessions(&mut spare, &[session], deadline).await;
+                shared.keep(Purpose::Spare, spare);
+            }
+        });
+    }
+}
+
+/// Marker rows of two runs of an agent differ.
+fn clock_seed() -> u64 {
+    crate::clock::wall_ms()
+}
+
+fn op_error(error: &ops::OpsError) -> OpError {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    match error.code() {
+        Some(_) => OpError::Refused(text),
+        None => OpError::Unknown(text),
+    }
+}
+
+fn session_error(error: &SessionError) -> OpError {
+    OpError::Unknown(error.to_string())
+}
+
+fn set(text: &str) -> Result<GtidSet, OpError> {
+    text.parse().map_err(|error| OpError::Unknown(format!("{error}")))
+}
+
+fn uuid(text: &str) -> Result<Uuid, OpError> {
+    text.parse().map_err(|error| OpError::Unknown(format!("{error}")))
+}
+
+impl Shared {
+    async fn session(
+        &self,
+        purpose: Purpose,
+        deadline: tokio::time::Instant,
+    ) -> Result<Session, OpError> {
+        if let Some(kept) = lock(&self.kept).remove(&purpose) {
+            return Ok(kept);
+        }
+        Session::connect(&self.target, deadline).await.map_err(|error| session_error(&error))
+    }
+
+    fn keep(&self, purpose: Purpose, session: Session) {
+        if session.is_usable() {
+            lock(&self.kept).insert(purpose, session);
+        }
+    }
+
+    async fn carry_out(&self, id: OpId, op: Op) -> Result<OpDone, OpError> {
+        match op {
+            Op::Survey => {
+                let deadline = within(SURVEY_LIMIT);
+                let mut session = self.session(Purpose::Look, deadline).await?;
+                let result = survey(&mut session, deadline).await;
+                self.keep(Purpose::Look, session);
+                // The sessions that a fence and a freeze will want stand before they do.
+                for purpose in [Purpose::Order, Purpose::Spare] {
+                    if result.is_ok() && !lock(&self.kept).contains_key(&purpose) {
+                        let busy = !lock(&self.sessions).is_empty();
+                        if !busy && let Ok(session) = self.session(purpose, deadline).await {
+                            self.keep(purpose, session);
+                        }
+                    }
+                }
+                Ok(OpDone::Surveyed(Box::new(result?)))
+            }
+            Op::PrepareOpen => {
+                let deadline = within(STEP_LIMIT);
+                let opener = ops::prepare_open(&self.target, deadline)
+                    .await
+                    .map_err(|error| op_error(&error))?;
+                let mut session = self.session(Purpose::Order, deadline).await?;
+                let seen = survey(&mut session, deadline).await;
+                self.keep(Purpose::Order, session);
+                let seen = seen?;
+                *lock(&self.opener) = Some(opener);
+                Ok(OpDone::Prepared { executed: seen.executed, server_uuid: seen.server_uuid })
+            }
+            Op::Open { k } => {
+                let opener = lock(&self.opener).take();
+                let opener = opener.ok_or(OpError::Unknown("the session is gone".into()))?;
+                ops::open(opener, acks(k)?, within(STEP_LIMIT))
+                    .await
+                    .map_err(|error| op_error(&error))?;
+                Ok(OpDone::Opened(Opened))
+            }
+            Op::Marker { epoch, create } => self.marker(epoch.0, create).await,
+            Op::Freeze
+            | Op::Fence
+            | Op::WaitApplied { .. }
+            | Op::Follow { .. }
+            | Op::Adopt { .. }
+            | Op::CleanUp
+            | Op::Cut { .. } => {
+                let mut session = self.session(Purpose::Order, within(STEP_LIMIT)).await?;
+                lock(&self.sessions).insert(id, u64::from(session.id()));
+                let result = self.order(&mut session, op).await;
+                self.keep(Purpose::Order, session);
+                result
+            }
+        }
+    }
+
+    async fn order(&self, session: &mut Session, op: Op) -> Result<OpDone, OpError> {
+        let failed = |error: ops::OpsError| op_error(&error);
+        let deadline = within(STEP_LIMIT);
+        match op {
+            Op::Freeze => {
+                let deadline = within(FREEZE_LIMIT);
+                let frozen = ops::freeze(session, deadline).await.map_err(failed)?;
+                let mut seen = survey(session, deadline).await?;
+                seen.received = set(&frozen.received)?;
+                seen.executed = seen.executed.union(&set(&frozen.executed)?);
+                Ok(OpDone::Frozen(Box::new(seen)))
+            }
+            Op::Fence => {
+                let deadline = within(FENCE_LIMIT);
+                let mut spare = self.session(Purpose::Spare, deadline).await?;
+                let fenced = ops::fence(session, &mut spare, deadline).await.map_err(failed);
+                self.keep(Purpose::Spare, spare);
+                let fenced = fenced?;
+                Ok(OpDone::Fenced {
+                    final_set: set(&fenced.final_executed)?,
+                    server_uuid: uuid(&fenced.server_uuid)?,
+                })
+            }
+            Op::WaitApplied { set } => {
+                let text = set.compact().to_string();
+                ops::wait_applied(session, &text, APPLY_LIMIT).await.map_err(failed)?;
+                Ok(OpDone::Applied)
+            }
+            Op::Follow { host, port, acking, heartbeat_ms } => {
+                let (login, transport) = self.replication.clone();
+                let heartbeat = Duration::from_millis(heartbeat_ms);
+                let source = Source { host, port, login, transport, heartbeat };
+                // A fenced instance that serves reads lets its readers in.
+                ops::go_online(session, deadline).await.map_err(failed)?;
+                follow(session, &source, acking, deadline)
+                    .await
+                    .map_err(|error| OpError::Unknown(format!("{:#}", anyhow::Error::new(error))))?;
+                Ok(OpDone::Followed)
+            }
+            Op::Adopt { k } => {
+                ops::set_acks(session, acks(k)?, deadline).await.map_err(failed)?;
+                session
+                    .execute("SET GLOBAL rpl_semi_sync_source_enabled=ON", deadline)
+                    .await
+                    .map_err(|error| session_error(&error))?;
+                Ok(OpDone::Opened(Opened))
+            }
+            Op::CleanUp => {
+                ops::clean_up(session, within(APPLY_LIMIT)).await.map_err(failed)?;
+                Ok(OpDone::Cleaned)
+            }
+            Op::Cut { sessions } => {
+                ops::kill_sessions(session, &sessions, deadline).await.map_err(failed)?;
+                Ok(OpDone::Cut)
+            }
+            Op::Survey | Op::PrepareOpen | Op::Open { .. } | Op::Marker { .. } => {
+                Err(OpError::Refused("not an op of the order session".into()))
+            }
+        }
+    }
+
+    /// On a connection of its own: its commit waits for the acknowledgement.
+    async fn marker(&self, epoch: u64, create: bool) -> Result<OpDone, OpError> {
+        let failed = |error: ops::OpsError| op_error(&error);
+        let deadline = within(MARKER_LIMIT);
+        let connect = || Session::connect(&self.target, deadline);
+        let mut session = connect().await.map_err(|error| session_error(&error))?;
+        if create {
+            marker::ensure_marker_table(&mut session, deadline).await.map_err(failed)?;
+        }
+        let n = self.markers.fetch_add(1, Ordering::Relaxed) % 64;
+        let before = marker::marker(session, epoch, n, deadline).await.map_err(failed)?;
+        Ok(OpDone::Marked(Marker { before: set(&before)? }))
+    }
+}
+
+fn acks(k: u32) -> Result<NonZeroU16, OpError> {
+    u16::try_from(k)
+        .ok()
+        .and_then(NonZeroU16::new)
+        .ok_or_else(|| OpError::Refused(format!("k = {k} is out of range")))
+}
+
+async fn survey(session: &mut Session, deadline: tokio::time::Instant) -> Result<Survey, OpError> {
+    let seen = inspect(session, deadline).await.map_err(|error| session_error(&error))?;
+    to_survey(&seen)
+}
+
+fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
+    let pulse = &seen.pulse;
+    let version = Version::parse(&pulse.version)
+        .ok_or_else(|| OpError::Unknown(format!("version {:?} is not understood", pulse.version)))?;
+    let replica = pulse.replica.as_ref();
+    let error = replica.and_then(|replica| replica.io_error.as_ref().or(replica.sql_error.as_ref()));
+    let mut semi_sync_replicas = BTreeMap::new();
+    for dump in seen.dumps.iter().filter(|dump| dump.semi_sync) {
+        if let Some(replica) = &dump.replica_uuid {
+            semi_sync_replicas.insert(uuid(replica)?, dump.processlist_id);
+        }
+    }
+    Ok(Survey {
+        server_uuid: uuid(&pulse.server_uuid)?,
+        version: (version.major, version.minor, version.patch),
+        super_read_only: pulse.super_read_only,
+        offline_mode: pulse.offline_mode,
+        executed: set(&pulse.gtid_executed)?,
+        received: replica.map(|replica| set(&replica.received)).transpose()?.unwrap_or_default(),
+        purged: set(&pulse.gtid_purged)?,
+        source: replica.map(|replica| (replica.source_host.clone(), replica.source_port)),
+        io: match replica.map(|replica| replica.io) {
+            Some(ThreadState::Yes) => IoThread::On,
+            Some(ThreadState::Connecting) => IoThread::Connecting,
+            Some(ThreadState::No) | None => IoThread::Off,
+        },
+        applier_runs: replica.is_some_and(|replica| replica.sql == ThreadState::Yes),
+        acking: pulse.semi_sync.replica_enabled,
+        heartbeats: replica.map_or(0, |replica| replica.heartbeats),
+        read_position: replica
+            .map(|replica| (replica.read_log_file.clone(), replica.read_log_pos))
+            .unwrap_or_default(),
+        replication_error: error
+            .map(|fault| format!("{}: {}", fault.code, fault.message))
+            .unwrap_or_default(),
+        semi_sync_source: pulse.semi_sync.source_enabled,
+        semi_sync_replicas,
+        waiting: u64::from(seen.waiting_for_ack) + u64::from(seen.waiting_for_global_lock),
+    })
+}

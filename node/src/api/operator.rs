@@ -1,0 +1,176 @@
+use primacy_core::ids::{ClusterId, Epoch, LogIndex, NodeId};
+use primacy_core::policy::Policy;
+use primacy_core::record::{Command, Registration};
+use primacy_proto::v1::operator_service_server::OperatorService;
+use primacy_proto::v1::{
+    AbortFailoverRequest, AbortFailoverResponse, ApproveFailoverRequest, ApproveFailoverResponse,
+    GetStatusRequest, GetStatusResponse, ListHistoryRequest, ListHistoryResponse,
+    RegisterClusterRequest, RegisterClusterResponse, SetPolicyRequest, SetPolicyResponse,
+    TransferLeaderRequest, TransferLeaderResponse,
+};
+use tokio::sync::oneshot;
+use tonic::{Request, Response, Status};
+
+use super::status::{ClusterStatus, HistoryEvent, StatusDocument};
+use super::{Access, SUBMIT_LIMIT, no_such_cluster};
+use crate::record::SubmitError;
+
+/// Entries read from the history at once.
+const HISTORY_PAGE_MAX: u32 = 1_000;
+
+/// What operators ask and order.
+pub struct Operator(pub Access);
+
+impl Operator {
+    async fn submit(&self, command: Command) -> Result<u64, Status> {
+        match self.0.door.submit(command, SUBMIT_LIMIT).await {
+            Ok(_) => Ok(self.0.handle.watch().borrow().at().index.0),
+            Err(SubmitError::Refused(refusal)) => {
+                Err(Status::failed_precondition(refusal.to_string()))
+            }
+            Err(error) => Err(Status::unavailable(format!("{:#}", anyhow::Error::new(error)))),
+        }
+    }
+}
+
+fn malformed(field: &str, error: &serde_json::Error) -> Status {
+    Status::invalid_argument(format!("{field}: {error}"))
+}
+
+#[tonic::async_trait]
+impl OperatorService for Operator {
+    async fn register_cluster(
+        &self,
+        request: Request<RegisterClusterRequest>,
+    ) -> Result<Response<RegisterClusterResponse>, Status> {
+        let text = request.into_inner().registration_json;
+        let registration: Registration =
+            serde_json::from_str(&text).map_err(|error| malformed("registration", &error))?;
+        let log_index = self.submit(Command::Register(Box::new(registration))).await?;
+        Ok(Response::new(RegisterClusterResponse { log_index }))
+    }
+
+    async fn set_policy(
+        &self,
+        request: Request<SetPolicyRequest>,
+    ) -> Result<Response<SetPolicyResponse>, Status> {
+        let SetPolicyRequest { cluster, policy_json } = request.into_inner();
+        let policy: Policy =
+            serde_json::from_str(&policy_json).map_err(|error| malformed("policy", &error))?;
+        let command =
+            Command::SetPolicy { cluster: ClusterId(cluster), policy: Box::new(policy) };
+        let log_index = self.submit(command).await?;
+        Ok(Response::new(SetPolicyResponse { log_index }))
+    }
+
+    async fn approve_failover(
+        &self,
+        request: Request<ApproveFailoverRequest>,
+    ) -> Result<Response<ApproveFailoverResponse>, Status> {
+        let ApproveFailoverRequest { cluster, epoch, who } = request.into_inner();
+        let command =
+            Command::Approve { cluster: ClusterId(cluster), epoch: Epoch(epoch), who };
+        let log_index = self.submit(command).await?;
+        Ok(Response::new(ApproveFailoverResponse { log_index }))
+    }
+
+    async fn abort_failover(
+        &self,
+        _: Request<AbortFailoverRequest>,
+    ) -> Result<Response<AbortFailoverResponse>, Status> {
+        Err(Status::unimplemented(
+            "a failover cannot be aborted in this version; before the choice, bring the old \
+             primary back and it is reinstated",
+        ))
+    }
+
+    async fn get_status(
+        &self,
+        request: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        let wanted = request.into_inner().cluster;
+        let (sender, receiver) = oneshot::channel();
+        let stopping = || Status::unavailable("the node is stopping");
+        self.0.views.send(sender).await.map_err(|_| stopping())?;
+        let view = receiver.await.map_err(|_| stopping())?;
+        let state = self.0.handle.watch().borrow().clone();
+        let leadership = self.0.handle.leadership().borrow().clone();
+        let clusters: std::collections::BTreeMap<_, _> = state
+            .get()
+            .clusters
+            .values()
+            .filter(|cluster| wanted.is_empty() || wanted == cluster.id.as_str())
+            .map(|cluster| {
+                let stage = cluster.stage_name().to_owned();
+                let cluster = cluster.as_ref().clone();
+                (cluster.id.clone(), ClusterStatus { stage, cluster })
+            })
+            .collect();
+        if !wanted.is_empty() && clusters.is_empty() {
+            return Err(no_such_cluster(&ClusterId(wanted)));
+        }
+        let document = StatusDocument {
+            plane: state.get().plane.as_ref().map(ToString::to_string),
+            answered_by: self.0.node,
+            leader: leadership.leader,
+            term: leadership.term.0,
+            applied_index: state.at().index.0,
+            hears_majority: leadership.hears_majority,
+            nodes: state.get().voters.clone(),
+            clusters,
+            view,
+        };
+        let status_json = serde_json::to_string(&document)
+            .map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(GetStatusResponse { status_json }))
+    }
+
+    async fn list_history(
+        &self,
+        request: Request<ListHistoryRequest>,
+    ) -> Result<Response<ListHistoryResponse>, Status> {
+        let request = request.into_inner();
+        let limit = request.page_size.clamp(1, HISTORY_PAGE_MAX);
+        let entries = self
+            .0
+            .handle
+            .history(LogIndex(request.from_log_index), limit as usize)
+            .await
+            .map_err(|error| Status::unavailable(format!("{:#}", anyhow::Error::new(error))))?;
+        let mut event_json = Vec::new();
+        let mut next_log_index = request.from_log_index;
+        for entry in entries {
+            next_log_index = entry.at.index.0 + 1;
+            for event in entry.outcome.into_iter().flat_map(|outcome| outcome.results).flatten().flatten() {
+                let of = event.cluster.as_ref().map(|cluster| cluster.as_str());
+                if !request.cluster.is_empty() && of != Some(request.cluster.as_str()) {
+                    continue;
+                }
+                let event = HistoryEvent {
+                    log_index: entry.at.index.0,
+                    term: entry.at.term.0,
+                    wall_ms: entry.proposal.wall_ms,
+                    proposed_by: entry.proposal.proposer,
+                    event,
+                };
+                let text = serde_json::to_string(&event)
+                    .map_err(|error| Status::internal(error.to_string()))?;
+                event_json.push(text);
+            }
+        }
+        Ok(Response::new(ListHistoryResponse { event_json, next_log_index }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<TransferLeaderRequest>,
+    ) -> Result<Response<TransferLeaderResponse>, Status> {
+        let to = NodeId(request.into_inner().to);
+        self.0
+            .handle
+            .transfer_leader(to)
+            .await
+            .map_err(|error| Status::failed_precondition(format!("{:#}", anyhow::Error::new(error))))?;
+        Ok(Response::new(TransferLeaderResponse {}))
+    }
+}

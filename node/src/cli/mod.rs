@@ -1,0 +1,248 @@
+//! The operator's verbs. Data goes to stdout, everything else to stderr.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable, 4 refused as unsafe.
+
+mod show;
+mod verbs;
+
+pub(crate) use show::{explain_text, sight_words};
+pub(crate) use verbs::{events, fetch};
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use primacy_core::ids::ClusterId;
+use tonic::Code;
+
+use crate::client::ClientError;
+use crate::demo::DemoArgs;
+
+/// Decides who is primary: a control plane for MySQL.
+#[derive(Parser)]
+#[command(name = "primacy", version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct Common {
+    /// Control nodes, host:port, separated by commas.
+    #[arg(
+        long,
+        short = 'e',
+        global = true,
+        env = "PRIMACY_ENDPOINTS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7400"
+    )]
+    endpoints: Vec<String>,
+    /// Give up after so many seconds.
+    #[arg(long, global = true, default_value_t = 5)]
+    timeout: u64,
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a control node.
+    Node {
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Run the agent beside one mysqld.
+    Agent {
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Build a cluster on this machine, break its primary, and watch.
+    Demo(DemoArgs),
+    /// Register a cluster, or check whether it is ready.
+    #[command(subcommand)]
+    Cluster(ClusterVerb),
+    /// Read or change what may happen without a person.
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// What the control plane knows and sees.
+    Status {
+        /// Again whenever it changes.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Everything about one cluster.
+    Describe { cluster: String },
+    /// What it would do now with one cluster, and why not.
+    Explain { cluster: String },
+    /// Approve a failover that the votes allow.
+    Approve {
+        cluster: String,
+        /// The epoch to end, as `explain` shows it: so that what is approved is what was seen.
+        #[arg(long)]
+        epoch: u64,
+    },
+    /// Forbid a failover that has been started.
+    Abort {
+        cluster: String,
+        #[arg(long)]
+        epoch: u64,
+        #[arg(long)]
+        why: String,
+    },
+    /// What happened, from the log.
+    History {
+        cluster: Option<String>,
+        /// At most so many log entries.
+        #[arg(long, default_value_t = 1_000)]
+        limit: u32,
+    },
+}
+
+#[derive(Subcommand)]
+enum ClusterVerb {
+    /// Register a cluster from a file (JSON).
+    Register { file: PathBuf },
+    /// Check every setting, grant and topology that a guarantee rests on.
+    Check { cluster: String },
+}
+
+#[derive(Subcommand)]
+enum PolicyVerb {
+    Get {
+        cluster: String,
+    },
+    /// Change fields, as in `automation=auto sustain_ms=2000`.
+    Set {
+        cluster: String,
+        #[arg(required = true)]
+        fields: Vec<String>,
+    },
+}
+
+/// Why a verb failed; decides the exit code.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => 2,
+            Failure::Other(_) => 1,
+            Failure::Client(error) => match error.code() {
+                Code::Unavailable | Code::DeadlineExceeded => 3,
+                Code::FailedPrecondition => 4,
+                Code::InvalidArgument => 2,
+                _ => 1,
+            },
+        }
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    // Ring for all TLS, before anything can ask for it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("primacy: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("primacy: {}", in_full(&failure));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn in_full(failure: &Failure) -> String {
+    match failure {
+        Failure::Other(error) => format!("{error:#}"),
+        other => other.to_string(),
+    }
+}
+
+fn log(default: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("PRIMACY_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("{default},openraft=warn")));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let common = cli.common;
+    let cluster = ClusterId;
+    match cli.verb {
+        Verb::Node { config } => {
+            log("info");
+            let config = crate::config::NodeConfig::load(&config).map_err(anyhow::Error::new)?;
+            crate::node::run(config).await?;
+        }
+        Verb::Agent { config } => {
+            log("info");
+            let config = crate::config::AgentConfig::load(&config).map_err(anyhow::Error::new)?;
+            crate::agent::run(config).await?;
+        }
+        Verb::Demo(args) => {
+            log("warn");
+            return Ok(crate::demo::run(args, common.output).await?);
+        }
+        Verb::Cluster(ClusterVerb::Register { file }) => verbs::register(&common, &file).await?,
+        Verb::Cluster(ClusterVerb::Check { cluster: id }) => {
+            return verbs::check(&common, &cluster(id)).await;
+        }
+        Verb::Policy(PolicyVerb::Get { cluster: id }) => {
+            verbs::policy_get(&common, &cluster(id)).await?;
+        }
+        Verb::Policy(PolicyVerb::Set { cluster: id, fields }) => {
+            verbs::policy_set(&common, &cluster(id), &fields).await?;
+        }
+        Verb::Status { watch } => verbs::status(&common, watch).await?,
+        Verb::Describe { cluster: id } => verbs::describe(&common, &cluster(id)).await?,
+        Verb::Explain { cluster: id } => verbs::explain(&common, &cluster(id)).await?,
+        Verb::Approve { cluster: id, epoch } => {
+            verbs::approve(&common, &cluster(id), epoch).await?;
+        }
+        Verb::Abort { cluster: id, epoch, why } => {
+            verbs::abort(&common, &cluster(id), epoch, why).await?;
+        }
+        Verb::History { cluster: id, limit } => verbs::history(&common, id, limit).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Common {
+    fn client(&self) -> Result<crate::client::Client, Failure> {
+        if self.timeout == 0 {
+            return Err(Failure::Usage("--timeout 0: give it at least one second".into()));
+        }
+        let limit = Duration::from_secs(self.timeout);
+        Ok(crate::client::Client::new(&self.endpoints, limit)?)
+    }
+}

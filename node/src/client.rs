@@ -1,0 +1,111 @@
+//! A small client of the API: it knows several endpoints, finds one that answers, and retries what
+//! is idempotent. Used by the CLI; any Rust program may.
+
+use std::future::Future;
+use std::time::Duration;
+
+use primacy_proto::v1::operator_service_client::OperatorServiceClient;
+use primacy_proto::v1::primacy_service_client::PrimacyServiceClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+/// A node that does not answer a connect by then is passed over.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(100);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("endpoint {0:?}: use host:port")]
+    Malformed(String),
+    #[error("none of {endpoints} answered within {limit:?}")]
+    Unreachable { endpoints: String, limit: Duration, source: Option<Box<Status>> },
+    #[error("{}", .0.message())]
+    Refused(Box<Status>),
+}
+
+impl ClientError {
+    /// The request was not carried out, and another try may succeed.
+    pub fn retryable(&self) -> bool {
+        matches!(self, ClientError::Unreachable { .. })
+    }
+
+    /// For the stable exit codes of the CLI.
+    pub fn code(&self) -> Code {
+        match self {
+            ClientError::Malformed(_) => Code::InvalidArgument,
+            ClientError::Unreachable { .. } => Code::Unavailable,
+            ClientError::Refused(status) => status.code(),
+        }
+    }
+}
+
+/// Control nodes by address; the order is a preference.
+#[derive(Clone, Debug)]
+pub struct Client {
+    nodes: Vec<(String, Channel)>,
+    limit: Duration,
+}
+
+impl Client {
+    /// Connects lazily: a node that is down now may answer later.
+    pub fn new(endpoints: &[String], limit: Duration) -> Result<Self, ClientError> {
+        let nodes = endpoints
+            .iter()
+            .map(|address| {
+                let endpoint = Endpoint::from_shared(format!("http://{address}"))
+                    .map_err(|_| ClientError::Malformed(address.clone()))?;
+                let channel =
+                    endpoint.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true).connect_lazy();
+                Ok((address.clone(), channel))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { nodes, limit })
+    }
+
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().map(|(address, _)| address.as_str())
+    }
+
+    /// One client per node, for who wants to ask each.
+    pub fn each(&self) -> Vec<Client> {
+        let one = |node: &(String, Channel)| Client { nodes: vec![node.clone()], limit: self.limit };
+        self.nodes.iter().map(one).collect()
+    }
+
+    /// Asks one node after the other until one answers; again from the first until the limit.
+    /// Only for what is idempotent.
+    pub async fn ask<T, F>(&self, ask: impl Fn(Channel) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let deadline = tokio::time::Instant::now() + self.limit;
+        let mut last = None;
+        loop {
+            for (_, channel) in &self.nodes {
+                match tokio::time::timeout_at(deadline, ask(channel.clone())).await {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(status))
+                        if matches!(status.code(), Code::Unavailable | Code::Unknown) =>
+                    {
+                        last = Some(Box::new(status));
+                    }
+                    Ok(Err(status)) => return Err(ClientError::Refused(Box::new(status))),
+                    Err(_) => {}
+                }
+            }
+            if tokio::time::Instant::now() + AGAIN >= deadline {
+                let endpoints = self.endpoints().collect::<Vec<_>>().join(", ");
+                return Err(ClientError::Unreachable { endpoints, limit: self.limit, source: last });
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+pub fn primaries(channel: Channel) -> PrimacyServiceClient<Channel> {
+    PrimacyServiceClient::new(channel)
+}
+
+pub fn operator(channel: Channel) -> OperatorServiceClient<Channel> {
+    OperatorServiceClient::new(channel)
+}

@@ -1,0 +1,84 @@
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use primacy_core::ids::{ClusterId, InstanceId};
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, contradiction, read};
+
+/// One agent, as its file says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    pub cluster: ClusterId,
+    pub instance: InstanceId,
+    /// Control nodes, `host:port`; all of them.
+    pub nodes: Vec<String>,
+    /// Its seal: the newest token, what is frozen and shut.
+    pub dir: PathBuf,
+    /// Where `/primary`, `/replica` and `/health` are served.
+    pub http: SocketAddr,
+    pub mysql: MysqlAccess,
+    pub server: ServerControl,
+}
+
+/// The accounts on its own `mysqld`, and what replicas log in with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MysqlAccess {
+    pub user: String,
+    pub password: String,
+    pub replication_user: String,
+    pub replication_password: String,
+    /// Whether replicas connect with TLS.
+    #[serde(default = "yes")]
+    pub replication_tls: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The `mysqld` that the agent configures, starts and watches.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerControl {
+    /// Holds `data/`, the configuration that the agent writes, logs, socket and pid file.
+    pub dir: PathBuf,
+    pub bind: IpAddr,
+    pub port: u16,
+    /// The administrative port: reachable when all connections are taken.
+    pub admin_port: u16,
+    pub server_id: u32,
+    #[serde(default = "small")]
+    pub buffer_pool_mib: u32,
+}
+
+fn small() -> u32 {
+    64
+}
+
+impl AgentConfig {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = read(path, "PRIMACY_AGENT_")?;
+        if config.nodes.is_empty() {
+            return contradiction(path, "nodes", "[]", "name the control nodes");
+        }
+        for (at, node) in config.nodes.iter().enumerate() {
+            if node.parse::<axum::http::uri::Authority>().is_err() {
+                return contradiction(path, "nodes", node, "use host:port");
+            }
+            if config.nodes[..at].contains(node) {
+                return contradiction(path, "nodes", node, "is named twice");
+            }
+        }
+        if config.server.port == config.server.admin_port {
+            let remedy = "must differ from server.port";
+            return contradiction(path, "server.admin_port", config.server.admin_port, remedy);
+        }
+        if config.server.server_id == 0 {
+            return contradiction(path, "server.server_id", 0, "a server_id of 0 refuses replicas");
+        }
+        Ok(config)
+    }
+}

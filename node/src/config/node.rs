@@ -1,0 +1,102 @@
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use primacy_core::ids::{NodeId, PlaneId};
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, contradiction, read};
+
+/// One control node, as its file says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    pub plane: PlaneId,
+    pub id: NodeId,
+    pub region: String,
+    /// Where it listens for nodes, agents and clients.
+    pub listen: SocketAddr,
+    /// Its log, vote, snapshots and history.
+    pub dir: PathBuf,
+    /// The first members of the plane, this one included.
+    pub members: Vec<MemberConfig>,
+    pub probe: ProbeAccount,
+    #[serde(default)]
+    pub raft: RaftTimes,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberConfig {
+    pub id: NodeId,
+    pub region: String,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// The account by which a node looks at instances. It never writes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeAccount {
+    pub user: String,
+    pub password: String,
+    /// Seldom wrong, hence the default. Without it passwords cross the network in the clear.
+    #[serde(default = "yes")]
+    pub tls: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Raft's times, milliseconds; raise them to ten times the longest round trip.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RaftTimes {
+    pub heartbeat_ms: u64,
+    pub election_min_ms: u64,
+    pub election_max_ms: u64,
+}
+
+impl Default for RaftTimes {
+    fn default() -> Self {
+        Self { heartbeat_ms: 75, election_min_ms: 400, election_max_ms: 800 }
+    }
+}
+
+impl NodeConfig {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = read(path, "PRIMACY_NODE_")?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let mut ids = BTreeSet::new();
+        let mut addresses = BTreeSet::new();
+        for member in &self.members {
+            if !ids.insert(member.id) {
+                return contradiction(path, "members.id", member.id, "each node has its own id");
+            }
+            if !addresses.insert(&member.address) {
+                let remedy = "each node has its own address";
+                return contradiction(path, "members.address", &member.address, remedy);
+            }
+            if member.address.parse::<axum::http::uri::Authority>().is_err() {
+                return contradiction(path, "members.address", &member.address, "use host:port");
+            }
+        }
+        let Some(me) = self.members.iter().find(|member| member.id == self.id) else {
+            return contradiction(path, "id", self.id, "is not among the members; add it");
+        };
+        if me.region != self.region {
+            let remedy = format!("the members say {:?}", me.region);
+            return contradiction(path, "region", &self.region, &remedy);
+        }
+        if self.members.len().is_multiple_of(2) {
+            let remedy = "use an odd number: an even one survives no more failures than one less";
+            return contradiction(path, "members", self.members.len(), remedy);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! The demo: builds a control plane and a cluster of real MySQL servers on this machine, breaks the
+//! primary, and shows what follows. Also the measuring form (`--runs N -o json`).
+
+mod discover;
+mod faults;
+mod process;
+mod report;
+mod run;
+mod screen;
+mod world;
+mod writers;
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use primacy_core::policy::{Automation, Policy};
+
+use crate::cli::Output;
+use crate::mysqld::fetch::{FetchProgress, Server, find_or_fetch};
+use crate::mysqld::template::Template;
+
+pub use faults::Fault;
+use report::Summary;
+
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// How the primary is broken.
+    #[arg(long, value_enum, default_value_t = Fault::Kill)]
+    pub fault: Fault,
+    /// How patient the policy is.
+    #[arg(long, value_enum, default_value_t = Profile::Fast)]
+    pub profile: Profile,
+    /// So many times, each on a cluster built anew.
+    #[arg(long, default_value_t = 1)]
+    pub runs: u32,
+    /// Instances of the cluster: 4 (two in the first region) or 3 (one in each).
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(3..=4))]
+    pub instances: u32,
+    /// Clients that write all the time.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub writers: u32,
+    /// Round trip between regions, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    pub rtt_ms: u32,
+    /// Leave everything running, to be used and broken by hand; Ctrl-C ends it.
+    #[arg(long)]
+    pub stay: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    Fast,
+    Default,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Profile::Fast => "fast",
+            Profile::Default => "default",
+        }
+    }
+
+    fn policy(self) -> Policy {
+        let policy = match self {
+            Profile::Fast => Policy::fast(),
+            Profile::Default => Policy { min_interval_s: 0, ..Policy::default() },
+        };
+        Policy { automation: Automation::Auto, ..policy }
+    }
+}
+
+/// Runs the demo; exit code 1 if an acknowledged write is missing.
+pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        args.rtt_ms == 0,
+        "--rtt-ms {}: delays between regions are not built yet; leave it out",
+        args.rtt_ms
+    );
+    let server = find_server().await?;
+    let template = Template::prepare(&server).await?;
+    if args.stay {
+        return run::stay(&args, output, &template).await;
+    }
+    let mut runs = Vec::new();
+    for number in 1..=args.runs {
+        let quiet = output == Output::Json;
+        if args.runs > 1 && !quiet {
+            println!("run {number} of {}", args.runs);
+        }
+        runs.push(run::once(&args, quiet, &template).await?);
+    }
+    let summary = Summary::of(&runs);
+    let failed = summary.lost > 0 || summary.double_acked > 0;
+    match output {
+        Output::Json => {
+            println!("{}", serde_json::json!({ "runs": runs, "summary": summary }));
+        }
+        Output::Table => println!("{}", summary.text()),
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn find_server() -> anyhow::Result<Server> {
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{msg:40} {bar:30} {bytes}/{total_bytes}") {
+        bar.set_style(style);
+    }
+    let shown = bar.clone();
+    let server = find_or_fetch(move |progress: FetchProgress| {
+        bar.set_message(format!("{:?}", progress.stage).to_lowercase());
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+    })
+    .await?;
+    shown.finish_and_clear();
+    Ok(server)
+}

@@ -1,0 +1,137 @@
+//! What a person sees of a run: one screen.
+
+use primacy_core::ids::InstanceId;
+use serde_json::json;
+
+use super::faults::Fault;
+use super::report::RunReport;
+use super::run::sight;
+use super::world::World;
+use super::writers::Ledger;
+
+pub(super) struct Screen {
+    quiet: bool,
+}
+
+impl Screen {
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet }
+    }
+
+    /// Progress goes to stderr: data alone on stdout.
+    pub fn say(&self, what: &str) {
+        if !self.quiet {
+            eprintln!("· {what}");
+        }
+    }
+
+    pub fn before(&self, world: &World, ledger: &Ledger) {
+        if self.quiet {
+            return;
+        }
+        println!("\ncluster {}, epoch 1:", world.cluster);
+        for place in world.places.values() {
+            let role = if place.id == world.first() { "primary" } else { "replica" };
+            println!("  {}  {role}  {}  {}", place.id, place.region, place.address());
+        }
+        println!("clients write; {} writes acknowledged so far", ledger.count());
+    }
+
+    pub fn fault(&self, fault: Fault, on: &InstanceId) {
+        if !self.quiet {
+            println!("\n0 ms  {on}: {}", fault.words());
+        }
+    }
+
+    pub fn after(&self, report: &RunReport) {
+        if self.quiet {
+            return;
+        }
+        for (at, what) in &report.timeline {
+            println!("{at:>5} ms  {what}");
+        }
+        println!("{:>5} ms  first write acknowledged by {}\n", report.first_ack_ms, report.to);
+        println!("what each region saw when the verdict fell:");
+        for vote in &report.votes {
+            println!(
+                "  {} (node {}): {} for {} ms",
+                vote.region,
+                vote.node,
+                sight(vote.sight),
+                vote.for_ms
+            );
+        }
+        println!("proof: {}; loss bound: {}", report.proof, report.loss_bound);
+        println!(
+            "epoch {} of {} ended, epoch {} of {} began\n",
+            report.old_epoch, report.from, report.new_epoch, report.to
+        );
+    }
+}
+
+/// Every address, account and process, as one JSON object.
+pub(super) fn addresses(world: &World) -> serde_json::Value {
+    let nodes: Vec<_> = world
+        .nodes
+        .iter()
+        .zip(&world.node_addresses)
+        .map(|((id, (region, process)), address)| {
+            json!({ "id": id, "region": region, "address": address, "pid": process.pid() })
+        })
+        .collect();
+    let instances: Vec<_> = world
+        .places
+        .values()
+        .map(|place| {
+            json!({
+                "id": place.id,
+                "region": place.region,
+                "address": place.address().to_string(),
+                "agent_http": place.http.to_string(),
+                "agent_pid": place.agent.pid(),
+                "mysqld_pid": place.mysqld_pid(),
+                "socket": place.instance.socket().display().to_string(),
+            })
+        })
+        .collect();
+    json!({
+        "cluster": world.cluster,
+        "nodes": nodes,
+        "instances": instances,
+        "app": { "user": world.app.user, "password": world.app.password(), "table": "app.writes" },
+        "dir": world.dir.path().display().to_string(),
+    })
+}
+
+/// The same for a person, with commands to try.
+pub(super) fn how_to(world: &World) -> String {
+    let mut text = String::from("\nrunning; Ctrl-C ends it all\n\n");
+    for ((id, (region, process)), address) in world.nodes.iter().zip(&world.node_addresses) {
+        text.push_str(&format!("node {id}   {region:10} {address}  pid {}\n", process.pid()));
+    }
+    for place in world.places.values() {
+        text.push_str(&format!(
+            "{}  {:10} {}  mysqld pid {}  agent pid {}  http://{}/primary\n",
+            place.id,
+            place.region,
+            place.address(),
+            place.mysqld_pid().map_or("?".into(), |pid| pid.to_string()),
+            place.agent.pid(),
+            place.http
+        ));
+    }
+    let first = &world.places[&world.first()];
+    let program = std::env::current_exe().unwrap_or_default();
+    let program = program.display();
+    let pid = first.mysqld_pid().map_or("?".into(), |pid| pid.to_string());
+    text.push_str(&format!(
+        "\naccount: {} / {}, table app.writes (writer, n)\n\ntry:\n  export PRIMACY_ENDPOINTS={}\n  \
+         {program} status --watch\n  kill -9 {pid}\n  {program} history {}\n  {program} describe {}\n",
+        world.app.user,
+        world.app.password(),
+        world.node_addresses.join(","),
+        world.cluster,
+        world.cluster
+    ));
+    text
+}

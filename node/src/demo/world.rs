@@ -1,0 +1,375 @@
+//! A control plane of three nodes in three regions, and a cluster of real servers with agents.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::signal::Signal;
+use primacy_core::ids::{ClusterId, InstanceId, NodeId, PlaneId, Region};
+use primacy_core::observe::SightKind;
+use primacy_core::policy::Policy;
+use primacy_core::record::{Follower, Founding, InstanceSpec, Registration};
+use primacy_proto::v1::{RegisterClusterRequest, TransferLeaderRequest};
+use tokio::time::Instant;
+
+use super::process::{Process, send};
+use crate::api::StatusDocument;
+use crate::client::{Client, operator};
+use crate::config::{
+    AgentConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount, RaftTimes, ServerControl,
+};
+use crate::mysqld::bringup::Instance;
+use crate::mysqld::template::Template;
+
+pub(super) const REGIONS: [&str; 3] = ["frankfurt", "london", "madrid"];
+pub(super) const CLUSTER: &str = "orders";
+/// Five servers and seven processes on two busy cores take their time.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+const CALL_LIMIT: Duration = Duration::from_secs(3);
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// One instance with its agent.
+pub(super) struct Place {
+    pub id: InstanceId,
+    pub region: String,
+    pub instance: Instance,
+    pub http: SocketAddr,
+    pub agent: Process,
+}
+
+impl Place {
+    /// The process id of its `mysqld`, if it runs.
+    pub fn mysqld_pid(&self) -> Option<u32> {
+        std::fs::read_to_string(self.instance.pid_file()).ok()?.trim().parse().ok()
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(LOCAL, self.instance.port)
+    }
+}
+
+pub(super) struct World {
+    pub cluster: ClusterId,
+    pub client: Client,
+    pub node_addresses: Vec<String>,
+    pub nodes: BTreeMap<NodeId, (String, Process)>,
+    pub places: BTreeMap<InstanceId, Place>,
+    pub app: crate::mysqld::session::Login,
+    /// Removed, data and all, when the world ends.
+    pub dir: tempfile::TempDir,
+}
+
+/// Ports that were free a moment ago, all different.
+fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+    let held: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind((LOCAL, 0)))
+        .collect::<Result<_, _>>()
+        .context("no free port on the loopback interface")?;
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}
+
+fn write_toml<T: serde::Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
+    let text = toml::to_string(value).context("a configuration cannot be written as TOML")?;
+    std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+impl World {
+    /// Builds everything, and returns when it is ready to be broken: every node sees every
+    /// instance alive, every acker has joined, and a write was acknowledged.
+    pub async fn build(
+        template: &Template,
+        instances: u32,
+        policy: Policy,
+        say: impl Fn(&str),
+    ) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("primacy-").tempdir()?;
+        say("starting three control nodes in three regions");
+        let (nodes, node_addresses) = start_nodes(dir.path(), template)?;
+        say("copying and starting the MySQL servers with their agents");
+        let places = start_places(dir.path(), template, instances, &node_addresses).await?;
+        let client = Client::new(&node_addresses, CALL_LIMIT)?;
+        let app = template.accounts.app.clone();
+        let cluster = ClusterId::from(CLUSTER);
+        let mut world = Self { cluster, client, node_addresses, nodes, places, app, dir };
+        say("registering the cluster");
+        world.register(policy).await?;
+        say("waiting until every node sees every instance alive and every acker has joined");
+        world.ready().await?;
+        Ok(world)
+    }
+
+    /// The first instance: primary at first.
+    pub fn first(&self) -> InstanceId {
+        InstanceId::from("mysql-1")
+    }
+
+    async fn register(&self, policy: Policy) -> anyhow::Result<()> {
+        let instances: BTreeMap<_, _> = self
+            .places
+            .values()
+            .map(|place| {
+                let spec = InstanceSpec {
+                    host: LOCAL.to_string(),
+                    port: place.instance.port,
+                    region: Region(place.region.clone()),
+                    zone: String::new(),
+                    machine: place.id.to_string(),
+                    promotion: Default::default(),
+                    priority: 0,
+                    server_uuid: None,
+                    agent: place.http.to_string(),
+                };
+                (place.id.clone(), spec)
+            })
+            .collect();
+        let k = if instances.len() == 4 { 2 } else { 1 };
+        let registration = Registration {
+            cluster: self.cluster.clone(),
+            instances,
+            primary: self.first(),
+            ackers: BTreeSet::new(),
+            k,
+            policy,
+            founding: Founding::New,
+        };
+        let registration_json = serde_json::to_string(&registration)?;
+        let patient = Client::new(&self.node_addresses, READY_LIMIT)?;
+        patient
+            .ask(|channel| {
+                let request =
+                    RegisterClusterRequest { registration_json: registration_json.clone() };
+                async move { operator(channel).register_cluster(request).await }
+            })
+            .await
+            .context("the cluster cannot be registered")?;
+        Ok(())
+    }
+
+    async fn ready(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        loop {
+            let waits = self.not_ready().await;
+            if waits.is_empty() {
+                return Ok(());
+            }
+            for (_, process) in self.nodes.values_mut() {
+                anyhow::ensure!(process.alive(), "{} ended: {}", process.name, self.dir.path().display());
+            }
+            if Instant::now() > deadline {
+                anyhow::bail!(
+                    "not ready after {READY_LIMIT:?}, waiting for: {}; logs:\n{}",
+                    waits.join("; "),
+                    self.log_ends()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// What is missing before the primary may be broken.
+    async fn not_ready(&self) -> Vec<String> {
+        let mut waits = Vec::new();
+        for (client, address) in self.client.each().into_iter().zip(&self.node_addresses) {
+            let Ok(document) = crate::cli::fetch(&client, CLUSTER).await else {
+                waits.push(format!("an answer of node {address}"));
+                continue;
+            };
+            waits.extend(unready(&document, &self.cluster));
+        }
+        waits
+    }
+
+    /// The control node in a region.
+    pub fn node_in(&self, region: &str) -> Option<NodeId> {
+        self.nodes.iter().find(|(_, (of, _))| of == region).map(|(id, _)| *id)
+    }
+
+    /// Moves the control plane's leadership to a node, and waits until it has it.
+    pub async fn lead_from(&self, node: NodeId) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        while Instant::now() < deadline {
+            let document = crate::cli::fetch(&self.client, CLUSTER).await?;
+            if document.leader == Some(node) {
+                return Ok(());
+            }
+            for one in self.client.each() {
+                let request = TransferLeaderRequest { to: node.0 };
+                let _ = one
+                    .ask(|channel| async move { operator(channel).transfer_leader(request).await })
+                    .await;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::bail!("the leadership did not move to node {node}")
+    }
+
+    /// The last lines of every log, for an error that must explain itself.
+    pub fn log_ends(&self) -> String {
+        let mut text = String::new();
+        let Ok(entries) = std::fs::read_dir(self.dir.path()) else { return text };
+        let mut logs: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|end| end == "log"))
+            .collect();
+        logs.sort();
+        for path in logs {
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<_> = log.lines().rev().take(5).collect();
+            for line in lines.iter().rev() {
+                text.push_str(&format!("{}: {line}\n", path.file_stem().unwrap_or_default().display()));
+            }
+        }
+        text
+    }
+}
+
+fn unready(document: &StatusDocument, cluster: &ClusterId) -> Vec<String> {
+    let node = document.answered_by;
+    let Some(status) = document.clusters.get(cluster) else {
+        return vec![format!("node {node} to know the cluster")];
+    };
+    let mut waits = Vec::new();
+    let cluster = &status.cluster;
+    match cluster.promotion() {
+        Some(promotion) if promotion.acknowledged => {
+            for acker in &cluster.ackers.members {
+                if promotion.followers.get(acker) != Some(&Follower::Joined) {
+                    waits.push(format!("{acker} to join"));
+                }
+            }
+        }
+        _ => waits.push(format!("an acknowledged write ({})", status.stage)),
+    }
+    for instance in cluster.instances.keys() {
+        let seen = document.view.instances.get(instance).map(|view| view.sight.kind);
+        let primary = *instance == cluster.primary;
+        // A replica is not judged; that it answers is enough.
+        if primary && seen != Some(SightKind::Alive) {
+            waits.push(format!("node {node} to see {instance} alive (it sees {seen:?})"));
+        }
+        let heard = document.view.instances.get(instance).and_then(|view| view.agent_heard_ms);
+        if heard.is_none_or(|ms| ms > 1_000) {
+            waits.push(format!("node {node} to hear the agent of {instance}"));
+        }
+    }
+    waits
+}
+
+impl Drop for World {
+    /// Agents first, so that none starts its server again; then the servers; nodes with the rest.
+    fn drop(&mut self) {
+        for place in self.places.values() {
+            place.agent.signal(Signal::SIGKILL);
+        }
+        for place in self.places.values() {
+            if let Some(pid) = place.mysqld_pid() {
+                send(pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+type Nodes = BTreeMap<NodeId, (String, Process)>;
+
+fn start_nodes(dir: &Path, template: &Template) -> anyhow::Result<(Nodes, Vec<String>)> {
+    let ports = free_ports(REGIONS.len())?;
+    let addresses: Vec<_> = ports.iter().map(|port| format!("{LOCAL}:{port}")).collect();
+    let members: Vec<_> = REGIONS
+        .iter()
+        .zip(&addresses)
+        .enumerate()
+        .map(|(at, (region, address))| MemberConfig {
+            id: NodeId(at as u64 + 1),
+            region: (*region).to_owned(),
+            address: address.clone(),
+        })
+        .collect();
+    let mut nodes = Nodes::new();
+    for (at, member) in members.iter().enumerate() {
+        let name = format!("node-{}", member.id);
+        let config = NodeConfig {
+            plane: PlaneId::from("demo"),
+            id: member.id,
+            region: member.region.clone(),
+            listen: SocketAddr::new(LOCAL, ports[at]),
+            dir: dir.join(&name),
+            members: members.clone(),
+            probe: ProbeAccount {
+                user: template.accounts.control.user.clone(),
+                password: template.accounts.control.password().to_owned(),
+                tls: false,
+            },
+            raft: RaftTimes::default(),
+        };
+        let path = dir.join(format!("{name}.toml"));
+        write_toml(&path, &config)?;
+        let log = dir.join(format!("{name}.log"));
+        let path = path.display().to_string();
+        let process = Process::start(&name, &log, &["node", "--config", &path])?;
+        nodes.insert(member.id, (member.region.clone(), process));
+    }
+    Ok((nodes, addresses))
+}
+
+async fn start_places(
+    dir: &Path,
+    template: &Template,
+    count: u32,
+    nodes: &[String],
+) -> anyhow::Result<BTreeMap<InstanceId, Place>> {
+    // With four, the primary and one replica share the first region.
+    let regions: &[&str] = if count == 4 {
+        &[REGIONS[0], REGIONS[0], REGIONS[1], REGIONS[2]]
+    } else {
+        &REGIONS
+    };
+    let ports = free_ports(regions.len() * 3)?;
+    let mut places = BTreeMap::new();
+    for (at, region) in regions.iter().enumerate() {
+        let id = InstanceId(format!("mysql-{}", at + 1));
+        let instance = Instance {
+            dir: dir.join(id.as_str()),
+            bind: LOCAL,
+            port: ports[at * 3],
+            admin_port: ports[at * 3 + 1],
+            server_id: at as u32 + 1,
+            acks_required: 1,
+            buffer_pool_mib: 64,
+        };
+        template.copy_to(&instance).await?;
+        let http = SocketAddr::new(LOCAL, ports[at * 3 + 2]);
+        let config = AgentConfig {
+            cluster: ClusterId::from(CLUSTER),
+            instance: id.clone(),
+            nodes: nodes.to_vec(),
+            dir: dir.join(format!("agent-{}", at + 1)),
+            http,
+            mysql: MysqlAccess {
+                user: template.accounts.agent.user.clone(),
+                password: template.accounts.agent.password().to_owned(),
+                replication_user: template.accounts.repl.user.clone(),
+                replication_password: template.accounts.repl.password().to_owned(),
+                replication_tls: false,
+            },
+            server: ServerControl {
+                dir: instance.dir.clone(),
+                bind: LOCAL,
+                port: instance.port,
+                admin_port: instance.admin_port,
+                server_id: instance.server_id,
+                buffer_pool_mib: instance.buffer_pool_mib,
+            },
+        };
+        let name = format!("agent-{}", at + 1);
+        let path = dir.join(format!("{name}.toml"));
+        write_toml(&path, &config)?;
+        let log = dir.join(format!("{name}.log"));
+        let path = path.display().to_string();
+        let agent = Process::start(&name, &log, &["agent", "--config", &path])?;
+        let region = (*region).to_owned();
+        places.insert(id.clone(), Place { id, region, instance, http, agent });
+    }
+    Ok(places)
+}

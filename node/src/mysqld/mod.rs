@@ -1,0 +1,36 @@
+//! mysqld: everything that touches a real MySQL server.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `fetch` | finds `mysqld` on this machine, or unpacks one into the user's cache |
+//! | `apt` | the download and the unpacking |
+//! | `bringup` | the configuration a managed instance boots with, and the start itself |
+//! | `template` | one initialised data directory, copied per instance |
+//! | `process` | watches a `mysqld` by pidfd; kills it with a proof |
+//! | `session` | one connection, with deadlines; a late answer costs the connection |
+//! | `inspect` | what an instance is, in one round trip |
+//! | `follow` | points a replica at a source without losing what it received |
+//! | `ops` | what else changes an instance: freeze, fence, open, clean up |
+//! | `marker` | rows that prove what k replicas have |
+//! | `probe` | what an observer sees from outside |
+//!
+//! **Invariant:** nothing here decides. Every change is asked for by a caller that holds an order;
+//! this module only says what happened, and says `TimedOut` where it does not know.
+//!
+//! **Invariant:** no function here sends SIGTERM to `mysqld` or lowers a semi-sync guarantee to get
+//! unstuck: both acknowledge waiting writes that no replica holds (measured on 9.7.4).
+
+mod apt;
+pub mod bringup;
+pub mod fetch;
+pub mod follow;
+pub mod inspect;
+pub mod marker;
+pub mod ops;
+pub mod probe;
+pub mod process;
+pub mod session;
+pub mod template;
+
+#[cfg(test)]
+mod tests;

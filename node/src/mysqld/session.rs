@@ -1,0 +1,298 @@
+//! One connection to MySQL, with a deadline on each use of it.
+//!
+//! Dropping a query's future does not stop the query: the server works on, and the connection
+//! answers the *next* question with the old one's result (reuse blocked for 4.8 s, measured with
+//! mysql_async 0.37.1). So a connection that missed a deadline is closed at once and never used
+//! again, and nothing here is ever pooled.
+
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+use futures::FutureExt;
+use mysql_async::{Conn, DriverError, IoError, OptsBuilder, Row, SslOpts, prelude::Queryable};
+use tokio::time::{Instant, timeout_at};
+
+/// Given so that the driver does not ask the server for it after each login.
+const MAX_ALLOWED_PACKET_BYTES: usize = 64 << 20;
+const WAIT_TIMEOUT_SECONDS: usize = 28_800;
+
+/// A user and a password, which no Debug output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    pub user: String,
+    password: String,
+}
+
+impl Login {
+    pub fn new(user: impl Into<String>, password: impl Into<String>) -> Login {
+        Login {
+            user: user.into(),
+            password: password.into(),
+        }
+    }
+
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Login({})", self.user)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    Tcp { host: String, port: u16 },
+    Socket(PathBuf),
+}
+
+/// How a TCP connection is protected. Through a socket it never is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// The password still goes encrypted, with the server's own RSA key, but nothing proves whose
+    /// key it is: for loopback.
+    Plain,
+    /// Against this authority. The server's certificate needs its name as subjectAltName, which
+    /// the one that MySQL makes for itself lacks.
+    Tls { ca: PathBuf },
+    /// Encrypted to whoever answers.
+    TlsUnverified,
+}
+
+/// Where to connect, as whom, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub address: Address,
+    pub login: Login,
+    pub transport: Transport,
+}
+
+impl Target {
+    fn opts(&self) -> OptsBuilder {
+        let opts = OptsBuilder::default()
+            .user(Some(&self.login.user))
+            .pass(Some(self.login.password()))
+            // Or the driver reconnects a loopback connection through the socket, unasked.
+            .prefer_socket(false)
+            .max_allowed_packet(Some(MAX_ALLOWED_PACKET_BYTES))
+            .wait_timeout(Some(WAIT_TIMEOUT_SECONDS))
+            .stmt_cache_size(0)
+            .tcp_nodelay(true);
+        let tls = match &self.transport {
+            Transport::Plain => None,
+            Transport::Tls { ca } => Some(
+                SslOpts::default()
+                    .with_disable_built_in_roots(true)
+                    .with_root_certs(vec![ca.clone().into()]),
+            ),
+            Transport::TlsUnverified => {
+                Some(SslOpts::default().with_danger_accept_invalid_certs(true))
+            }
+        };
+        match &self.address {
+            Address::Tcp { host, port } => opts.ip_or_hostname(host).tcp_port(*port).ssl_opts(tls),
+            Address::Socket(path) => opts.socket(Some(path.display().to_string())),
+        }
+    }
+}
+
+/// Why a question has no answer. Only `Server` says that it was not carried out; after all others
+/// it may have been.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error("MySQL answered with error {code}: {message}")]
+    Server { code: u16, message: String },
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("the connection was refused")]
+    Refused,
+    #[error("the connection broke")]
+    Broken,
+    #[error("this connection missed an earlier deadline and was closed")]
+    Discarded,
+    #[error("cannot talk to MySQL")]
+    Other(#[source] mysql_async::Error),
+    #[error("MySQL's answer lacks {0}")]
+    Unexpected(&'static str),
+}
+
+impl SessionError {
+    /// The MySQL error number, if MySQL answered with one.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            SessionError::Server { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+impl From<mysql_async::Error> for SessionError {
+    fn from(error: mysql_async::Error) -> SessionError {
+        match &error {
+            mysql_async::Error::Server(server) => SessionError::Server {
+                code: server.code,
+                message: server.message.clone(),
+            },
+            mysql_async::Error::Driver(DriverError::ConnectionClosed) => SessionError::Broken,
+            mysql_async::Error::Io(IoError::Io(io)) => match io.kind() {
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => SessionError::Refused,
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof => SessionError::Broken,
+                _ => SessionError::Other(error),
+            },
+            _ => SessionError::Other(error),
+        }
+    }
+}
+
+/// One result set, in the order of its statement.
+pub type Rows = Vec<Row>;
+
+/// A logged-in connection.
+#[derive(Debug)]
+pub struct Session {
+    /// `None` once a deadline was missed or the connection broke.
+    conn: Option<Conn>,
+    id: u32,
+}
+
+impl Session {
+    pub async fn connect(target: &Target, deadline: Instant) -> Result<Session, SessionError> {
+        let opening = Conn::new(target.opts());
+        let conn = timeout_at(deadline, opening)
+            .await
+            .map_err(|_| SessionError::TimedOut)??;
+        Ok(Session {
+            id: conn.id(),
+            conn: Some(conn),
+        })
+    }
+
+    /// Its number at the server, for KILL.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Whether it may be asked again.
+    pub fn is_usable(&self) -> bool {
+        self.conn.is_some()
+    }
+
+    /// Sends statements in one packet, and returns the result set of each that has one.
+    ///
+    /// The server stops at the first that fails; those before it stay done.
+    pub async fn ask(&mut self, sql: &str, deadline: Instant) -> Result<Vec<Rows>, SessionError> {
+        // Taken for the time of the question, so that a dropped future discards it too.
+        let mut conn = Held(Some(self.conn.take().ok_or(SessionError::Discarded)?));
+        let answer = match conn.0.as_mut() {
+            Some(inner) => timeout_at(deadline, ask_all(inner, sql)).await,
+            None => return Err(SessionError::Discarded),
+        };
+        let answer = answer
+            .map_err(|_| SessionError::TimedOut)?
+            .map_err(SessionError::from);
+        if matches!(answer, Ok(_) | Err(SessionError::Server { .. })) {
+            self.conn = conn.0.take();
+        }
+        answer
+    }
+
+    /// As `ask`, for statements whose result sets nobody wants.
+    pub async fn execute(&mut self, sql: &str, deadline: Instant) -> Result<(), SessionError> {
+        self.ask(sql, deadline).await.map(|_| ())
+    }
+
+    /// Says goodbye, so that the server does not count an aborted client.
+    pub async fn close(mut self, deadline: Instant) {
+        if let Some(conn) = self.conn.take() {
+            let _ = timeout_at(deadline, conn.disconnect()).await;
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(Held(self.conn.take()));
+    }
+}
+
+/// A connection that is closed when dropped, whatever it was doing.
+struct Held(Option<Conn>);
+
+impl Drop for Held {
+    /// The driver's own drop waits in a task for the query's end, for ever behind a stopped
+    /// server. `disconnect`, polled once, says goodbye if it can and closes the socket in any case.
+    fn drop(&mut self) {
+        if let Some(conn) = self.0.take() {
+            let _ = conn.disconnect().now_or_never();
+        }
+    }
+}
+
+async fn ask_all(conn: &mut Conn, sql: &str) -> mysql_async::Result<Vec<Rows>> {
+    let mut result = conn.query_iter(sql).await?;
+    let mut sets = Vec::new();
+    loop {
+        // A statement without a result set, SET say, has no columns.
+        let has_columns = result.columns().is_some_and(|columns| !columns.is_empty());
+        let rows: Rows = result.collect().await?;
+        if has_columns {
+            sets.push(rows);
+        }
+        if result.is_empty() {
+            // Not the end yet: an error of the last statement still waits in the driver, which
+            // would report it as the *next* question's. Then a failed SET would pass for done.
+            result.drop_result().await?;
+            return Ok(sets);
+        }
+    }
+}
+
+/// A value as MySQL's own text; NULL and an absent column are `None`.
+pub(super) fn text(row: &Row, column: &str) -> Option<String> {
+    match row.get_opt::<Option<String>, _>(column) {
+        Some(Ok(value)) => value,
+        // A byte string that is no UTF-8, or a number from a typed column.
+        Some(Err(_)) | None => None,
+    }
+}
+
+/// A GTID set, without the line breaks that MySQL puts between sources.
+pub(super) fn gtid_set(row: &Row, column: &'static str) -> Result<String, SessionError> {
+    text(row, column)
+        .map(|set| set.replace(['\n', '\r'], ""))
+        .ok_or(SessionError::Unexpected(column))
+}
+
+pub(super) fn number(row: &Row, column: &'static str) -> Result<u64, SessionError> {
+    text(row, column)
+        .and_then(|text| text.parse().ok())
+        .ok_or(SessionError::Unexpected(column))
+}
+
+pub(super) fn flag(row: &Row, column: &'static str) -> Result<bool, SessionError> {
+    match text(row, column).as_deref() {
+        Some("1" | "ON" | "Yes" | "YES") => Ok(true),
+        Some("0" | "OFF" | "No" | "NO") => Ok(false),
+        _ => Err(SessionError::Unexpected(column)),
+    }
+}
+
+/// A string literal. Refuses what could end it early under any `sql_mode`; no GTID set, host name
+/// or password of ours has such a character.
+pub(super) fn quote(value: &str) -> Result<String, SessionError> {
+    if value.contains(['\'', '\\']) || value.contains(char::is_control) {
+        return Err(SessionError::Unexpected(
+            "a value without quotes, backslashes and control characters",
+        ));
+    }
+    Ok(format!("'{value}'"))
+}
+
+/// A deadline this far from now.
+pub fn within(limit: Duration) -> Instant {
+    Instant::now() + limit
+}

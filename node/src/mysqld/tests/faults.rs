@@ -1,0 +1,157 @@
+//! A fence against writers: healthy, and stuck behind stopped ackers.
+
+use std::{
+    num::NonZeroU16,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use nix::libc;
+
+use super::rig::{Rig, soon, timed, until};
+use crate::mysqld::{
+    follow::{SourceTransport, follow},
+    inspect::inspect,
+    ops,
+    session::Session,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fences_a_healthy_primary_and_a_stuck_one() {
+    let Some(rig) = Rig::start(2).await else {
+        return;
+    };
+    let mut replica = rig.session(1).await;
+    let source = rig.source(0, SourceTransport::PublicKey);
+    follow(&mut replica, &source, true, soon()).await.unwrap();
+    open(&rig).await;
+    let mut app = rig.app(0).await;
+    app.execute(
+        "CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT)",
+        soon(),
+    )
+    .await
+    .unwrap();
+
+    let (mut session, mut spare) = (rig.session(0).await, rig.session(0).await);
+    let acknowledged = start_writers(&rig, 10);
+    until("rows are written", || async {
+        acknowledged.load(Ordering::Relaxed) > 20
+    })
+    .await;
+    let fenced = timed(
+        "fence, healthy, 10 writers",
+        ops::fence(&mut session, &mut spare, soon()),
+    )
+    .await
+    .unwrap();
+    assert!(!fenced.forced);
+    assert!(session.is_usable() && spare.is_usable());
+    // Fenced twice is fenced, and nothing was added.
+    let again = ops::fence(&mut session, &mut spare, soon()).await.unwrap();
+    assert_eq!(again.final_executed, fenced.final_executed);
+    ops::go_online(&mut session, soon()).await.unwrap();
+
+    blocked_by_a_table_lock(&rig, &mut session, &mut spare).await;
+
+    open(&rig).await;
+    rig.processes[1].signal(libc::SIGSTOP).unwrap();
+    let acknowledged = start_writers(&rig, 10);
+    until("ten commits wait", || async {
+        let mut own = rig.session(0).await;
+        inspect(&mut own, soon()).await.unwrap().waiting_for_ack > 0
+    })
+    .await;
+    let refused = follow(&mut session, &source, false, soon()).await;
+    assert!(
+        matches!(refused, Err(ops::OpsError::NotFenced)),
+        "{refused:?}"
+    );
+    let refused = timed(
+        "fence, stuck, 10 writers",
+        ops::fence(&mut session, &mut spare, soon()),
+    )
+    .await;
+    assert!(
+        matches!(refused, Err(ops::OpsError::OnlyKillingHelps { .. })),
+        "{refused:?}"
+    );
+    let proof = timed("kill -9 to proof", rig.processes[0].kill_and_prove(soon())).await;
+    assert!(proof.unwrap().is_some());
+    assert_eq!(
+        acknowledged.load(Ordering::Relaxed),
+        0,
+        "acknowledged without a replica"
+    );
+    rig.end().await;
+}
+
+/// A client that holds a lock is in the way until `offline_mode` cuts it.
+async fn blocked_by_a_table_lock(rig: &Rig, session: &mut Session, spare: &mut Session) {
+    open(rig).await;
+    let mut app = rig.app(0).await;
+    app.execute("LOCK TABLES app.t WRITE", soon())
+        .await
+        .unwrap();
+    let fenced = timed("fence, table locked", ops::fence(session, spare, soon()))
+        .await
+        .unwrap();
+    assert!(fenced.forced);
+    assert!(
+        app.execute("INSERT INTO app.t VALUES ()", soon())
+            .await
+            .is_err()
+    );
+    ops::go_online(session, soon()).await.unwrap();
+}
+
+/// A frozen disk or a stopped server: the fence does not say that it holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_server_is_not_fenced() {
+    let Some(rig) = Rig::start(1).await else {
+        return;
+    };
+    let (mut session, mut spare) = (rig.session(0).await, rig.session(0).await);
+    rig.processes[0].signal(libc::SIGSTOP).unwrap();
+    let deadline = crate::mysqld::session::within(Duration::from_secs(2));
+    let fenced = ops::fence(&mut session, &mut spare, deadline).await;
+    println!("{fenced:?}");
+    assert!(matches!(
+        fenced,
+        Err(ops::OpsError::Step {
+            step: "set offline_mode",
+            ..
+        })
+    ));
+    let proof = rig.processes[0].kill_and_prove(soon()).await.unwrap();
+    assert!(proof.is_some());
+    rig.end().await;
+}
+
+async fn open(rig: &Rig) {
+    let opener = ops::prepare_open(&rig.agent(0), soon()).await.unwrap();
+    ops::open(opener, NonZeroU16::MIN, soon()).await.unwrap();
+}
+
+/// Each writes until it is cut; the sum of their acknowledged rows.
+fn start_writers(rig: &Rig, count: usize) -> Arc<AtomicUsize> {
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    for _ in 0..count {
+        let target = rig.tcp(0, &rig.template.accounts.app);
+        let acknowledged = Arc::clone(&acknowledged);
+        tokio::spawn(async move {
+            let mut session = Session::connect(&target, soon()).await.unwrap();
+            while session
+                .execute("INSERT INTO app.t VALUES ()", soon())
+                .await
+                .is_ok()
+            {
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    acknowledged
+}

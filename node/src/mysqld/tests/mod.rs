@@ -1,0 +1,6 @@
+//! Against real servers: found here, or fetched into the user's cache once.
+
+mod cluster;
+mod faults;
+mod lone;
+mod rig;

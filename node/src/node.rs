@@ -1,0 +1,102 @@
+//! One control node: its log, its eyes, its links, its API, on one port.
+
+use anyhow::Context;
+use primacy_core::ids::NodeId;
+use primacy_core::record::Member;
+use primacy_proto::agent_link::agent_link_service_server::AgentLinkServiceServer;
+use primacy_proto::v1::operator_service_server::OperatorServiceServer;
+use primacy_proto::v1::primacy_service_server::PrimacyServiceServer;
+use primacy_raft::{Config, Handle, Timing};
+use tokio::sync::mpsc;
+use tonic::transport::Server;
+
+use crate::act::{LinkService, Links};
+use crate::api::{Access, Operator, Primaries};
+use crate::config::NodeConfig;
+use crate::decide::Driver;
+use crate::record::{Door, MemoryFile};
+
+/// Inputs waiting for the core; each is a few microseconds of work.
+const BACKLOG: usize = 4_096;
+/// Applied entries between two snapshots.
+const SNAPSHOT_EVERY: u64 = 5_000;
+
+/// Runs until told to stop, or until its disk fails.
+pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&config.dir).context("the node's folder cannot be made")?;
+    let member = |address: &str, region: &str| Member {
+        address: address.to_owned(),
+        region: region.to_owned(),
+    };
+    let me = config.members.iter().find(|member| member.id == config.id);
+    let me = me.context("the configuration was checked to name this node")?;
+    let handle = Handle::start(Config {
+        node_id: config.id,
+        dir: config.dir.join("log"),
+        member: member(&me.address, &me.region),
+        timing: Timing {
+            heartbeat_ms: config.raft.heartbeat_ms,
+            election_min_ms: config.raft.election_min_ms,
+            election_max_ms: config.raft.election_max_ms,
+        },
+        snapshot_every: SNAPSHOT_EVERY,
+        dialer: None,
+    })
+    .await?;
+    let memory = MemoryFile::begin(&config.dir)?;
+    let door = Door::new(handle.clone(), config.id, memory.memory().incarnation);
+    let (inputs, waiting) = mpsc::channel(BACKLOG);
+    let (views, view_requests) = mpsc::channel(16);
+    let links = Links::default();
+    let access =
+        Access { node: config.id, handle: handle.clone(), door: door.clone(), views };
+
+    let (mut reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<PrimacyServiceServer<Primaries>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(primacy_proto::DESCRIPTORS)
+        .build_v1()
+        .context("the API's own description is malformed")?;
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listen = {}: choose a free address", config.listen))?;
+    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = Server::builder()
+        .add_service(handle.service())
+        .add_service(AgentLinkServiceServer::new(LinkService {
+            links: links.clone(),
+            inputs: inputs.clone(),
+        }))
+        .add_service(PrimacyServiceServer::new(Primaries(access.clone())))
+        .add_service(OperatorServiceServer::new(Operator(access)))
+        .add_service(health)
+        .add_service(reflection)
+        .serve_with_incoming(incoming);
+    let serving = tokio::spawn(server);
+
+    // Every first member initialises; the log keeps one of them, and those that ran before none.
+    let members = config
+        .members
+        .iter()
+        .map(|m| (m.id, member(&m.address, &m.region)))
+        .collect::<std::collections::BTreeMap<NodeId, Member>>();
+    handle.initialize(members).await?;
+
+    let mut stop = crate::stop::signal()?;
+    let mut fatal = handle.fatal();
+    let driver = Driver { config, handle: handle.clone(), memory, links, door, inputs };
+    let driving = tokio::spawn(driver.run(waiting, view_requests));
+    tokio::select! {
+        () = stop.received() => {
+            tracing::info!("stopping; leadership is handed over first");
+            handle.shutdown().await;
+            Ok(())
+        }
+        failed = fatal.wait_for(Option::is_some) => {
+            let error = failed.ok().and_then(|error| error.clone());
+            Err(error.map_or_else(|| anyhow::anyhow!("the log ended"), anyhow::Error::new))
+        }
+        ended = driving => ended.context("the driver panicked")?,
+        ended = serving => ended.context("the listener panicked")?.context("the listener ended"),
+    }
+}

@@ -1,0 +1,5 @@
+//! Observe: looks at every instance as a client would. It never writes.
+
+mod prober;
+
+pub use prober::Probers;

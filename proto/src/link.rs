@@ -1,0 +1,49 @@
+//! The messages of the agent link, wire ↔ domain.
+
+use primacy_core::act::{Acknowledgement, Order, Reply};
+use primacy_core::ids::{ClusterId, InstanceId};
+use primacy_core::observe::Heartbeat;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The version of the payloads. Fields may be added with a default without changing it.
+pub const FORMAT: u32 = 1;
+
+/// From an agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Up {
+    Hello { cluster: ClusterId, instance: InstanceId },
+    Beat { beat: Box<Heartbeat>, rtt_ms: u64 },
+    Reply(Box<Reply>),
+}
+
+/// To an agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Down {
+    Acknowledged(Acknowledgement),
+    Order(Box<Order>),
+}
+
+/// A payload that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("format {found} of the agent link is not known here (this is {FORMAT}); upgrade")]
+    Format { found: u32 },
+    #[error("malformed message on the agent link")]
+    Malformed(#[source] rmp_serde::decode::Error),
+    #[error("a message could not be encoded")]
+    Encode(#[source] rmp_serde::encode::Error),
+}
+
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, LinkError> {
+    rmp_serde::to_vec_named(message).map_err(LinkError::Encode)
+}
+
+pub fn decode<T: DeserializeOwned>(format: u32, payload: &[u8]) -> Result<T, LinkError> {
+    if format != FORMAT {
+        return Err(LinkError::Format { found: format });
+    }
+    rmp_serde::from_slice(payload).map_err(LinkError::Malformed)
+}

@@ -1,0 +1,377 @@
+//! Tables. What one node's detector was told, and what it sees then. Each event stands behind its
+//! time in milliseconds:
+//!
+//! ```text
+//! w+ w- wx w1040   the warm connection answered, failed, answered fenced, answered that error
+//! f+ f- fx f1040   a fresh one likewise; `f-@50`: it was begun at 50
+//! hR hR900 hF      heartbeat: mysqld answered now, 900 ms ago; answered, fenced
+//! hX hS hW2000     it exited; it starts; a write has been stuck for 2 s
+//! gap              this process slept since the event before
+//! ```
+
+use super::{
+    Detector, Heartbeat, IoThread, MysqldWord, Named, Probe, Progress, Pulse, Reached,
+    ReplicaReport, Role, Word,
+};
+use crate::gtid::GtidSet;
+use crate::ids::{Epoch, Incarnation, Tick};
+use crate::testing::{cluster_id, instance, word};
+
+const OPEN: Named = Named {
+    epoch: Epoch(1),
+    opened: true,
+};
+
+struct Eye {
+    detector: Detector,
+    named: Named,
+    now: u64,
+    beats: u64,
+}
+
+impl Eye {
+    fn new(named: Named) -> Self {
+        Self {
+            detector: Detector::new(Tick(0), None),
+            named,
+            now: 0,
+            beats: 0,
+        }
+    }
+
+    /// Ticks every 100 ms until then, as the shell does.
+    fn wait(&mut self, until: u64) {
+        while self.now + 100 < until {
+            self.now += 100;
+            self.detector.tick(Tick(self.now));
+        }
+        self.now = until;
+        self.detector.tick(Tick(until));
+    }
+
+    fn script(&mut self, script: &str) {
+        for event in script.split(", ").filter(|event| !event.is_empty()) {
+            let (at, what) = event.split_once(' ').expect("time, event");
+            let at: u64 = at.parse().expect("milliseconds");
+            if what == "gap" {
+                self.now = at;
+                self.detector.tick(Tick(at));
+                continue;
+            }
+            self.wait(at);
+            self.event(what);
+        }
+    }
+
+    fn event(&mut self, what: &str) {
+        let (what, begun) = match what.split_once('@') {
+            Some((what, begun)) => (what, begun.parse().expect("milliseconds")),
+            None => (what, self.now),
+        };
+        let (kind, rest) = what.split_at(1);
+        let probe = match kind {
+            "w" => Probe::Warm,
+            "f" => Probe::Fresh,
+            "h" => return self.heartbeat(rest),
+            other => panic!("no such event: {other}"),
+        };
+        let pulse = match rest {
+            "+" => Pulse::Answered { fenced: false },
+            "x" => Pulse::Answered { fenced: true },
+            "-" => Pulse::Failed { reset: false },
+            code => Pulse::Refused {
+                code: code.parse().expect("an error code"),
+            },
+        };
+        let (now, named) = (Tick(self.now), Some(self.named));
+        self.detector.pulse(now, probe, Tick(begun), pulse, named);
+    }
+
+    fn heartbeat(&mut self, what: &str) {
+        let number = || what[1..].parse().unwrap_or(0);
+        let says = match &what[..1] {
+            "R" => MysqldWord::Running {
+                answered_ms_ago: number(),
+            },
+            "F" | "W" => MysqldWord::Running { answered_ms_ago: 0 },
+            "X" => MysqldWord::Exited,
+            "S" => MysqldWord::Starting,
+            other => panic!("no such word: {other}"),
+        };
+        let stuck_ms = (&what[..1] == "W").then(number);
+        self.beats += 1;
+        let word = word(self.beats, 1, says);
+        self.detector
+            .heartbeat(Tick(self.now), word, &what[..1] == "F", stuck_ms);
+    }
+
+    fn sees(&self, hears_majority: bool) -> String {
+        let sight = self
+            .detector
+            .sight(Tick(self.now), self.named.epoch, hears_majority);
+        format!("{:?} {}", sight.kind, sight.for_ms).to_lowercase()
+    }
+}
+
+/// After the script, at that time, the node sees this, for so long.
+#[track_caller]
+fn check(script: &str, at: u64, expected: &str) {
+    let mut eye = Eye::new(OPEN);
+    eye.script(script);
+    eye.wait(at);
+    assert_eq!(eye.sees(true), expected, "{script:?} at {at}");
+}
+
+#[test]
+fn silence_wants_a_fresh_failure_after_the_last_answer() {
+    check("0 f+", 3000, "alive 3000");
+    // A broken pooled connection is no proof of anything.
+    check("0 f+, 200 w-, 400 w-, 600 w-", 3000, "alive 3000");
+    check("0 f+, 200 w-, 400 f-", 3000, "silent 3000");
+    check("0 f+, 400 f-", 3000, "silent 3000");
+    // Begun before the last answer, it says nothing after it.
+    check("0 f+, 100 w+, 900 f-@50", 3000, "alive 2900");
+    check("0 f+, 200 f-, 400 w+, 600 w-", 3000, "alive 2600");
+    check("0 f+, 200 f-, 400 w+, 600 w-, 800 f-", 3000, "silent 2600");
+}
+
+#[test]
+fn any_answer_in_mysqls_protocol_ends_a_silence() {
+    for code in [1045, 1129, 1130, 2026] {
+        check(&format!("0 f+, 200 f-, 1000 w{code}"), 3000, "alive 2000");
+        let again = format!("0 f+, 200 f-, 1000 f{code}, 1200 w-, 1400 f-");
+        check(&again, 3000, "silent 2000");
+    }
+    check("0 f+, 200 f-, 1000 f1040", 3000, "overloaded 2000");
+    check("0 f+, 1000 f1040, 2000 f+", 3000, "alive 1000");
+    check("0 f+, 1000 f1040, 2000 f-", 3000, "silent 2000");
+}
+
+#[test]
+fn silence_dates_from_the_last_answer() {
+    check("0 f+, 500 w+, 2000 f-", 2100, "silent 1600");
+    check("0 f+, 500 hR, 2000 f-", 2100, "silent 1600");
+    // The agent's probe was answered a while before its beat.
+    check("0 f+, 500 hR200, 2000 f-", 2100, "silent 1800");
+}
+
+#[test]
+fn the_agent_must_be_silent_too_or_agree() {
+    check("0 f+, 200 f-, 2900 hR", 3000, "alive 100");
+    check("0 f+, 200 f-, 2900 hR300", 3000, "alive 400");
+    // Its local probes are unanswered as well.
+    check("0 f+, 200 f-, 2900 hR2900", 3000, "silent 3000");
+    check("0 f+, 200 f-, 2900 hX", 3000, "silent 3000");
+    check("0 f+, 200 f-, 2900 hS", 3000, "silent 3000");
+    // Three beats of 100 ms may be missed.
+    check("0 f+, 0 hR, 100 f-", 300, "alive 300");
+    check("0 f+, 0 hR, 100 f-", 301, "silent 301");
+    // An attested exit still wants an attempt of this node's own.
+    check("0 f+, 200 hX", 300, "alive 300");
+    check("0 f+, 200 hX, 250 f-", 300, "silent 300");
+}
+
+#[test]
+fn a_gap_in_its_own_time_counts_toward_no_silence() {
+    check("0 f+, 300 f-, 801 gap", 900, "alive 99");
+    check("0 f+, 300 f-, 801 gap, 900 f-", 1000, "silent 199");
+    check("0 f+, 300 f-, 801 gap, 900 f-@700", 1000, "alive 199");
+    check("0 f+, 300 f-, 800 gap", 900, "silent 900");
+    // Its own start is the end of a gap.
+    let mut eye = Eye::new(OPEN);
+    eye.detector = Detector::new(Tick(5000), Some(Epoch(1)));
+    eye.now = 5000;
+    eye.script("5100 w-, 5200 f-");
+    assert_eq!(eye.sees(true), "silent 200");
+}
+
+#[test]
+fn closed_serves_nobody_and_ends_no_silence() {
+    check("0 f+, 500 wx", 3000, "closed 3000");
+    check("0 f+, 200 f-, 1000 fx", 3000, "closed 3000");
+    check("0 f+, 1000 fx, 1200 f-", 3000, "silent 3000");
+    check("0 f+, 1000 fx, 1200 w-", 3000, "closed 3000");
+    check("0 f+, 1000 fx, 2000 f+", 3000, "alive 1000");
+    // offline_mode refuses the session: that is its way to say that it is fenced.
+    check("0 f+, 500 w3032", 3000, "closed 3000");
+    check("0 f+, 200 hF, 500 wx", 3000, "closed 3000");
+    // One that the log does not name open yet serves by being there.
+    let mut eye = Eye::new(Named {
+        opened: false,
+        ..OPEN
+    });
+    eye.script("0 fx, 500 wx");
+    assert_eq!(eye.sees(true), "alive 0");
+}
+
+#[test]
+fn wedged_is_the_agents_word_and_no_older_than_its_beat() {
+    check("0 f+, 2900 w+, 2950 hW2000", 3000, "wedged 2050");
+    check("0 f+, 2900 w+, 2950 hR", 3000, "alive 50");
+    check("0 f+, 2500 hW2000, 2900 w+", 3000, "alive 100");
+    check("0 f+, 200 f-, 2900 hX", 3000, "silent 3000");
+}
+
+#[test]
+fn blind_says_nothing() {
+    check("", 3000, "blind 3000");
+    // Answers of an instance that never served in this epoch are none of it.
+    check("100 w-, 200 f-", 3000, "blind 3000");
+    check("100 f1045, 200 w-, 300 f-", 3000, "blind 3000");
+    let mut eye = Eye::new(OPEN);
+    eye.script("0 f+, 200 f-, 3000 w-");
+    assert_eq!(eye.sees(false), "blind 3000");
+    assert_eq!(eye.sees(true), "silent 3000");
+    eye.named.epoch = Epoch(2);
+    assert_eq!(eye.sees(true), "blind 3000");
+    eye.detector.recall(Epoch(2));
+    assert_eq!(eye.sees(true), "silent 3000");
+    eye.detector.recall(Epoch(1));
+    assert_eq!(
+        eye.detector.seen_alive_in(),
+        Some(Epoch(2)),
+        "never forgotten"
+    );
+}
+
+#[test]
+fn fresh_connections_are_made_on_suspicion() {
+    let wants = |script: &str| {
+        let mut eye = Eye::new(OPEN);
+        eye.script(script);
+        eye.detector.wants_fresh(Tick(eye.now))
+    };
+    let table = [
+        ("0 f+, 0 hR", false),
+        ("0 f+, 100 hR, 200 w-", true),
+        ("0 f+, 100 hX", true),
+        ("0 f+, 0 hR, 300 w+", false),
+        ("0 f+, 0 hR, 301 w+", true),
+        // Once, until something answers or this process slept.
+        ("0 f+, 200 w-, 400 f-", false),
+        ("0 f+, 200 w-, 400 f-, 600 w+, 800 w-", true),
+        ("0 f+, 200 w-, 400 f-, 1000 gap", true),
+    ];
+    for (script, expected) in table {
+        assert_eq!(wants(script), expected, "{script:?}");
+    }
+}
+
+#[test]
+fn an_older_beat_is_overtaken() {
+    let mut detector = Detector::new(Tick(0), Some(Epoch(1)));
+    detector.heartbeat(Tick(100), word(7, 1, MysqldWord::Exited), false, None);
+    let late = word(6, 1, MysqldWord::Running { answered_ms_ago: 0 });
+    detector.heartbeat(Tick(110), late, false, None);
+    assert!(detector.exit_attested());
+    assert_eq!(detector.last_sign(), None);
+    let next_run = Word {
+        agent: Incarnation(2),
+        ..word(1, 2, MysqldWord::Starting)
+    };
+    detector.heartbeat(Tick(120), next_run, false, None);
+    assert!(!detector.exit_attested());
+}
+
+// ---- progress
+
+fn beat(io: IoThread, heartbeats: u64, position: u64) -> Heartbeat {
+    Heartbeat {
+        cluster: cluster_id(),
+        instance: instance("a"),
+        word: word(1, 1, MysqldWord::Running { answered_ms_ago: 0 }),
+        role: Role::Following(Epoch(1)),
+        token: None,
+        server_uuid: None,
+        version: (8, 4, 6),
+        fenced: true,
+        executed: GtidSet::default(),
+        received: GtidSet::default(),
+        purged: GtidSet::default(),
+        replica: Some(ReplicaReport {
+            io,
+            applier_runs: true,
+            source: Some(instance("p")),
+            heartbeats,
+            read_position: ("binlog.000001".into(), position),
+            acking: true,
+            error: String::new(),
+        }),
+        write_stuck_ms: None,
+        semi_sync_replicas: Default::default(),
+    }
+}
+
+/// After these reports (time, thread, heartbeats, position): the age of what the replica heard.
+#[track_caller]
+fn heard(reports: &[(u64, IoThread, u64, u64)], at: u64, expected: Option<Option<u64>>) {
+    let mut progress = Progress::default();
+    for &(now, io, heartbeats, position) in reports {
+        progress.report(Tick(now), &beat(io, heartbeats, position));
+    }
+    let expected = expected.map(|heard_ms| Reached { heard_ms });
+    let reached = progress.reached(Tick(at), &instance("p"), 310);
+    assert_eq!(reached, expected, "{reports:?} at {at}");
+}
+
+#[test]
+fn progress_is_a_heartbeat_or_a_moved_position() {
+    use IoThread::{Connecting, Off, On};
+    heard(&[], 0, None);
+    heard(
+        &[(0, On, 1, 100), (1000, On, 1, 100)],
+        1100,
+        Some(Some(1100)),
+    );
+    heard(
+        &[(0, On, 1, 100), (1000, On, 2, 100)],
+        1100,
+        Some(Some(100)),
+    );
+    // Heartbeats stop during a large transaction; the position goes on.
+    heard(
+        &[(0, On, 1, 100), (1000, On, 1, 900)],
+        1100,
+        Some(Some(100)),
+    );
+    // One that lost its connection does not hear.
+    heard(
+        &[(0, On, 1, 100), (1000, Connecting, 1, 100)],
+        1100,
+        Some(None),
+    );
+    heard(&[(0, On, 1, 100), (1000, Off, 2, 200)], 1100, Some(None));
+    // An old report is none.
+    heard(&[(0, On, 1, 100)], 310, Some(Some(310)));
+    heard(&[(0, On, 1, 100)], 311, None);
+}
+
+#[test]
+fn only_the_primary_in_question_is_heard() {
+    let mut progress = Progress::default();
+    progress.report(Tick(0), &beat(IoThread::On, 1, 100));
+    let of = |primary| progress.reached(Tick(50), &instance(primary), 300);
+    assert_eq!(of("p"), Some(Reached { heard_ms: Some(50) }));
+    assert_eq!(of("z"), Some(Reached { heard_ms: None }));
+    let nobodys = Heartbeat {
+        replica: None,
+        ..beat(IoThread::On, 1, 100)
+    };
+    progress.report(Tick(60), &nobodys);
+    let reached = progress.reached(Tick(60), &instance("p"), 300);
+    assert_eq!(reached, Some(Reached { heard_ms: None }));
+}
+
+#[test]
+fn a_replica_whose_server_is_down_is_not_reached() {
+    for says in [MysqldWord::Exited, MysqldWord::Starting] {
+        let mut progress = Progress::default();
+        progress.report(Tick(0), &beat(IoThread::On, 1, 100));
+        let down = Heartbeat {
+            word: word(2, 1, says),
+            ..beat(IoThread::On, 1, 100)
+        };
+        progress.report(Tick(50), &down);
+        assert_eq!(progress.reached(Tick(60), &instance("p"), 300), None);
+    }
+}

@@ -1,0 +1,350 @@
+//! What the tests of this crate share: clusters whose instances are letters, and a state driven by
+//! commands alone.
+//!
+//! Instance `p` has the `server_uuid` that `p` stands for in a set: `set("p:1-9,a:1")`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::agree::Vote;
+use crate::gtid::{GtidSet, Uuid};
+use crate::ids::{
+    ClusterId, Epoch, Incarnation, InquestId, InstanceId, LogIndex, NodeId, PlaneId, Position, Seq,
+    Term,
+};
+use crate::observe::{Reached, Sight, SightKind, Word};
+use crate::policy::{Automation, Policy};
+use crate::record::{
+    Cluster, Command, Event, FenceReport, Founding, FreezeReport, InstanceSpec, Member, Proposal,
+    Refusal, Registration, State,
+};
+
+pub fn uuid(letter: &str) -> Uuid {
+    Uuid::from_bytes([letter.as_bytes()[0]; 16])
+}
+
+/// A set in which one-letter names stand for the `server_uuid` of that instance.
+pub fn set(text: &str) -> GtidSet {
+    let spelled: Vec<String> = text
+        .split(',')
+        .filter(|item| !item.is_empty())
+        .map(|item| {
+            let (name, rest) = item.split_once(':').expect("letter:interval");
+            format!("{}:{rest}", uuid(name))
+        })
+        .collect();
+    spelled.join(",").parse().expect("a set of the table")
+}
+
+pub fn instance(letter: &str) -> InstanceId {
+    InstanceId::from(letter)
+}
+
+pub fn instances(letters: &str) -> BTreeSet<InstanceId> {
+    letters.chars().map(|c| instance(&c.to_string())).collect()
+}
+
+pub fn cluster_id() -> ClusterId {
+    ClusterId::from("shop")
+}
+
+pub fn at(index: u64) -> Position {
+    Position {
+        term: Term(1),
+        index: LogIndex(index),
+    }
+}
+
+pub fn spec(letter: &str) -> InstanceSpec {
+    InstanceSpec {
+        host: format!("{letter}.example"),
+        port: 3306,
+        region: "x".into(),
+        zone: String::new(),
+        machine: String::new(),
+        promotion: Default::default(),
+        priority: 0,
+        server_uuid: Some(uuid(letter)),
+        agent: String::new(),
+    }
+}
+
+/// The first letter is the primary; automation is on.
+pub fn registration(letters: &str, k: u32) -> Registration {
+    Registration {
+        cluster: cluster_id(),
+        instances: letters
+            .chars()
+            .map(|c| (instance(&c.to_string()), spec(&c.to_string())))
+            .collect(),
+        primary: instance(&letters[..1]),
+        ackers: BTreeSet::new(),
+        k,
+        policy: Policy {
+            automation: Automation::Auto,
+            ..Policy::default()
+        },
+        founding: Founding::New,
+    }
+}
+
+/// A report of an instance that replicated from `p`.
+pub fn report(letter: &str, executed: &str, received: &str) -> FreezeReport {
+    FreezeReport {
+        server_uuid: uuid(letter),
+        version: (8, 4, 6),
+        executed: set(executed),
+        received: set(received),
+        purged: GtidSet::default(),
+        replicated_from: Some(instance("p")),
+    }
+}
+
+/// A vote of `node` in inquest 1 that saw every acker deaf.
+pub fn vote(node: u64, kind: SightKind, for_ms: u64) -> Vote {
+    Vote {
+        cluster: cluster_id(),
+        inquest: InquestId(1),
+        node: NodeId(node),
+        incarnation: Incarnation(1),
+        seq: Seq(1),
+        sight: Sight { kind, for_ms },
+        lease_left_ms: 0,
+        last_known: GtidSet::default(),
+        reached: BTreeMap::new(),
+        word: None,
+    }
+}
+
+/// A replicated state and the log that leads to it. Everything goes through `apply`.
+#[derive(Clone)]
+pub struct World {
+    pub state: State,
+    index: u64,
+}
+
+impl World {
+    /// One voter per letter, which names its region; numbered from 1.
+    pub fn of(regions: &str) -> Self {
+        let voters = (1..).map(NodeId).zip(regions.chars().map(|c| Member {
+            address: String::new(),
+            region: c.to_string(),
+        }));
+        let mut world = Self {
+            state: State::default(),
+            index: 0,
+        };
+        world.state.set_voters(at(0), voters.collect());
+        world.must(Command::FoundPlane {
+            plane: PlaneId::from("plane"),
+        });
+        world
+    }
+
+    /// Three voters in three regions, a cluster of these letters, founded, open, its floor
+    /// `p:1-11`.
+    pub fn serving(letters: &str, k: u32) -> Self {
+        Self::serving_as(registration(letters, k))
+    }
+
+    pub fn serving_as(registration: Registration) -> Self {
+        let mut world = Self::of("xyz");
+        world.found(registration);
+        world.open(1, "p", "p:1-11");
+        world
+    }
+
+    pub fn run(&mut self, command: Command) -> Result<Vec<Event>, Refusal> {
+        self.index += 1;
+        let outcome = self.state.apply(
+            at(self.index),
+            &Proposal {
+                proposer: NodeId(1),
+                incarnation: Incarnation(1),
+                seq: Seq(self.index),
+                wall_ms: 0,
+                commands: vec![command],
+            },
+        );
+        assert!(!outcome.repeated, "each test proposal has a key of its own");
+        outcome.results.into_iter().next().expect("one command")
+    }
+
+    #[track_caller]
+    pub fn must(&mut self, command: Command) -> Vec<Event> {
+        self.run(command.clone())
+            .unwrap_or_else(|why| panic!("{command:?}: {why}"))
+    }
+
+    /// The refusal of a command, in words.
+    #[track_caller]
+    pub fn refusal(&mut self, command: Command) -> String {
+        let before = self.state.clusters.clone();
+        let why = match self.run(command.clone()) {
+            Err(why) => why.to_string(),
+            Ok(events) => panic!("{command:?} took effect: {events:?}"),
+        };
+        assert_eq!(
+            self.state.clusters, before,
+            "a refused command changes nothing"
+        );
+        why
+    }
+
+    pub fn cluster(&self) -> &Cluster {
+        &self.state.clusters[&cluster_id()]
+    }
+
+    /// The cluster, to be bent for a test.
+    pub fn cluster_mut(&mut self) -> &mut Cluster {
+        let cluster = self.state.clusters.get_mut(&cluster_id()).expect("founded");
+        std::sync::Arc::make_mut(cluster)
+    }
+
+    pub fn found(&mut self, registration: Registration) {
+        let all: Vec<_> = registration.instances.keys().cloned().collect();
+        self.must(Command::Register(Box::new(registration)));
+        for instance in all {
+            let command = self.founding_report(instance.as_str(), "p:1-10", true);
+            self.must(command);
+        }
+    }
+
+    pub fn founding_report(&self, letter: &str, executed: &str, fenced: bool) -> Command {
+        Command::FoundingReport {
+            cluster: cluster_id(),
+            instance: instance(letter),
+            report: report(letter, executed, ""),
+            fenced,
+        }
+    }
+
+    pub fn open(&mut self, epoch: u64, letter: &str, floor: &str) {
+        self.must(opened(epoch, letter));
+        self.must(acknowledged(epoch, letter, floor));
+    }
+
+    pub fn open_inquest(&mut self) {
+        let epoch = self.cluster().epoch;
+        self.must(Command::OpenInquest {
+            cluster: cluster_id(),
+            epoch,
+        });
+    }
+
+    /// A vote in the open inquest that reaches every replica, all deaf.
+    pub fn vote(&self, node: u64, kind: SightKind, for_ms: u64) -> Vote {
+        let cluster = self.cluster();
+        let replicas = cluster
+            .instances
+            .keys()
+            .filter(|id| **id != cluster.primary);
+        Vote {
+            inquest: cluster.inquests,
+            seq: Seq(self.index),
+            reached: replicas
+                .map(|id| (id.clone(), Reached { heard_ms: None }))
+                .collect(),
+            ..vote(node, kind, for_ms)
+        }
+    }
+
+    /// Opens an inquest in which nodes 1 and 2 see silence for ten seconds, having last seen
+    /// `last_known` executed.
+    pub fn silence(&mut self, last_known: &str) {
+        self.votes(SightKind::Silent, last_known);
+    }
+
+    pub fn votes(&mut self, kind: SightKind, last_known: &str) {
+        self.open_inquest();
+        for node in [1, 2] {
+            let vote = Vote {
+                last_known: set(last_known),
+                ..self.vote(node, kind, 10_000)
+            };
+            self.must(Command::Vote(Box::new(vote)));
+        }
+    }
+
+    pub fn freeze(&mut self, report: FreezeReport) {
+        let letter = letter_of(report.server_uuid);
+        let epoch = self.cluster().epoch;
+        self.must(frozen(epoch.0, &letter, report));
+    }
+
+    pub fn confirm(&mut self, final_set: &str) {
+        let report = FenceReport::Confirmed {
+            final_set: set(final_set),
+            server_uuid: uuid(self.cluster().primary.as_str()),
+        };
+        self.fence(report);
+    }
+
+    pub fn exit(&mut self) {
+        self.fence(FenceReport::Exited);
+    }
+
+    fn fence(&mut self, report: FenceReport) {
+        let cluster = self.cluster();
+        let command = fenced(cluster.epoch.0, cluster.primary.clone().as_str(), report);
+        self.must(command);
+    }
+}
+
+fn letter_of(uuid: Uuid) -> String {
+    char::from(uuid.as_bytes()[0]).to_string()
+}
+
+pub fn frozen(epoch: u64, letter: &str, report: FreezeReport) -> Command {
+    Command::Freeze {
+        cluster: cluster_id(),
+        epoch: Epoch(epoch),
+        instance: instance(letter),
+        report,
+    }
+}
+
+pub fn fenced(epoch: u64, letter: &str, report: FenceReport) -> Command {
+    Command::Fence {
+        cluster: cluster_id(),
+        epoch: Epoch(epoch),
+        instance: instance(letter),
+        report,
+    }
+}
+
+pub fn opened(epoch: u64, letter: &str) -> Command {
+    Command::Opened {
+        cluster: cluster_id(),
+        epoch: Epoch(epoch),
+        instance: instance(letter),
+    }
+}
+
+pub fn acknowledged(epoch: u64, letter: &str, floor: &str) -> Command {
+    Command::Acknowledged {
+        cluster: cluster_id(),
+        epoch: Epoch(epoch),
+        instance: instance(letter),
+        floor: set(floor),
+    }
+}
+
+/// Beat `beat` of the agent's first run, about this incarnation of `mysqld`.
+pub fn word(beat: u64, mysqld: u64, says: crate::observe::MysqldWord) -> Word {
+    Word {
+        agent: Incarnation(1),
+        beat,
+        mysqld: Incarnation(mysqld),
+        says,
+    }
+}
+
+/// A set as `set` reads it.
+pub fn short(set: &GtidSet) -> String {
+    let mut text = set.compact().to_string();
+    for letter in 'a'..='z' {
+        let letter = letter.to_string();
+        text = text.replace(&uuid(&letter).to_string(), &letter);
+    }
+    text
+}

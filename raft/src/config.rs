@@ -1,0 +1,74 @@
+//! What a node of the control plane is started with, and why it may refuse.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use primacy_core::ids::{LogIndex, NodeId};
+use primacy_core::record::Member;
+use thiserror::Error;
+use tonic::transport::Endpoint;
+
+use crate::disk::DiskError;
+use crate::history::HistoryError;
+use crate::identity::IdentityError;
+use crate::snapshot::SnapshotError;
+use crate::timing::{Timing, TimingError};
+use crate::wal::WalError;
+
+/// Turns a member's address into an endpoint: the place for TLS. Timeouts are added to it.
+pub type Dialer = Arc<dyn Fn(&str) -> Result<Endpoint, tonic::transport::Error> + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Config {
+    /// Stable for ever; a node that lost its data comes back under a new one.
+    pub node_id: NodeId,
+    /// Everything this node must not forget. Nobody else's.
+    pub dir: PathBuf,
+    /// How the others reach this node. It takes effect with `Handle::initialize`.
+    pub member: Member,
+    pub timing: Timing,
+    /// Entries between two snapshots. The log in memory stays below some 1.2 times as many.
+    pub snapshot_every: u64,
+    /// How to reach a peer; plain HTTP/2 without one.
+    pub dialer: Option<Dialer>,
+}
+
+impl Config {
+    /// The usual times, a snapshot each 5,000 entries, no TLS.
+    pub fn new(node_id: NodeId, dir: impl Into<PathBuf>, member: Member) -> Self {
+        Self {
+            node_id,
+            dir: dir.into(),
+            member,
+            timing: Timing::default(),
+            snapshot_every: 5_000,
+            dialer: None,
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Timing(#[from] TimingError),
+    #[error("snapshot_every is {0}, below 10: the node would do nothing else")]
+    SnapshotTooOften(u64),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(
+        "{} holds no snapshot, but the log is purged up to entry {purged}; remove this node and \
+         let it rejoin under a new id",
+        dir.display()
+    )]
+    SnapshotLost { dir: PathBuf, purged: LogIndex },
+    #[error("the consensus library refuses to start: {0}")]
+    Raft(String),
+}

@@ -1,0 +1,242 @@
+//! The other side: answers the peers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use openraft::Snapshot;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError};
+use primacy_core::ids::NodeId;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::wire::raft_service_server::{RaftService, RaftServiceServer};
+use super::{MESSAGE_BYTES_MAX, SnapshotHeader, TO, decode, encode, wire};
+use crate::leadership::Contact;
+use crate::propose;
+use crate::snapshot::SnapshotBytes;
+use crate::types::{Raft, TypeConfig};
+
+/// The service for the peers, to be mounted beside others on one port.
+pub type RaftServer = RaftServiceServer<Ear>;
+
+/// Far above any state: it is bounded, and lives in memory.
+const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
+
+/// What hears the peers of one node.
+#[derive(Clone)]
+pub struct Ear {
+    node: NodeId,
+    raft: Raft,
+    contact: Arc<Contact>,
+}
+
+pub(crate) fn service(node: NodeId, raft: Raft, contact: Arc<Contact>) -> RaftServer {
+    RaftServiceServer::new(Ear {
+        node,
+        raft,
+        contact,
+    })
+    .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+impl Ear {
+    /// Takes the message out of a request that is meant for this node.
+    fn accept<T>(&self, request: Request<T>) -> Result<T, Status> {
+        let to = request
+            .metadata()
+            .get(TO)
+            .and_then(|to| to.to_str().ok()?.parse().ok());
+        if to != Some(self.node.0) {
+            let to = to.map_or("nobody".to_owned(), |to: u64| format!("node {to}"));
+            return Err(Status::failed_precondition(format!(
+                "this is node {}, and the call is meant for {to}",
+                self.node
+            )));
+        }
+        Ok(request.into_inner())
+    }
+}
+
+/// openraft has stopped: this node is as good as gone.
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+#[tonic::async_trait]
+impl RaftService for Ear {
+    async fn append(
+        &self,
+        request: Request<wire::AppendRequest>,
+    ) -> Result<Response<wire::AppendResponse>, Status> {
+        let message = self.accept(request)?;
+        let rpc: AppendEntriesRequest<TypeConfig> = decode(&message.payload)?;
+        let leader = rpc.vote.leader_id.voted_for;
+        let answer = self.raft.append_entries(rpc).await.map_err(stopped)?;
+        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            self.contact.heard(leader, message.leader_hears_majority);
+        }
+        Ok(Response::new(wire::AppendResponse {
+            payload: encode(&answer)?,
+        }))
+    }
+
+    type StreamAppendStream = BoxStream<'static, Result<wire::StreamAppendResponse, Status>>;
+
+    async fn stream_append(
+        &self,
+        request: Request<Streaming<wire::StreamAppendRequest>>,
+    ) -> Result<Response<Self::StreamAppendStream>, Status> {
+        let messages = self.accept(request)?;
+        let leader = Arc::new(StreamLeader::default());
+        let requests = requests(messages, leader.clone());
+        let contact = self.contact.clone();
+        let answers = self.raft.stream_append(requests).map(move |answer| {
+            let answer = answer.map_err(stopped)?;
+            if !matches!(answer, Err(StreamAppendError::HigherVote(_)))
+                && let Some(id) = leader.id.get()
+            {
+                contact.heard(*id, leader.hears_majority.load(Ordering::Relaxed));
+            }
+            Ok(wire::StreamAppendResponse {
+                payload: encode(&answer)?,
+            })
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
+        let message = self.accept(request)?;
+        let answer = self
+            .raft
+            .vote(decode(&message.payload)?)
+            .await
+            .map_err(stopped)?;
+        Ok(Response::new(wire::VoteResponse {
+            payload: encode(&answer)?,
+        }))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<wire::PreVoteRequest>,
+    ) -> Result<Response<wire::PreVoteResponse>, Status> {
+        let message = self.accept(request)?;
+        let answer = self
+            .raft
+            .pre_vote(decode(&message.payload)?)
+            .await
+            .map_err(stopped)?;
+        Ok(Response::new(wire::PreVoteResponse {
+            payload: encode(&answer)?,
+        }))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<wire::InstallSnapshotRequest>>,
+    ) -> Result<Response<wire::InstallSnapshotResponse>, Status> {
+        let mut messages = self.accept(request)?;
+        let first = messages.message().await?;
+        let first = first.ok_or_else(|| Status::invalid_argument("a snapshot without a header"))?;
+        let SnapshotHeader { vote, meta } = decode(&first.header)?;
+        let leader = vote.leader_id.voted_for;
+        let mut body = Vec::new();
+        while let Some(message) = messages.message().await? {
+            if body.len() + message.chunk.len() > SNAPSHOT_BYTES_MAX {
+                return Err(Status::out_of_range("a snapshot above a gigabyte"));
+            }
+            body.extend_from_slice(&message.chunk);
+        }
+        let snapshot = Snapshot {
+            meta,
+            snapshot: SnapshotBytes(body.into()),
+        };
+        let answer = self
+            .raft
+            .install_full_snapshot(vote, snapshot)
+            .await
+            .map_err(stopped)?;
+        if answer.vote == vote {
+            self.contact
+                .heard(leader, self.contact.leader_hears_majority(leader));
+        }
+        Ok(Response::new(wire::InstallSnapshotResponse {
+            payload: encode(&answer)?,
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<wire::TransferLeaderRequest>,
+    ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
+        let message = self.accept(request)?;
+        let rpc = decode(&message.payload)?;
+        let answer = self
+            .raft
+            .handle_transfer_leader(rpc)
+            .await
+            .map_err(stopped)?;
+        Ok(Response::new(wire::TransferLeaderResponse {
+            payload: encode(&answer)?,
+        }))
+    }
+
+    async fn forward(
+        &self,
+        request: Request<wire::ForwardRequest>,
+    ) -> Result<Response<wire::ForwardResponse>, Status> {
+        let message = self.accept(request)?;
+        let answer = propose::here(&self.raft, decode(&message.proposal)?).await;
+        Ok(Response::new(wire::ForwardResponse {
+            payload: encode(&answer)?,
+        }))
+    }
+
+    async fn read_index(
+        &self,
+        request: Request<wire::ReadIndexRequest>,
+    ) -> Result<Response<wire::ReadIndexResponse>, Status> {
+        self.accept(request)?;
+        let answer = propose::read_from_here(&self.raft).await;
+        Ok(Response::new(wire::ReadIndexResponse {
+            payload: encode(&answer)?,
+        }))
+    }
+}
+
+/// Whom a stream comes from.
+#[derive(Default)]
+struct StreamLeader {
+    id: std::sync::OnceLock<NodeId>,
+    hears_majority: AtomicBool,
+}
+
+/// The requests of a stream, up to the first that cannot be read; openraft then ends the answers.
+fn requests(
+    messages: Streaming<wire::StreamAppendRequest>,
+    leader: Arc<StreamLeader>,
+) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
+    futures::stream::unfold(messages, move |mut messages| {
+        let leader = leader.clone();
+        async move {
+            let message = messages.message().await.ok()??;
+            let rpc: AppendEntriesRequest<TypeConfig> = match decode(&message.payload) {
+                Ok(rpc) => rpc,
+                Err(status) => {
+                    tracing::warn!("entries from a peer are dropped: {}", status.message());
+                    return None;
+                }
+            };
+            leader.id.get_or_init(|| rpc.vote.leader_id.voted_for);
+            leader
+                .hears_majority
+                .store(message.leader_hears_majority, Ordering::Relaxed);
+            Some((rpc, messages))
+        }
+    })
+}

@@ -1,0 +1,168 @@
+//! The laws, one file each: in words, whence they come, and which planted mistake must break them.
+//!
+//! They look at the true world (true time, true contents of every server), which no process sees.
+
+mod acked;
+mod compared;
+mod inquest;
+mod one_primary;
+mod progress;
+mod proof;
+mod stale;
+mod validate;
+mod w;
+
+use std::collections::BTreeMap;
+
+use primacy_core::act::Seal;
+use primacy_core::gtid::{Gtid, GtidSet};
+use primacy_core::ids::{Epoch, InquestId, Incarnation, InstanceId, NodeId, Seq, Token};
+use primacy_core::record::{Proposal, Stage, State};
+
+use crate::simulator::{TxId, World};
+
+/// One acknowledged write.
+#[derive(Clone, Copy, Debug)]
+pub struct Acked {
+    pub tx: TxId,
+    pub gtid: Gtid,
+    pub key: u64,
+    pub epoch: Epoch,
+    pub host: usize,
+    /// True time, microseconds.
+    pub at: u64,
+}
+
+/// What a committed choice named.
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub instance: InstanceId,
+    pub need: GtidSet,
+}
+
+/// What truly happened so far.
+#[derive(Debug)]
+pub struct Truth {
+    pub acked: Vec<Acked>,
+    /// Which host opened for an epoch.
+    pub opened: BTreeMap<Epoch, usize>,
+    /// What the log named for an epoch.
+    pub named: BTreeMap<Epoch, Named>,
+    /// The newest token that each agent obeyed in any of its runs.
+    obeyed: Vec<Option<Token>>,
+    /// In which inquest each vote was cast.
+    votes: BTreeMap<(NodeId, Incarnation, Seq), InquestId>,
+}
+
+impl Truth {
+    pub fn new(hosts: usize) -> Self {
+        Self {
+            acked: Vec::new(),
+            opened: BTreeMap::new(),
+            named: BTreeMap::new(),
+            obeyed: vec![None; hosts],
+            votes: BTreeMap::new(),
+        }
+    }
+
+    /// An agent makes a seal durable, because it obeys. Says what is wrong with that.
+    pub fn obeys(&mut self, host: usize, seal: &Seal) -> Option<String> {
+        stale::check(&mut self.obeyed[host], seal)
+    }
+}
+
+impl World {
+    /// A server answers OK to a write.
+    pub(crate) fn acknowledged(&mut self, host: usize, tx: TxId, client: bool) {
+        let Some(epoch) = self.servers[host].opened else {
+            return self.violate("one primary", format!("{host} acknowledges, never opened"));
+        };
+        if client {
+            self.counts.acknowledged += 1;
+        }
+        let txn = self.txns[tx];
+        let write = Acked {
+            tx,
+            gtid: txn.gtid,
+            key: txn.key,
+            epoch,
+            host,
+            at: self.now,
+        };
+        if let Some(words) = w::check(self, &write) {
+            self.violate("W", words);
+        }
+        if let Some(words) = acked::late(self, &write) {
+            self.violate("acked", words);
+        }
+        self.truth.acked.push(write);
+    }
+
+    /// A server truly opens for an epoch.
+    pub(crate) fn opens(&mut self, host: usize, epoch: Epoch) {
+        self.note(&format!("mysqld i{}", host + 1), || format!("OPEN for epoch {epoch}"));
+        if let Some(words) = one_primary::check(self, host, epoch) {
+            self.violate("one primary", words);
+        }
+        if let Some(words) = proof::check(self, host, epoch) {
+            self.violate("proof", words);
+        }
+        if let Some(words) = acked::check(self, host, epoch) {
+            self.violate("acked", words);
+        }
+        let first = self.truth.opened.insert(epoch, host).is_none();
+        let before = self.truth.opened.range(..epoch).next_back().map(|(_, host)| *host);
+        if first && epoch > Epoch(1) {
+            if before == Some(host) {
+                self.counts.reinstated += 1;
+            } else {
+                self.counts.failovers += 1;
+            }
+        }
+    }
+
+    /// A replica starts to replicate.
+    pub(crate) fn follows(&mut self, host: usize, source: usize) {
+        if let Some(words) = compared::check(self, host, source) {
+            self.violate("compared", words);
+        }
+    }
+
+    /// An entry was applied.
+    pub(crate) fn watch_state(&mut self, before: &State, state: &State, proposal: &Proposal) {
+        if let Some(words) = validate::check(state) {
+            self.violate("validate", words);
+        }
+        if let Some(words) = inquest::check(self, before, state, proposal) {
+            self.violate("inquest", words);
+        }
+        for cluster in state.clusters.values() {
+            let Stage::Named(promotion) = &cluster.stage else {
+                continue;
+            };
+            if !self.truth.named.contains_key(&cluster.epoch) {
+                let proof = match promotion.choice.proof.name() {
+                    "confirmed" => Some(0),
+                    "exited" => Some(1),
+                    "ackers_frozen" => Some(2),
+                    _ => None,
+                };
+                if let Some(proof) = proof {
+                    self.counts.proofs[proof] += 1;
+                }
+                let named = Named {
+                    instance: cluster.primary.clone(),
+                    need: promotion.choice.need.clone(),
+                };
+                self.truth.named.insert(cluster.epoch, named);
+            }
+        }
+        if !self.faults.healed {
+            self.be_cruel(before, state);
+        }
+    }
+
+    pub(crate) fn judge(&mut self) {
+        progress::judge(self);
+    }
+}

@@ -1,0 +1,49 @@
+//! **Law:** nobody opens for a new epoch while a former primary could still gather its k
+//! acknowledgements: of the replicas that are attached to it and acknowledge, fewer than k are left.
+//! Where it confirmed its fence, it must truly be shut instead.
+//!
+//! Source: design, section 4. Planted: `one-too-few-frozen`, `repair-thaws`,
+//! `confirmed-does-not-bind`, `next-of-frozen-only`.
+
+use primacy_core::ids::Epoch;
+use primacy_core::observe::IoThread;
+
+use crate::simulator::{World, instance_name};
+
+pub fn check(world: &World, host: usize, epoch: Epoch) -> Option<String> {
+    if world.truth.opened.contains_key(&epoch) {
+        return None; // a second opening within the epoch needs no new proof
+    }
+    let former = |other: usize| {
+        world
+            .truth
+            .opened
+            .iter()
+            .any(|(before, by)| *before < epoch && *by == other)
+    };
+    for other in (0..world.members).filter(|other| *other != host && former(*other)) {
+        let server = &world.servers[other];
+        let open = !server.fenced() && server.gate.up;
+        if !open {
+            continue; // it could only open again for an epoch that the log still names it for
+        }
+        let attached: Vec<_> = (0..world.members)
+            .filter(|replica| {
+                let replica = &world.servers[*replica];
+                replica.source == Some(other) && replica.acking && replica.io_state() != IoThread::Off
+            })
+            .map(instance_name)
+            .collect();
+        if attached.len() >= server.k as usize {
+            return Some(format!(
+                "{} opens for epoch {epoch} while {}, still open, needs {} acknowledgements and has \
+                 {:?} attached",
+                instance_name(host),
+                instance_name(other),
+                server.k,
+                attached
+            ));
+        }
+    }
+    None
+}

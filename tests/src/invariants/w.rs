@@ -1,0 +1,28 @@
+//! **Law (W):** a write acknowledged under epoch e after a higher epoch opened is in that epoch's
+//! need. (An acknowledgement may lie in a stopped server's socket while the next primary opens with
+//! that very write; its late delivery loses nothing.)
+//!
+//! Source: design, section 10. Planted: `repair-thaws`, `late-session`, `confirmed-does-not-bind`.
+
+use super::Acked;
+use crate::simulator::{World, instance_name};
+
+pub fn check(world: &World, write: &Acked) -> Option<String> {
+    for (epoch, host) in &world.truth.opened {
+        if *epoch <= write.epoch {
+            continue;
+        }
+        let named = world.truth.named.get(epoch)?;
+        if !named.need.contains(&write.gtid) {
+            return Some(format!(
+                "{} acknowledges {} under epoch {}, after {} opened for epoch {epoch}, whose need \
+                 does not contain it",
+                instance_name(write.host),
+                write.gtid,
+                write.epoch,
+                instance_name(*host)
+            ));
+        }
+    }
+    None
+}

@@ -1,0 +1,333 @@
+//! The second model: fencing, completeness and the choice, under `semi_sync`.
+//!
+//! No clock and no lease is in it. Every step may come arbitrarily late, so a stopped agent, a host
+//! paused whole, a stale leader and a slow network are all just schedules. An order, once given,
+//! never leaves: it may be obeyed late, twice, or after newer ones. When to depose is
+//! [`agreement`](super::agreement)'s business; here an epoch may be deposed at any moment.
+//!
+//! | module | plays |
+//! | --- | --- |
+//! | [`server`] | `mysqld`: what it holds, who acknowledges to it, what its clients were told |
+//! | [`agent`] | the agent: obeys orders, refuses stale ones, answers |
+//! | [`plane`] | the replicated log: reports, V and k, and the orders that follow |
+//! | [`choice`] | `PrimaryChosen`: proof, need, candidate, V′ and k′ |
+//! | [`laws`] | what must be true in every state |
+//!
+//! Left out, and why nothing is lost by it: what voters last knew of the primary (it can only
+//! enlarge need), the applier (a candidate applies before it opens), and joint changes of V but the
+//! adding of a member, which needs no barrier.
+
+pub mod agent;
+pub mod choice;
+pub mod laws;
+pub mod plane;
+pub mod server;
+
+use std::fmt::{self, Display};
+
+use stateright::{Model, Property};
+
+use super::mistake::Mistake;
+use super::set::{Element, Set};
+use agent::{Order, Token};
+use choice::Choice;
+use plane::{Log, Reply};
+use server::{Server, Write};
+
+/// One `mysqld` and the agent beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instance(pub u8);
+
+impl Element for Instance {
+    fn index(self) -> u8 {
+        self.0
+    }
+    fn nth(index: u8) -> Self {
+        Self(index)
+    }
+}
+
+impl Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "db{}", self.0)
+    }
+}
+
+/// One transaction; it stands for its GTID. Numbered in the order of writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WriteId(pub u8);
+
+impl Element for WriteId {
+    fn index(self) -> u8 {
+        self.0
+    }
+    fn nth(index: u8) -> Self {
+        Self(index)
+    }
+}
+
+impl Display for WriteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}", self.0)
+    }
+}
+
+/// A primary generation. [`Epoch::UNFOUNDED`] is the time before the plane took the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u8);
+
+impl Epoch {
+    pub const UNFOUNDED: Self = Self(0);
+
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// The size of a run, what may happen in it, and which rules are broken.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    pub instances: u8,
+    /// k of the first epoch; its V is every instance but the primary and `outside`.
+    pub wait_for: u8,
+    /// Instances that replicate from the first primary, but are not in its V.
+    pub outside: Set<Instance>,
+    pub epochs_max: u8,
+    pub writes_max: u8,
+    pub crashes_max: u8,
+    /// How many frozen replicas may lose their last unapplied transaction after they reported it.
+    pub relay_losses_max: u8,
+    /// How many errant transactions someone may write on a replica.
+    pub errants_max: u8,
+    /// Members outside V may join it once they follow the primary.
+    pub joins: bool,
+    /// A primary that crashed may reopen within its epoch.
+    pub reopens: bool,
+    /// Something beside the agent (a cron job, a colleague) tries to restart replication.
+    pub repairs: bool,
+    /// Replies travel too: late, twice, out of order. Otherwise they arrive at once.
+    pub replies_late: bool,
+    /// Start before the first epoch, with servers that anybody may have left open.
+    pub founding: bool,
+    pub mistakes: &'static [Mistake],
+}
+
+impl Config {
+    /// Three instances, two ackers of whom one must acknowledge, one failover, one crash.
+    pub const SMALL: Self = Self {
+        instances: 3,
+        wait_for: 1,
+        outside: Set::EMPTY,
+        epochs_max: 2,
+        writes_max: 2,
+        crashes_max: 1,
+        relay_losses_max: 0,
+        errants_max: 0,
+        joins: false,
+        reopens: false,
+        repairs: true,
+        replies_late: false,
+        founding: false,
+        mistakes: &[],
+    };
+
+    pub fn makes(&self, mistake: Mistake) -> bool {
+        self.mistakes.contains(&mistake)
+    }
+
+    pub fn all(&self) -> Set<Instance> {
+        Set::first(self.instances)
+    }
+}
+
+/// What has been used of the allowances in [`Config`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Used {
+    pub crashes: u8,
+    pub relay_losses: u8,
+    pub errants: u8,
+}
+
+/// Everything at one moment. When a write was acknowledged is remembered for the laws alone.
+/// `openings` also stand for what each agent has on file: that it has opened for an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    pub log: Log,
+    pub servers: Vec<Server>,
+    pub writes: Vec<Write>,
+    /// Orders given and not yet certain to be refused, sorted.
+    pub orders: Vec<Order>,
+    /// Replies on their way, sorted.
+    pub replies: Vec<Reply>,
+    /// Who opened, for which epoch: sorted, each pair once.
+    pub openings: Vec<(Epoch, Instance)>,
+    pub used: Used,
+}
+
+impl State {
+    pub fn server(&self, instance: Instance) -> &Server {
+        &self.servers[usize::from(instance.0)]
+    }
+
+    pub fn server_mut(&mut self, instance: Instance) -> &mut Server {
+        &mut self.servers[usize::from(instance.0)]
+    }
+
+    /// The highest epoch for which anyone opened, and who did.
+    pub fn newest_opened(&self) -> Option<(Epoch, Instance)> {
+        self.openings.last().copied()
+    }
+
+    pub fn opened(&self, epoch: Epoch) -> bool {
+        self.openings.iter().any(|(of, _)| *of == epoch)
+    }
+
+    fn new(config: &Config) -> Self {
+        let log = if config.founding {
+            Log::unfounded()
+        } else {
+            Log::founded(config)
+        };
+        let mut state = Self {
+            servers: config
+                .all()
+                .iter()
+                .map(|i| Server::at_start(i, &log, config))
+                .collect(),
+            log,
+            writes: Vec::new(),
+            orders: Vec::new(),
+            replies: Vec::new(),
+            openings: Vec::new(),
+            used: Used::default(),
+        };
+        if config.founding {
+            state.order_fence_of_all(config);
+        } else {
+            let primary = state.log.primary();
+            state.openings.push((state.log.epoch, primary));
+            state.order_opening(config);
+        }
+        state
+    }
+
+    /// Makes states that can never again differ equal: fewer to visit, none lost.
+    fn settle(&mut self, config: &Config) {
+        // An agent that has obeyed a newer token refuses the older for good, if it remembers it.
+        if !config.makes(Mistake::TokenNotPersisted) {
+            let servers = &self.servers;
+            self.orders
+                .retain(|o| o.token >= servers[usize::from(o.to.0)].token);
+        }
+        self.orders.sort();
+        self.orders.dedup();
+
+        let log = &self.log;
+        self.replies.retain(|reply| log.listens(reply.epoch));
+        self.replies.sort();
+        self.replies.dedup();
+    }
+}
+
+/// One step. Its `Display` is a line of a counterexample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Write { on: Instance, write: WriteId },
+    WriteErrant { on: Instance, write: WriteId },
+    Receive { on: Instance, write: WriteId },
+    Acknowledge { write: WriteId, by: Instance },
+    Crash(Instance),
+    Restart(Instance),
+    AskToReopen(Instance),
+    Reopen(Instance),
+    Repair(Instance),
+    LoseRelayLog { on: Instance, write: WriteId },
+    Obey(Order),
+    Hear(Reply),
+    Depose(Epoch),
+    Choose(Choice),
+    OrderBeforeCommit(Choice),
+    Join(Instance),
+    Found(Instance),
+}
+
+impl Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { on, write } => write!(f, "a client commits {write} on {on}"),
+            Self::WriteErrant { on, write } => write!(f, "someone writes {write} on replica {on}"),
+            Self::Receive { on, write } => write!(f, "{on} receives {write} into its relay log"),
+            Self::Acknowledge { write, by } => {
+                write!(
+                    f,
+                    "the acknowledgement of {write} by {by} reaches its source"
+                )
+            }
+            Self::Crash(on) => write!(f, "{on} crashes, mysqld and agent"),
+            Self::Restart(on) => write!(f, "{on} starts again, fenced"),
+            Self::AskToReopen(on) => write!(f, "{on} reads that its epoch stands undeposed"),
+            Self::Reopen(on) => write!(f, "{on} reopens within its epoch"),
+            Self::Repair(on) => write!(f, "a repair loop restarts replication on {on}"),
+            Self::LoseRelayLog { on, write } => write!(f, "{on} loses {write} with its relay log"),
+            Self::Obey(order) => Display::fmt(order, f),
+            Self::Hear(reply) => Display::fmt(reply, f),
+            Self::Depose(epoch) => write!(f, "log: epoch {} is deposed", epoch.0),
+            Self::Choose(choice) => write!(f, "log: {choice}"),
+            Self::OrderBeforeCommit(choice) => {
+                write!(
+                    f,
+                    "a leader orders the opening, not yet committed: {choice}"
+                )
+            }
+            Self::Join(on) => write!(f, "log: {on} joins V"),
+            Self::Found(on) => write!(f, "log: the cluster is founded with primary {on}, epoch 1"),
+        }
+    }
+}
+
+impl Model for Config {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State::new(self)]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        state.actions_of_servers(self, actions);
+        actions.extend(state.orders.iter().copied().map(Action::Obey));
+        actions.extend(state.replies.iter().copied().map(Action::Hear));
+        state.actions_of_plane(self, actions);
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = before.clone();
+        match action {
+            Action::Write { on, write } => state.write(on, write),
+            Action::WriteErrant { on, write } => state.write_errant(on, write),
+            Action::Receive { on, write } => state.receive(on, write),
+            Action::Acknowledge { write, by } => state.acknowledge(write, by),
+            Action::Crash(on) => state.crash(self, on),
+            Action::Restart(on) => state.server_mut(on).up = true,
+            Action::AskToReopen(on) => state.server_mut(on).permit = Some(before.log.epoch),
+            Action::Reopen(on) => state.reopen(on),
+            Action::Repair(on) => state.repair(on),
+            Action::LoseRelayLog { on, write } => state.lose_relay_log(on, write),
+            Action::Obey(order) => state.obey(self, order),
+            Action::Hear(reply) => state.log.hear(self, reply),
+            Action::Depose(_) => state.depose(self),
+            Action::Choose(choice) => state.choose(self, choice),
+            Action::OrderBeforeCommit(choice) => state.order_before_commit(self, choice),
+            Action::Join(on) => state.join(self, on),
+            Action::Found(on) => state.found(self, on),
+        }
+        state.settle(self);
+        (state != *before).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = laws::always();
+        properties.extend(laws::sometimes(self));
+        properties
+    }
+}

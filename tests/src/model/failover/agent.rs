@@ -1,0 +1,214 @@
+//! The agent: obeys an order whose token is not older than the newest it has obeyed, and answers.
+
+use std::fmt::{self, Display};
+
+use super::plane::{Answer, Reply};
+use super::{Config, Epoch, Instance, Mistake, Set, State, WriteId};
+
+/// The right to give an order. Within an epoch the log goes through its stages in this order, so
+/// the stage stands for the log index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Token {
+    pub epoch: Epoch,
+    pub stage: Stage,
+}
+
+/// Where in its epoch an order was committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Stage {
+    /// With the choice of its primary.
+    #[default]
+    Opening,
+    /// While it stands.
+    Standing,
+    /// With its end.
+    Deposed,
+}
+
+impl Token {
+    pub fn of_opening(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            stage: Stage::Opening,
+        }
+    }
+}
+
+/// What an order asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Deed {
+    /// Stop the IO thread and say what you have.
+    Freeze,
+    /// Stop for good in this epoch and say what you have.
+    Fence,
+    /// Follow this primary, once compared with it.
+    Repoint { source: Instance, acks: bool },
+    /// Open, if you hold all of `need`, waiting for `wait_for` acknowledgements.
+    Open { need: Set<WriteId>, wait_for: u8 },
+    /// You are in V now: acknowledge.
+    SwitchOnAcks,
+}
+
+/// A committed step on its way to an agent. It may be obeyed late, and more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Order {
+    pub to: Instance,
+    pub token: Token,
+    pub deed: Deed,
+}
+
+impl Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (to, epoch) = (self.to, self.token.epoch.0);
+        write!(f, "{to} obeys an order of epoch {epoch}: ")?;
+        match self.deed {
+            Deed::Freeze => write!(f, "freeze"),
+            Deed::Fence => write!(f, "fence"),
+            Deed::Repoint { source, acks: true } => write!(f, "follow {source}, acknowledging"),
+            Deed::Repoint {
+                source,
+                acks: false,
+            } => write!(f, "follow {source}"),
+            Deed::Open { need, wait_for } => write!(f, "open with {need}, k={wait_for}"),
+            Deed::SwitchOnAcks => write!(f, "acknowledge"),
+        }
+    }
+}
+
+impl State {
+    /// Carries out an order, or refuses it. A refusal may still have advanced the token.
+    pub fn obey(&mut self, config: &Config, order: Order) {
+        let (to, epoch) = (order.to, order.token.epoch);
+        let server = self.server_mut(to);
+        if order.token < server.token {
+            return;
+        }
+        // Only a fence has something to say of a `mysqld` that is gone: that it is gone.
+        if !server.up && order.deed != Deed::Fence {
+            return;
+        }
+        server.token = server.token.max(order.token);
+        let stale = server.open.is_some_and(|open| open < epoch);
+        if stale && !config.makes(Mistake::OrdersDoNotClose) {
+            self.close(to);
+        }
+
+        match order.deed {
+            Deed::Freeze => self.freeze(config, to, epoch),
+            Deed::Fence => self.fence(config, to, epoch),
+            Deed::Repoint { source, acks } => self.repoint(config, to, epoch, source, acks),
+            Deed::Open { need, wait_for } => self.open(config, to, epoch, need, wait_for),
+            Deed::SwitchOnAcks => self.server_mut(to).acks = true,
+        }
+    }
+
+    fn freeze(&mut self, config: &Config, on: Instance, epoch: Epoch) {
+        let server = self.server_mut(on);
+        server.bound = server.bound.max(Some(epoch));
+        server.source = None;
+        let follows = server.follows.map(|(source, _)| source);
+        let answer = Answer::Frozen {
+            has: server.has,
+            follows,
+        };
+        self.reply(
+            config,
+            Reply {
+                from: on,
+                epoch,
+                answer,
+            },
+        );
+    }
+
+    fn fence(&mut self, config: &Config, on: Instance, epoch: Epoch) {
+        self.close(on);
+        let server = self.server_mut(on);
+        if !config.makes(Mistake::ConfirmedDoesNotBind) {
+            server.bound = server.bound.max(Some(epoch));
+        }
+        server.source = None;
+        let answer = match (server.up, epoch) {
+            (true, Epoch::UNFOUNDED) => Answer::Frozen {
+                has: server.has,
+                follows: None,
+            },
+            (true, _) => Answer::Confirmed { has: server.has },
+            (false, _) => Answer::Exited,
+        };
+        self.reply(
+            config,
+            Reply {
+                from: on,
+                epoch,
+                answer,
+            },
+        );
+    }
+
+    fn repoint(
+        &mut self,
+        config: &Config,
+        on: Instance,
+        epoch: Epoch,
+        source: Instance,
+        acks: bool,
+    ) {
+        let primary = *self.server(source);
+        let server = self.server_mut(on);
+        let bound = server.bound.is_some_and(|bound| bound >= epoch);
+        if bound || server.open.is_some() {
+            return;
+        }
+        server.source = None;
+        let compared = primary.up && server.has.within(primary.has);
+        if !compared && !config.makes(Mistake::RejoinWithoutCompare) {
+            return;
+        }
+        // The source has since obeyed a later epoch, so this order is stale even if it is the
+        // newest that this agent knows. Obeying it would hide whom the instance acknowledged to.
+        let superseded = primary.token.epoch > epoch;
+        if superseded && !config.makes(Mistake::SupersededSourceFollowed) {
+            return;
+        }
+        server.follows = Some((source, epoch));
+        server.source = Some(source);
+        server.acks = acks;
+    }
+
+    fn open(
+        &mut self,
+        config: &Config,
+        on: Instance,
+        epoch: Epoch,
+        need: Set<WriteId>,
+        wait_for: u8,
+    ) {
+        let opening = (epoch, on);
+        // The order opens once. After a crash within the epoch only a fresh read lets it reopen.
+        let again = self.openings.contains(&opening);
+        let server = self.server_mut(on);
+        let bound = server.bound.is_some_and(|bound| bound >= epoch);
+        let complete = need.within(server.has) || config.makes(Mistake::OpenWithoutNeed);
+        if again || bound || !complete {
+            return;
+        }
+        server.open = Some(epoch);
+        server.wait_for = wait_for;
+        server.source = None;
+        server.acks = false;
+        if !config.makes(Mistake::OpeningKeepsRecord) {
+            server.follows = None;
+        }
+        self.openings.push(opening);
+        self.openings.sort();
+    }
+
+    fn reply(&mut self, config: &Config, reply: Reply) {
+        if config.replies_late {
+            self.replies.push(reply);
+        } else {
+            self.log.hear(config, reply);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The choice: which proof, what the next primary needs, who it is, and who its ackers are.
+
+use std::fmt::{self, Display};
+
+use super::agent::{Deed, Order, Token};
+use super::plane::{Log, Term};
+use super::{Config, Epoch, Instance, Mistake, Set, State, WriteId};
+
+/// Why the former primary can acknowledge nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Proof {
+    /// There was no former primary: every instance was fenced.
+    Founding,
+    Confirmed,
+    AckersFrozen,
+    /// Proves silence only, so by itself it carries no choice: see
+    /// [`Mistake::ExitedProvesContent`].
+    Exited,
+}
+
+/// A primary for the next epoch, as `PrimaryChosen` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Choice {
+    pub primary: Instance,
+    pub epoch: Epoch,
+    pub need: Set<WriteId>,
+    pub proof: Proof,
+}
+
+impl Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            primary,
+            epoch,
+            need,
+            proof,
+        } = self;
+        write!(
+            f,
+            "{primary} is chosen for epoch {}, needs {need}, proof {proof:?}",
+            epoch.0
+        )
+    }
+}
+
+impl State {
+    /// Every choice that the log allows, whichever the planner would prefer.
+    pub fn choices(&self, config: &Config) -> Vec<Choice> {
+        let log = &self.log;
+        let carried = if config.makes(Mistake::NoFloor) {
+            Set::EMPTY
+        } else {
+            self.carried_need()
+        };
+        let mut grounds = Vec::new();
+        if let Some(last) = log.confirmed {
+            grounds.push((Proof::Confirmed, last));
+        }
+        for f in log.frozen_replicas(config).subsets() {
+            if f.both(log.ackers).len() >= log.enough_frozen(config) {
+                grounds.push((Proof::AckersFrozen, self.reported_by(config, f)));
+            }
+        }
+        if log.exited && config.makes(Mistake::ExitedProvesContent) {
+            grounds.push((Proof::Exited, Set::EMPTY));
+        }
+
+        let mut choices = Vec::new();
+        for (proof, content) in grounds {
+            let need = carried.union(content);
+            for primary in config.all().iter() {
+                let choice = Choice {
+                    primary,
+                    epoch: log.epoch.next(),
+                    need,
+                    proof,
+                };
+                let leaves_ackers = !self.next_ackers(config, primary).is_empty();
+                if leaves_ackers && self.eligible(&choice) {
+                    choices.push(choice);
+                }
+            }
+        }
+        choices.sort();
+        choices.dedup();
+        choices
+    }
+
+    pub fn carried_need(&self) -> Set<WriteId> {
+        self.log
+            .term(self.log.epoch)
+            .map_or(Set::EMPTY, |term| term.need)
+    }
+
+    /// What the members of F′ that followed the deposed primary hold, without what is errant.
+    fn reported_by(&self, config: &Config, f: Set<Instance>) -> Set<WriteId> {
+        let deposed = self.log.primary();
+        let mut content = Set::EMPTY;
+        for member in f.iter() {
+            let Some(report) = self.log.report(member) else {
+                continue;
+            };
+            let joined = report.follows == Some(deposed);
+            if joined || config.makes(Mistake::UnjoinedCountInNeed) {
+                content = content.union(report.has.minus(self.errant(config, member)));
+            }
+        }
+        content
+    }
+
+    /// What `member` alone reported, under a `server_uuid` that no primary ever had.
+    fn errant(&self, config: &Config, member: Instance) -> Set<WriteId> {
+        let log = &self.log;
+        let Some(report) = log.report(member) else {
+            return Set::EMPTY;
+        };
+        let others = config.all().without(member);
+        report
+            .has
+            .iter()
+            .filter(|write| {
+                let origin = self.writes[usize::from(write.0)].origin;
+                let deposed = origin == log.primary();
+                let lawful = log.ever_primary(origin)
+                    && !(deposed && config.makes(Mistake::ErrantRuleOnDeposed));
+                let alone = !others
+                    .iter()
+                    .any(|other| log.report(other).is_some_and(|of| of.has.contains(*write)));
+                alone && !lawful
+            })
+            .collect()
+    }
+
+    /// Frozen and without errant transactions, or the old primary itself, fenced; with all of need.
+    fn eligible(&self, choice: &Choice) -> bool {
+        let log = &self.log;
+        if choice.primary == log.primary() {
+            return log.confirmed.is_some_and(|last| choice.need.within(last));
+        }
+        let lawful = |write: WriteId| {
+            log.ever_primary(self.writes[usize::from(write.0)].origin)
+                || choice.need.contains(write)
+        };
+        log.report(choice.primary)
+            .is_some_and(|of| choice.need.within(of.has) && of.has.iter().all(lawful))
+    }
+
+    /// V′: the former V without the candidate, whether frozen or not.
+    fn next_ackers(&self, config: &Config, candidate: Instance) -> Set<Instance> {
+        let log = &self.log;
+        let mut ackers = log.ackers.without(candidate);
+        if config.makes(Mistake::VPrimeOfFrozenOnly) {
+            ackers = ackers.both(log.frozen_replicas(config));
+        }
+        if config.makes(Mistake::OldPrimaryInVPrime) {
+            ackers = ackers.with(log.primary()).without(candidate);
+        }
+        ackers
+    }
+
+    /// Commits the choice; V′ and k′ follow from it. As many ackers may be missing as before.
+    pub fn choose(&mut self, config: &Config, choice: Choice) {
+        let old = self.log.primary();
+        let inherited = self.server(old).has;
+        let ackers = self.next_ackers(config, choice.primary);
+        let log = &mut self.log;
+        let spare = log.ackers.len() - log.wait_for;
+        let Choice {
+            primary,
+            epoch,
+            need,
+            proof,
+        } = choice;
+        log.terms.push(Term {
+            primary,
+            need,
+            inherited,
+            proof,
+        });
+        *log = Log {
+            epoch,
+            terms: std::mem::take(&mut log.terms),
+            wait_for: ackers.len().saturating_sub(spare).max(1),
+            ackers,
+            retired: log.retired.with(old).without(primary),
+            ..Log::unfounded()
+        };
+        self.order_opening(config);
+    }
+
+    /// The mistake: the order leaves on the strength of what a leader is about to propose.
+    pub fn order_before_commit(&mut self, config: &Config, choice: Choice) {
+        let Choice {
+            primary,
+            epoch,
+            need,
+            ..
+        } = choice;
+        let wait_for = self
+            .next_ackers(config, primary)
+            .len()
+            .min(self.log.wait_for);
+        let deed = Deed::Open { need, wait_for };
+        self.orders.push(Order {
+            to: primary,
+            token: Token::of_opening(epoch),
+            deed,
+        });
+    }
+}

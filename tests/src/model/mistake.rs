@@ -1,0 +1,63 @@
+//! The planted mistakes. A model that cannot fail proves nothing, so each rule that it holds dear
+//! can be broken on its own, and must then be missed.
+
+/// A rule of the protocol, broken. The doc line of each names the law that it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// Votes of two inquests are added up. Breaks I.
+    InquestsAdded,
+    /// A majority of the answers deposes, not of all voters. Breaks M.
+    MajorityOfAnswers,
+    /// Votes carry no sequence number: a late or repeated one overwrites a newer. Breaks R.
+    VotesWithoutSequence,
+    /// A restarted node counts its votes from one again under its old incarnation. Breaks R.
+    IncarnationForgotten,
+    /// A node that never saw the primary alive in this epoch votes Silent. Breaks B.
+    BlindVotesSilent,
+    /// Silence alone deposes, whatever the ackers still hear. Breaks K.
+    AckersNotAsked,
+    /// A majority within one region deposes. Breaks G.
+    OneRegionSuffices,
+
+    /// |V|−k frozen ackers pass for a proof, one too few. Breaks A.
+    OneAckerTooFew,
+    /// A primary that confirmed its fence may reopen for the epoch it was fenced in. Breaks A.
+    ConfirmedDoesNotBind,
+    /// An exit proves silence, and is taken to prove content too. Breaks A.
+    ExitedProvesContent,
+    /// V′ is what was frozen of V; one still attached then acknowledges uncounted. Breaks W.
+    VPrimeOfFrozenOnly,
+    /// The old primary is a member of V′ without a `Rejoined` entry. Breaks S.
+    OldPrimaryInVPrime,
+    /// A later freeze report replaces the earlier one. Breaks A.
+    ReportsOverwritten,
+    /// A repair loop restarts the thread that a freeze stopped. Breaks A.
+    FreezeUndoneByRepair,
+    /// The agent keeps its token and its `frozen=e` in memory only. Breaks A. (Of the two it is
+    /// `frozen=e` that these sizes cannot do without; the token's order within an epoch is needed
+    /// where V shrinks, which is not modelled.)
+    TokenNotPersisted,
+    /// An order to open leaves before the choice that it belongs to is committed. Breaks P.
+    OpenWithoutChoice,
+    /// The agent opens without looking whether it holds what the order names. Breaks A.
+    OpenWithoutNeed,
+    /// What former epochs needed is not carried on. Breaks W.
+    NoFloor,
+    /// A transaction of the deposed primary's own that one replica alone holds counts as errant,
+    /// and is left out of need. Breaks A.
+    ErrantRuleOnDeposed,
+    /// What an instance holds that never followed this primary enters need. Breaks N.
+    UnjoinedCountInNeed,
+    /// Opening keeps the record of whom the instance once followed. Breaks N.
+    OpeningKeepsRecord,
+    /// A returned instance replicates without being compared first. Breaks D.
+    RejoinWithoutCompare,
+    /// An order to follow is obeyed though its source has gone on to a later epoch. Breaks W.
+    SupersededSourceFollowed,
+    /// A joining member acknowledges before V contains it. Breaks W.
+    AcksBeforeLogged,
+    /// An order of a higher epoch leaves open what was open under a lower one. Breaks A.
+    OrdersDoNotClose,
+    /// A cluster is founded though some instance has not reported itself fenced. Breaks A.
+    FoundedUnfenced,
+}

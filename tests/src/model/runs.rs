@@ -1,0 +1,279 @@
+//! Every run: the configurations that must hold, and the mistakes that must be caught.
+//!
+//! Sizes are the smallest in which the thing can happen. Three instances are a primary, an acker to
+//! promote and one to be missed; a third epoch is for what a second failover makes of the first; a
+//! fourth, for an instance that is primary twice with another one in between.
+
+use super::mistake::Mistake::{self, *};
+use super::report::{Report, explore};
+use super::set::Set;
+use super::{agreement, failover};
+use agreement::laws::{B, G, I, K, M, R};
+use failover::laws::{A, D, N, P, S, W};
+
+/// A run of the protocol as it is meant: every law holds, and all that must be reached is.
+pub struct Base {
+    pub name: &'static str,
+    pub run: fn() -> Report,
+}
+
+/// A run with one rule broken.
+pub struct Planted {
+    pub name: &'static str,
+    /// The law that must be found broken, in the shortest counterexample that there is.
+    pub law: &'static str,
+    pub run: fn() -> Report,
+}
+
+type Votes = agreement::Config;
+type Failover = failover::Config;
+
+const CHANGED_MINDS: Votes = Votes::CHANGED_MINDS;
+const TWO_INQUESTS: Votes = Votes::TWO_INQUESTS;
+const ONE_REGION: Votes = Votes {
+    regions: 1,
+    evidence: DEAF,
+    ..CHANGED_MINDS
+};
+
+/// For mistakes that are about the votes alone: the ackers stay deaf.
+const DEAF_ACKERS: Votes = Votes {
+    evidence: DEAF,
+    ..CHANGED_MINDS
+};
+const DEAF: &[Set<agreement::Acker>] = &[Set::from_bits(0b11)];
+
+const SMALL: Failover = Failover::SMALL;
+
+/// A second failover on top of the first. Nothing crashes: that is what the larger ones are for.
+const TWICE: Failover = Failover {
+    epochs_max: 3,
+    crashes_max: 0,
+    repairs: false,
+    ..SMALL
+};
+
+/// A third failover, so that `db0`, `db1`, `db0` can be primary in turn.
+const THRICE: Failover = Failover {
+    epochs_max: 4,
+    writes_max: 1,
+    ..TWICE
+};
+
+/// A primary that crashed reopens; everything else that two failovers can do besides.
+const REOPENING: Failover = Failover {
+    crashes_max: 1,
+    reopens: true,
+    repairs: true,
+    writes_max: 1,
+    ..TWICE
+};
+
+/// Two of three ackers must acknowledge, so that one is spared on either side.
+const TWO_OF_THREE: Failover = Failover {
+    instances: 4,
+    wait_for: 2,
+    writes_max: 1,
+    ..TWICE
+};
+
+/// `db2` replicates from the first primary, and is no acker before it joins.
+const OUTSIDER: Failover = Failover {
+    outside: Set::from_bits(0b100),
+    joins: true,
+    ..TWICE
+};
+
+const RELAY_LOST: Failover = Failover {
+    relay_losses_max: 1,
+    ..SMALL
+};
+const FOUNDING: Failover = Failover {
+    founding: true,
+    ..SMALL
+};
+
+const fn voting(of: Votes, mistakes: &'static [Mistake]) -> Votes {
+    Votes { mistakes, ..of }
+}
+
+const fn failing(of: Failover, mistakes: &'static [Mistake]) -> Failover {
+    Failover { mistakes, ..of }
+}
+
+/// The protocol as it is meant. The longest come first, so that two workers end together.
+pub fn bases() -> Vec<Base> {
+    macro_rules! base {
+        ($name:literal, $config:expr) => {
+            Base {
+                name: $name,
+                run: || explore($config),
+            }
+        };
+    }
+    vec![
+        base!("three failovers", THRICE),
+        base!("two failovers, a crash, reopening", REOPENING),
+        base!("an instance joins V, two failovers", OUTSIDER),
+        base!("founding from open servers", FOUNDING),
+        base!(
+            "replies come late and twice",
+            Failover {
+                replies_late: true,
+                ..TWICE
+            }
+        ),
+        base!(
+            "a relay log is lost, two failovers",
+            Failover {
+                relay_losses_max: 1,
+                ..TWICE
+            }
+        ),
+        base!(
+            "two of three ackers",
+            Failover {
+                epochs_max: 2,
+                writes_max: 2,
+                ..TWO_OF_THREE
+            }
+        ),
+        base!(
+            "votes: ackers disagree",
+            Votes {
+                restarts_max: 0,
+                ..CHANGED_MINDS
+            }
+        ),
+        base!("votes: minds change, a node restarts", DEAF_ACKERS),
+        base!(
+            "a crash, a repair loop, reopening",
+            Failover {
+                reopens: true,
+                ..SMALL
+            }
+        ),
+        base!(
+            "an errant transaction",
+            Failover {
+                errants_max: 1,
+                crashes_max: 0,
+                ..SMALL
+            }
+        ),
+        base!("votes: two inquests", TWO_INQUESTS),
+        base!("votes: one region", ONE_REGION),
+    ]
+}
+
+/// Larger runs of the protocol as it is meant: minutes, so made by hand and not by the tests.
+pub fn deep() -> Vec<Base> {
+    macro_rules! base {
+        ($name:literal, $config:expr) => {
+            Base {
+                name: $name,
+                run: || explore($config),
+            }
+        };
+    }
+    vec![
+        base!("deep: two failovers, two of three ackers", TWO_OF_THREE),
+        base!("deep: votes, all at once", CHANGED_MINDS),
+        base!(
+            "deep: two writes, reopening",
+            Failover {
+                writes_max: 2,
+                repairs: false,
+                ..REOPENING
+            }
+        ),
+        base!(
+            "deep: three failovers, rejoining",
+            Failover {
+                joins: true,
+                ..THRICE
+            }
+        ),
+        base!(
+            "deep: errant, a crash",
+            Failover {
+                errants_max: 1,
+                ..SMALL
+            }
+        ),
+        base!(
+            "deep: an outsider joins, a crash",
+            Failover {
+                crashes_max: 1,
+                writes_max: 1,
+                ..OUTSIDER
+            }
+        ),
+        base!(
+            "deep: late replies, a crash",
+            Failover {
+                crashes_max: 1,
+                replies_late: true,
+                writes_max: 1,
+                ..TWICE
+            }
+        ),
+        base!(
+            "deep: two failovers, rejoining",
+            Failover {
+                joins: true,
+                ..TWICE
+            }
+        ),
+    ]
+}
+
+/// The protocol with one rule broken at a time.
+pub fn planted() -> Vec<Planted> {
+    macro_rules! votes {
+        ($mistake:ident, $law:ident, $config:expr) => {
+            Planted {
+                name: stringify!($mistake),
+                law: $law,
+                run: || explore(voting($config, &[$mistake])),
+            }
+        };
+    }
+    macro_rules! failover {
+        ($mistake:ident, $law:ident, $config:expr) => {
+            Planted {
+                name: stringify!($mistake),
+                law: $law,
+                run: || explore(failing($config, &[$mistake])),
+            }
+        };
+    }
+    vec![
+        votes!(InquestsAdded, I, TWO_INQUESTS),
+        votes!(MajorityOfAnswers, M, ONE_REGION),
+        votes!(VotesWithoutSequence, R, DEAF_ACKERS),
+        votes!(IncarnationForgotten, R, DEAF_ACKERS),
+        votes!(BlindVotesSilent, B, CHANGED_MINDS),
+        votes!(AckersNotAsked, K, CHANGED_MINDS),
+        votes!(OneRegionSuffices, G, CHANGED_MINDS),
+        failover!(OneAckerTooFew, A, SMALL),
+        failover!(ConfirmedDoesNotBind, A, REOPENING),
+        failover!(ExitedProvesContent, A, SMALL),
+        failover!(VPrimeOfFrozenOnly, W, TWICE),
+        failover!(OldPrimaryInVPrime, S, TWICE),
+        failover!(ReportsOverwritten, A, RELAY_LOST),
+        failover!(FreezeUndoneByRepair, A, SMALL),
+        failover!(TokenNotPersisted, A, SMALL),
+        failover!(OrdersDoNotClose, A, TWICE),
+        failover!(OpenWithoutChoice, P, SMALL),
+        failover!(OpenWithoutNeed, A, RELAY_LOST),
+        failover!(NoFloor, W, TWICE),
+        failover!(ErrantRuleOnDeposed, A, SMALL),
+        failover!(UnjoinedCountInNeed, N, TWICE),
+        failover!(OpeningKeepsRecord, N, THRICE),
+        failover!(RejoinWithoutCompare, D, SMALL),
+        failover!(SupersededSourceFollowed, W, THRICE),
+        failover!(AcksBeforeLogged, W, OUTSIDER),
+        failover!(FoundedUnfenced, A, FOUNDING),
+    ]
+}

@@ -1,0 +1,455 @@
+//! What befalls a run: a schedule that the seed makes, and blows struck at the worst moment, when
+//! the log reaches a stage. At last everything is healed, and progress is demanded.
+
+use primacy_core::ids::Epoch;
+use primacy_core::record::{Cluster, Stage, State};
+
+use super::Options;
+use super::mysql::Writer;
+use super::prng::Rng;
+use super::replication::Acks;
+use super::world::{ANY_RUN, Target, What, World};
+
+/// When the first fault may come: the cluster is about to be founded by then.
+const FIRST_US: u64 = 2_500_000;
+/// When everything is healed.
+pub const HEAL_US: u64 = 20_000_000;
+
+#[derive(Clone, Debug)]
+pub enum Fault {
+    KillServer(usize),
+    Pause(Vec<Target>),
+    KillAgent(usize),
+    KillNode(usize),
+    /// Power of the hosts and nodes: what is not synced is lost.
+    Power {
+        hosts: Vec<usize>,
+        nodes: Vec<usize>,
+    },
+    /// Ways cut, one direction each.
+    Cut(Vec<(usize, usize)>),
+    Slow(u64),
+    Lossy(u64),
+    ClockRate(Target, i64),
+    StuckDisk(usize),
+    SlowApplier(usize),
+    Errant(usize),
+    Stranger,
+    Election,
+    /// A frozen replica loses its relay log and its agent's memory, after its report is in the log.
+    RelayLost(usize),
+}
+
+#[derive(Debug)]
+struct Planned {
+    at: u64,
+    lasts_us: u64,
+    fault: Fault,
+    active: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Faults {
+    planned: Vec<Planned>,
+    pub healed: bool,
+    /// Agents crash between two steps this often.
+    pub step_crash_permille: u64,
+    step_crashes: u64,
+    /// Blows at the moment when the log reaches a stage.
+    cruelty_permille: u64,
+    relay_lost: bool,
+    pub errant: bool,
+    pub log_unknown: u64,
+    pub log_twice: u64,
+    pub acks: Acks,
+}
+
+impl Faults {
+    pub(super) fn plan(&mut self, options: Options, hosts: usize, rng: &mut Rng) {
+        if options.calm {
+            let fault = Fault::Power {
+                hosts: vec![0],
+                nodes: vec![],
+            };
+            self.add(6_000_000, HEAL_US - 6_000_000, fault);
+            return;
+        }
+        self.step_crashes = if rng.chance(300) { rng.between(5, 60) } else { 0 };
+        self.cruelty_permille = if rng.chance(600) { rng.between(50, 400) } else { 0 };
+        self.log_unknown = if rng.chance(500) { rng.below(150) } else { 0 };
+        self.log_twice = if rng.chance(500) { rng.below(150) } else { 0 };
+        // Something always happens to the first primary.
+        let at = rng.between(4_000_000, 8_000_000);
+        let fault = self.of_primary(rng);
+        let lasts = rng.between(1_000_000, 12_000_000);
+        self.add(at, lasts, fault);
+        for _ in 0..rng.between(2, 9) {
+            let at = rng.between(FIRST_US, HEAL_US - 2_000_000);
+            let lasts = rng.between(50_000, 6_000_000);
+            let fault = self.any(hosts, rng);
+            self.add(at, lasts, fault);
+        }
+    }
+
+    fn add(&mut self, at: u64, lasts_us: u64, fault: Fault) {
+        self.planned.push(Planned {
+            at,
+            lasts_us,
+            fault,
+            active: false,
+        });
+    }
+
+    fn of_primary(&self, rng: &mut Rng) -> Fault {
+        match rng.below(9) {
+            0 => Fault::KillServer(0),
+            1 | 2 => Fault::Pause(vec![Target::Mysqld(0)]),
+            3 => Fault::Pause(vec![Target::Mysqld(0), Target::Agent(0)]),
+            4 => Fault::Power {
+                hosts: vec![0],
+                nodes: vec![],
+            },
+            5 => Fault::StuckDisk(0),
+            6 => Fault::Cut((0..3).flat_map(|node| [(node, 3), (3, node)]).collect()),
+            7 => Fault::Cut((0..8).filter(|p| *p != 3).flat_map(|p| [(p, 3), (3, p)]).collect()),
+            _ => Fault::Pause(vec![Target::Mysqld(0)]),
+        }
+    }
+
+    fn any(&self, hosts: usize, rng: &mut Rng) -> Fault {
+        let host = rng.index(hosts);
+        let node = rng.index(3);
+        let places = 3 + hosts;
+        match rng.below(24) {
+            0 => Fault::KillServer(host),
+            1 => Fault::Pause(vec![Target::Mysqld(host)]),
+            2 => Fault::Pause(vec![Target::Agent(host)]),
+            3 => Fault::Pause(vec![Target::Node(node)]),
+            4 => Fault::Pause(vec![Target::Agent(host), Target::Mysqld(host)]),
+            5 => Fault::KillAgent(host),
+            6 => Fault::KillNode(node),
+            7 => Fault::Power {
+                hosts: vec![host],
+                nodes: vec![],
+            },
+            8 => Fault::Power {
+                hosts: vec![host],
+                nodes: vec![node],
+            },
+            9 => Fault::Pause(vec![
+                Target::Node(node),
+                Target::Agent(host),
+                Target::Mysqld(host),
+            ]),
+            10 | 11 => {
+                let (from, to) = (rng.index(places), rng.index(places));
+                Fault::Cut(vec![(from, to)])
+            }
+            12 | 13 => {
+                let one = rng.index(places);
+                let ways = (0..places).filter(|other| *other != one);
+                Fault::Cut(ways.flat_map(|other| [(one, other), (other, one)]).collect())
+            }
+            14 => {
+                let one = rng.index(places);
+                let into = rng.chance(500);
+                let ways = (0..places).filter(|other| *other != one);
+                Fault::Cut(
+                    ways.map(|other| if into { (other, one) } else { (one, other) })
+                        .collect(),
+                )
+            }
+            15 => {
+                // From the other instances only.
+                let one = 3 + host;
+                let ways = (3..places).filter(|other| *other != one);
+                Fault::Cut(ways.flat_map(|other| [(one, other), (other, one)]).collect())
+            }
+            16 => Fault::Slow(rng.between(5_000, 300_000)),
+            17 => Fault::Lossy(rng.between(10, 200)),
+            18 => {
+                let target = if rng.chance(500) {
+                    Target::Node(node)
+                } else {
+                    Target::Agent(host)
+                };
+                Fault::ClockRate(target, rng.between(0, 200_000) as i64 - 100_000)
+            }
+            19 => Fault::StuckDisk(host),
+            20 => Fault::SlowApplier(host),
+            21 => {
+                if rng.chance(400) {
+                    Fault::Errant(host)
+                } else {
+                    Fault::Election
+                }
+            }
+            22 => Fault::Stranger,
+            _ => Fault::Election,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn schedule_faults(&mut self) {
+        for index in 0..self.faults.planned.len() {
+            let at = self.faults.planned[index].at;
+            let what = What::Fault {
+                index,
+                begins: true,
+            };
+            self.after(at, Target::World, ANY_RUN, what);
+        }
+        self.log.unknown_permille = self.faults.log_unknown;
+        self.log.twice_permille = self.faults.log_twice;
+        self.faults.step_crash_permille = self.faults.step_crashes;
+        for node in 0..self.nodes.len() {
+            if !self.options.calm && self.rng.chance(300) {
+                self.log.lag_us[node] = self.rng.below(800_000);
+            }
+        }
+        if self.options.calm {
+            self.net.twice_permille = 0;
+        }
+        self.after(HEAL_US, Target::World, ANY_RUN, What::Heal);
+    }
+
+    /// Strikes now, for a while.
+    fn strike(&mut self, fault: Fault, after_us: u64, lasts_us: u64) {
+        if self.faults.healed {
+            return;
+        }
+        let index = self.faults.planned.len();
+        let at = self.now + after_us;
+        self.faults.add(at, lasts_us, fault);
+        let what = What::Fault {
+            index,
+            begins: true,
+        };
+        self.after(after_us, Target::World, ANY_RUN, what);
+    }
+
+    pub(super) fn fault(&mut self, index: usize, begins: bool) {
+        if self.faults.healed || (!begins && !self.faults.planned[index].active) {
+            return;
+        }
+        self.faults.planned[index].active = begins;
+        let fault = self.faults.planned[index].fault.clone();
+        if begins {
+            self.counts.faults += 1;
+            self.note("FAULT", || format!("{fault:?}"));
+            let lasts = self.faults.planned[index].lasts_us;
+            let what = What::Fault {
+                index,
+                begins: false,
+            };
+            self.after(lasts, Target::World, ANY_RUN, what);
+            self.begin(&fault);
+        } else {
+            self.note("FAULT", || format!("ends: {fault:?}"));
+            self.end(&fault);
+        }
+    }
+
+    fn begin(&mut self, fault: &Fault) {
+        match fault {
+            Fault::KillServer(host) => self.kill_server(*host, false),
+            Fault::Pause(targets) => targets.iter().for_each(|target| self.pause(*target)),
+            Fault::KillAgent(host) => self.kill_agent(*host),
+            Fault::KillNode(node) => self.kill_node(*node),
+            Fault::Power { hosts, nodes } => {
+                for &host in hosts {
+                    self.kill_agent(host);
+                    self.kill_server(host, true);
+                    self.servers[host].powered = false;
+                }
+                nodes.iter().for_each(|node| self.kill_node(*node));
+            }
+            Fault::Cut(ways) => ways.iter().for_each(|(from, to)| self.net.cut(*from, *to)),
+            Fault::Slow(us) => self.net.slow_us = *us,
+            Fault::Lossy(permille) => self.net.loss_permille = *permille,
+            Fault::ClockRate(target, ppm) => {
+                let now = self.now;
+                match target {
+                    Target::Node(node) => self.nodes[*node].clock.set_rate(now, *ppm),
+                    Target::Agent(host) => self.agents[*host].clock.set_rate(now, *ppm),
+                    _ => {}
+                }
+            }
+            Fault::StuckDisk(host) => self.servers[*host].stuck = true,
+            Fault::SlowApplier(host) => self.servers[*host].apply_us = 300_000,
+            Fault::Errant(host) => {
+                let serving = self.shop().is_some_and(|cluster| {
+                    cluster.epoch > Epoch::INITIAL
+                        && self.host_of(&cluster.primary) != *host
+                        && !cluster.left_behind.contains(&super::world::instance_name(*host))
+                });
+                if serving && self.servers[*host].gate.runs() && !self.faults.errant {
+                    self.faults.errant = true;
+                    let key = self.number();
+                    self.write(*host, Writer::Nobody, key);
+                }
+            }
+            Fault::Stranger => {
+                let primary = self.shop().map(|cluster| self.host_of(&cluster.primary));
+                let stranger = self.members;
+                self.servers[stranger].source = primary;
+                self.servers[stranger].acking = self.options.strangers;
+                self.start_io(stranger);
+            }
+            Fault::Election => self.elect(),
+            Fault::RelayLost(host) => {
+                let deposed = self.shop().is_some_and(|shop| shop.deposition().is_some());
+                if !deposed {
+                    return; // one that was chosen meanwhile must keep what it reported
+                }
+                self.servers[*host].lost_relay = true;
+                self.kill_agent(*host);
+                self.kill_server(*host, true);
+                let server = &mut self.servers[*host];
+                server.relay.clear();
+                server.received = Default::default();
+                self.start_agent(*host);
+            }
+        }
+    }
+
+    fn end(&mut self, fault: &Fault) {
+        match fault {
+            Fault::Pause(targets) => targets.iter().for_each(|target| self.resume(*target)),
+            Fault::KillAgent(host) => self.revive(Target::Agent(*host)),
+            Fault::KillNode(node) => self.revive(Target::Node(*node)),
+            Fault::Power { hosts, nodes } => {
+                for &host in hosts {
+                    self.servers[host].powered = true;
+                    self.revive(Target::Agent(host));
+                }
+                nodes.iter().for_each(|node| self.revive(Target::Node(*node)));
+            }
+            Fault::Cut(ways) => ways.iter().for_each(|(from, to)| self.net.mend(*from, *to)),
+            Fault::Slow(_) => self.net.slow_us = 0,
+            Fault::Lossy(_) => self.net.loss_permille = 0,
+            Fault::StuckDisk(host) => self.unstick(*host),
+            Fault::SlowApplier(host) => self.servers[*host].apply_us = 3_000,
+            Fault::Stranger => {
+                let stranger = self.members;
+                self.stop_io(stranger);
+            }
+            Fault::KillServer(_)
+            | Fault::ClockRate(..)
+            | Fault::Errant(_)
+            | Fault::Election
+            | Fault::RelayLost(_) => {}
+        }
+    }
+
+    /// Starts a process that is down, if its machine has power.
+    pub(super) fn revive(&mut self, target: Target) {
+        match target {
+            Target::Node(node) if !self.nodes[node].gate.up => self.start_node(node),
+            Target::Agent(host)
+                if !self.agents[host].gate.up && self.servers[host].powered =>
+            {
+                self.start_agent(host);
+            }
+            _ => {}
+        }
+    }
+
+    /// Every fault ends; nothing is restored that a crash has truly taken.
+    pub(super) fn heal(&mut self) {
+        self.note("HEAL", || "every fault ends; progress is demanded".into());
+        for index in 0..self.faults.planned.len() {
+            if self.faults.planned[index].active {
+                let fault = self.faults.planned[index].fault.clone();
+                self.end(&fault);
+            }
+        }
+        self.faults.healed = true;
+        self.faults.step_crash_permille = 0;
+        self.net.heal();
+        self.log.unknown_permille = 0;
+        self.log.twice_permille = 0;
+        self.log.lag_us.fill(0);
+        for node in 0..self.nodes.len() {
+            self.revive(Target::Node(node));
+        }
+        for host in 0..self.members {
+            self.revive(Target::Agent(host));
+        }
+        self.after(500_000, Target::World, ANY_RUN, What::Judge);
+    }
+
+    pub fn shop(&self) -> Option<&Cluster> {
+        self.state().clusters.values().next().map(|cluster| &**cluster)
+    }
+
+    /// The worst moments: called when an entry changed the cluster.
+    pub(crate) fn be_cruel(&mut self, before: &State, after: &State) {
+        let old = before.clusters.values().next();
+        let Some(new) = after.clusters.values().next().cloned() else {
+            return;
+        };
+        let named = |cluster: &Cluster| cluster.promotion().map(|p| (p.opened, p.acknowledged));
+        let was = old.and_then(|old| named(old));
+        let moved = old.is_none_or(|old| old.epoch != new.epoch);
+        let cruel = self.rng.chance(self.faults.cruelty_permille);
+        let primary = self.host_of(&new.primary);
+        if let Stage::Deposed(record) = &new.stage {
+            let had = old.and_then(|old| old.deposition()).map_or(0, |was| was.frozen.len());
+            if record.frozen.len() > had && !self.faults.relay_lost && self.rng.chance(30) {
+                let names: Vec<_> = record.frozen.keys().cloned().collect();
+                let index = self.rng.index(names.len());
+                let host = self.host_of(&names[index]);
+                self.faults.relay_lost = true;
+                let us = self.rng.below(300_000);
+                self.strike(Fault::RelayLost(host), us, 1);
+            }
+        }
+        if !cruel || new.epoch == Epoch::INITIAL {
+            return;
+        }
+        let us = self.rng.below(400_000);
+        let lasts = self.rng.between(500_000, 6_000_000);
+        if matches!(new.stage, Stage::Deposed(_)) && was.is_some() {
+            let leader = self.log.leader.unwrap_or_default();
+            let fault = match self.rng.below(4) {
+                0 => Fault::Pause(vec![Target::Node(leader)]),
+                1 => Fault::KillNode(leader),
+                2 => Fault::Pause(vec![Target::Agent(self.rng.index(self.members))]),
+                _ => return self.resume_all_of(primary, us),
+            };
+            self.strike(fault, us, lasts);
+        } else if new.epoch > Epoch(1) && (moved || named(&new) != was) {
+            let fault = match self.rng.below(6) {
+                0 => Fault::KillServer(primary),
+                1 => Fault::Pause(vec![Target::Mysqld(primary), Target::Agent(primary)]),
+                2 => Fault::Pause(vec![Target::Agent(primary)]),
+                3 => Fault::Pause(vec![Target::Mysqld(primary)]),
+                4 => Fault::Power {
+                    hosts: vec![primary],
+                    nodes: vec![],
+                },
+                _ => Fault::Election,
+            };
+            self.strike(fault, us, lasts);
+        }
+    }
+
+    /// An old primary comes back just when it was given up.
+    fn resume_all_of(&mut self, host: usize, us: u64) {
+        for index in 0..self.faults.planned.len() {
+            let of_host = match &self.faults.planned[index].fault {
+                Fault::Pause(targets) => targets.contains(&Target::Mysqld(host)),
+                _ => false,
+            };
+            if of_host && self.faults.planned[index].active {
+                let what = What::Fault {
+                    index,
+                    begins: false,
+                };
+                self.after(us, Target::World, ANY_RUN, what);
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The first simulator: the pure core of three nodes and three or four agents, driven by an event
+//! heap, with everything around it faked, slow, lossy and hostile.
+//!
+//! One seed is one run: all chance comes from it, nothing else is read, so it replays to the byte.
+//! What is faked, and how truly:
+//!
+//! | part | file | stands for |
+//! | --- | --- | --- |
+//! | `log` | an adversarial oracle | Raft |
+//! | `nodes`, `agents` | shells | the binaries around the core |
+//! | `mysql`, `replication`, `motions` | a fake server | MySQL with GTIDs and semi-sync |
+//! | `network`, `faults` | delay, loss, cuts, crashes, stops | the world |
+//! | `clients` | writers | applications |
+//!
+//! The laws are in `crate::invariants`; `planted` holds the mistakes that they must find.
+
+mod agents;
+mod clients;
+mod faults;
+mod log;
+mod motions;
+mod mysql;
+mod network;
+mod nodes;
+mod planted;
+mod prng;
+mod replication;
+mod setup;
+pub mod sweep;
+mod timeline;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use faults::HEAL_US;
+pub use mysql::{Mysqld, TxId};
+pub use planted::Planted;
+pub use world::{Counts, Target, Violation, World, instance_name};
+
+pub(crate) use world::{ANY_RUN, What};
+
+/// One run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub seed: u64,
+    pub planted: Option<Planted>,
+    pub trace: bool,
+    /// One fault only: the first primary loses power. For a first look.
+    pub calm: bool,
+    /// The stranger acknowledges. No proof counts strangers, so this breaks the laws.
+    pub strangers: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub options: Options,
+    pub counts: Counts,
+    pub violation: Option<Violation>,
+    pub trace: String,
+    /// True simulated time at the end, in milliseconds.
+    pub ended_ms: u64,
+}
+
+/// Runs one seed to its end. A panic of the core (a law that it asserts itself) is a violation.
+pub fn run(options: Options) -> Report {
+    let mut world = World::new(options);
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
+    if let Err(panic) = ran {
+        let words = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_else(|| "panicked".into());
+        world.violate("panic", words);
+    }
+    Report {
+        options,
+        counts: world.counts,
+        violation: world.violation.clone(),
+        trace: world.timeline.text(),
+        ended_ms: world.now / 1_000,
+    }
+}

@@ -1,0 +1,350 @@
+//! How a server carries out what its agent asks: each op takes its time, may hang while the server
+//! is stopped, may fail, and may take effect though nobody hears of it.
+//!
+//! The shell's duty, which the core relies on: the session of an op that was cancelled or given up
+//! is killed before the statement of a later order runs, also after the agent restarted. An op
+//! killed late has taken effect before the next begins, never after it.
+
+use primacy_core::act::{Op, OpDone, OpError, OpId, Opened, Survey};
+use primacy_core::ids::Epoch;
+use primacy_core::observe::IoThread;
+
+use super::planted::Planted;
+use super::world::{Target, What, World, host_number};
+
+/// A `SET super_read_only` that waits for a commit gives up after this (`lock_wait_timeout=1`).
+const LOCK_WAIT_US: u64 = 1_200_000;
+/// `wait_timeout` of the session that was opened for `Open`.
+const SESSION_US: u64 = 1_000_000;
+
+/// An op in the server.
+#[derive(Debug)]
+pub struct RunningOp {
+    number: u64,
+    agent_run: u64,
+    id: OpId,
+    op: Op,
+    epoch: Option<Epoch>,
+    /// Of a fence: the lock was waited for in vain once.
+    waited: bool,
+    /// Its session is dead; it only looks for its effect where the shell forgot to kill it.
+    abandoned: bool,
+}
+
+/// The session on which `Open` is to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepared {
+    agent_run: u64,
+    at: u64,
+}
+
+/// Whether an op belongs to an order: at most one of these runs.
+fn of_order(op: &Op) -> bool {
+    !matches!(
+        op,
+        Op::Survey | Op::Marker { .. } | Op::Cut { .. } | Op::CleanUp
+    )
+}
+
+impl World {
+    pub fn survey(&mut self, host: usize) -> Survey {
+        self.prune_dumps(host);
+        let server = &self.servers[host];
+        Survey {
+            server_uuid: server.uuid,
+            version: (9, 7, 4),
+            super_read_only: server.super_read_only,
+            offline_mode: server.offline,
+            executed: server.executed.clone(),
+            received: server.received.clone(),
+            purged: Default::default(),
+            source: server.source.map(|source| (format!("i{}", source + 1), 3306)),
+            io: server.io.state,
+            applier_runs: server.applier && server.broken.is_empty(),
+            acking: server.acking,
+            heartbeats: server.io.heartbeats,
+            read_position: ("binlog".into(), server.io.read),
+            replication_error: server.broken.clone(),
+            semi_sync_source: server.semi_source,
+            semi_sync_replicas: server
+                .dumps
+                .iter()
+                .filter(|(_, dump)| dump.semi)
+                .map(|(replica, dump)| (self.servers[*replica].uuid, dump.session))
+                .collect(),
+            waiting: server.waiting.len() as u64,
+        }
+    }
+
+    /// A source finds the connections whose other end is gone.
+    fn prune_dumps(&mut self, host: usize) {
+        let here = self.place_of_host(host);
+        let gone: Vec<usize> = self.servers[host]
+            .dumps
+            .iter()
+            .filter(|(replica, dump)| {
+                self.servers[**replica].io.connection != dump.connection
+                    && self.net.both_ways(here, self.place_of_host(**replica))
+            })
+            .map(|(replica, _)| *replica)
+            .collect();
+        for replica in gone {
+            // What it sent before it closed is read first.
+            self.acks_arrive(host, replica);
+            self.servers[host].dumps.remove(&replica);
+        }
+    }
+
+    pub(super) fn op_arrives(
+        &mut self,
+        host: usize,
+        agent_run: u64,
+        id: OpId,
+        op: Op,
+        epoch: Option<Epoch>,
+        arrived: u64,
+    ) {
+        if of_order(&op) {
+            self.kill_sessions(host);
+            if !matches!(op, Op::Open { .. }) {
+                self.servers[host].prepared = None;
+            }
+        }
+        let us = match &op {
+            Op::Marker { epoch, create } => {
+                let before = Box::new(self.servers[host].executed.clone());
+                let writer = super::mysql::Writer::Marker {
+                    agent_run,
+                    id,
+                    before,
+                };
+                let _ = (epoch, create);
+                return self.write(host, writer, super::mysql::MARKER_KEY);
+            }
+            Op::PrepareOpen => {
+                self.servers[host].prepared = Some(Prepared {
+                    agent_run,
+                    at: self.now,
+                });
+                self.rng.between(200, 2_000)
+            }
+            Op::Open { .. } => {
+                let in_time = self.servers[host]
+                    .prepared
+                    .take()
+                    .is_some_and(|s| s.agent_run == agent_run && arrived - s.at < SESSION_US);
+                if !in_time {
+                    let gone = OpError::Refused("the session is gone".into());
+                    return self.op_ended(host, agent_run, id, Err(gone));
+                }
+                self.rng.between(300, 8_000)
+            }
+            Op::Fence => {
+                self.servers[host].fencing = true;
+                self.rng.between(1_000, 60_000)
+            }
+            Op::Freeze => {
+                let connecting = self.servers[host].io.state == IoThread::Connecting;
+                if connecting && self.rng.chance(200) {
+                    self.rng.between(100_000, 2_000_000)
+                } else {
+                    self.rng.between(3_000, 70_000)
+                }
+            }
+            Op::WaitApplied { .. } => {
+                self.start_applier(host);
+                200
+            }
+            Op::Follow { .. } => self.rng.between(2_000, 40_000),
+            Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } => self.rng.between(1_000, 50_000),
+            Op::Survey => 100,
+        };
+        if self.options.planted == Some(Planted::ReportBeforeFreeze) && op == Op::Freeze {
+            let early = OpDone::Frozen(Box::new(self.survey(host)));
+            self.op_ended(host, agent_run, id, Ok(early));
+        }
+        let number = self.number();
+        self.servers[host].ops.push(RunningOp {
+            number,
+            agent_run,
+            id,
+            op,
+            epoch,
+            waited: false,
+            abandoned: false,
+        });
+        let run = self.servers[host].gate.run;
+        self.after(us, Target::Mysqld(host), run, What::OpEffect { number });
+    }
+
+    /// Kills the sessions of earlier orders; one may have come too late to stop its statement.
+    fn kill_sessions(&mut self, host: usize) {
+        if self.options.planted == Some(Planted::LateSession) {
+            for op in self.servers[host].ops.iter_mut().filter(|op| of_order(&op.op)) {
+                op.abandoned = true;
+            }
+            return;
+        }
+        let (killed, kept) = std::mem::take(&mut self.servers[host].ops)
+            .into_iter()
+            .partition(|op| of_order(&op.op));
+        self.servers[host].ops = kept;
+        let killed: Vec<RunningOp> = killed;
+        for op in killed {
+            if matches!(op.op, Op::Follow { .. } | Op::Open { .. }) && self.rng.chance(300) {
+                let _ = self.effect(host, &op);
+            }
+        }
+    }
+
+    pub(super) fn cancel_op(&mut self, host: usize, agent_run: u64, id: OpId) {
+        if self.options.planted == Some(Planted::LateSession) {
+            return;
+        }
+        let ops = &mut self.servers[host].ops;
+        if let Some(index) = ops
+            .iter()
+            .position(|op| op.agent_run == agent_run && op.id == id)
+        {
+            let op = ops.remove(index);
+            if matches!(op.op, Op::Follow { .. } | Op::Open { .. }) && self.rng.chance(300) {
+                let _ = self.effect(host, &op);
+            }
+        }
+    }
+
+    pub(super) fn op_effect(&mut self, host: usize, number: u64) {
+        let ops = &mut self.servers[host].ops;
+        let Some(index) = ops.iter().position(|op| op.number == number) else {
+            return;
+        };
+        let mut op = ops.remove(index);
+        if let Some(us) = self.not_yet(host, &mut op) {
+            let run = self.servers[host].gate.run;
+            self.servers[host].ops.push(op);
+            return self.after(us, Target::Mysqld(host), run, What::OpEffect { number });
+        }
+        let done = self.effect(host, &op);
+        if op.abandoned || self.options.planted == Some(Planted::ReportBeforeFreeze) && op.op == Op::Freeze
+        {
+            return;
+        }
+        self.op_ended(host, op.agent_run, op.id, done);
+    }
+
+    /// Whether an op has to wait on, and how long.
+    fn not_yet(&mut self, host: usize, op: &mut RunningOp) -> Option<u64> {
+        let server = &self.servers[host];
+        match &op.op {
+            Op::Fence => {
+                let busy = !server.waiting.is_empty() || server.synced < server.binlog.len();
+                if busy && !op.waited {
+                    op.waited = true;
+                    return Some(LOCK_WAIT_US);
+                }
+                // Killed sessions may hang on in a stuck disk: then only SIGKILL ends it.
+                if server.stuck && self.rng.chance(700) {
+                    return Some(10_000_000);
+                }
+                None
+            }
+            Op::WaitApplied { set } => {
+                let unapplied = self.options.planted == Some(Planted::OpensUnapplied);
+                (!server.executed.is_superset_of(set) && !unapplied).then_some(2_000)
+            }
+            _ => None,
+        }
+    }
+
+    fn effect(&mut self, host: usize, op: &RunningOp) -> Result<OpDone, OpError> {
+        Ok(match &op.op {
+            Op::Freeze => {
+                self.stop_io(host);
+                self.servers[host].acking = false;
+                self.maybe_repair(host);
+                OpDone::Frozen(Box::new(self.survey(host)))
+            }
+            Op::Fence => {
+                if self.options.planted != Some(Planted::ConfirmedDoesNotBind) {
+                    self.servers[host].super_read_only = true;
+                    self.servers[host].offline = true;
+                    self.release_waiting(host, false);
+                    self.servers[host].opened = None;
+                }
+                let server = &mut self.servers[host];
+                server.fencing = false;
+                OpDone::Fenced {
+                    final_set: server.executed.clone(),
+                    server_uuid: server.uuid,
+                }
+            }
+            Op::WaitApplied { .. } => OpDone::Applied,
+            Op::Follow {
+                host: source,
+                acking,
+                ..
+            } => {
+                let source = host_number(source);
+                self.follow(host, source, *acking);
+                OpDone::Followed
+            }
+            Op::PrepareOpen => OpDone::Prepared {
+                executed: self.servers[host].executed.clone(),
+                server_uuid: self.servers[host].uuid,
+            },
+            Op::Open { k } | Op::Adopt { k } => {
+                let server = &mut self.servers[host];
+                server.k = *k;
+                server.semi_source = true;
+                server.super_read_only = false;
+                server.offline = false;
+                server.fencing = false;
+                server.opened = op.epoch;
+                if let Some(epoch) = op.epoch {
+                    self.opens(host, epoch);
+                }
+                OpDone::Opened(Opened)
+            }
+            Op::CleanUp => {
+                self.stop_io(host);
+                let server = &mut self.servers[host];
+                server.source = None;
+                server.applier = false;
+                server.relay.clear();
+                server.received = Default::default();
+                OpDone::Cleaned
+            }
+            Op::Cut { sessions } => {
+                let cut: Vec<usize> = self.servers[host]
+                    .dumps
+                    .iter()
+                    .filter(|(_, dump)| sessions.contains(&dump.session))
+                    .map(|(replica, _)| *replica)
+                    .collect();
+                for replica in cut {
+                    self.servers[host].dumps.remove(&replica);
+                }
+                OpDone::Cut
+            }
+            Op::Survey | Op::Marker { .. } => unreachable!("never under way as an op"),
+        })
+    }
+
+    /// `CHANGE REPLICATION SOURCE … ; START REPLICA`. The applier is started first: with both
+    /// threads stopped, the change would purge the relay log and what was acknowledged in it.
+    fn follow(&mut self, host: usize, source: usize, acking: bool) {
+        let server = &mut self.servers[host];
+        if self.options.planted == Some(Planted::PurgedRelay) && !server.applier {
+            server.relay.clear();
+            server.received = Default::default();
+        }
+        server.source = Some(source);
+        server.acking = acking;
+        server.super_read_only = true;
+        server.offline = false;
+        server.semi_source = false;
+        self.follows(host, source);
+        self.start_applier(host);
+        self.start_io(host);
+    }
+}

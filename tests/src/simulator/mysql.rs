@@ -1,0 +1,484 @@
+//! A fake MySQL server, true to what a failover depends on: GTIDs and the numbers that are given
+//! out again, the binlog and what of it a crash leaves, semi-sync's waits, and rows.
+//!
+//! A write goes: checked → executed → named and flushed to the binlog → synced → sent to replicas,
+//! waiting for k acknowledgements (AFTER_SYNC) → committed, visible, answered. What is in the
+//! binlog at a crash is committed by recovery, acknowledged or not: a phantom. What was not flushed
+//! is gone, and its number is given out again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use primacy_core::act::{Marker, OpDone, OpError, OpId};
+use primacy_core::gtid::{Gtid, GtidSet, Tag, Uuid};
+use primacy_core::ids::Epoch;
+use primacy_core::observe::{IoThread, Pulse};
+
+use super::motions::{Prepared, RunningOp};
+use super::replication::{Dump, Io};
+use super::world::{Gate, Target, What, World};
+
+/// The row that every marker overwrites: it is no conflict.
+pub const MARKER_KEY: u64 = 0;
+
+/// Index of a transaction in the world's list: its true identity, whatever its GTID.
+pub type TxId = usize;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Txn {
+    pub gtid: Gtid,
+    pub key: u64,
+}
+
+/// Who waits for a commit.
+#[derive(Clone, Debug)]
+pub enum Writer {
+    Client {
+        client: usize,
+        write: u64,
+    },
+    Marker {
+        agent_run: u64,
+        id: OpId,
+        before: Box<GtidSet>,
+    },
+    /// Written by hand, nobody waits.
+    Nobody,
+}
+
+/// A synced transaction that waits for acknowledgements.
+#[derive(Debug)]
+pub struct Waiting {
+    pub tx: TxId,
+    pub position: usize,
+    pub writer: Writer,
+}
+
+#[derive(Debug)]
+pub struct Mysqld {
+    pub gate: Gate,
+    pub booting: bool,
+    /// The machine has power.
+    pub powered: bool,
+    pub uuid: Uuid,
+    pub super_read_only: bool,
+    pub offline: bool,
+    /// `SET super_read_only` is under way: no commit begins.
+    pub fencing: bool,
+    pub semi_source: bool,
+    pub k: u32,
+    /// For which epoch it was opened; the truth, which no process sees.
+    pub opened: Option<Epoch>,
+    /// Writes hang before the binlog: a full or stuck disk.
+    pub stuck: bool,
+    stuck_commits: Vec<(Writer, u64)>,
+    /// A fault took its relay log: it holds less than it reported.
+    pub lost_relay: bool,
+
+    // Durable.
+    pub binlog: Vec<TxId>,
+    pub synced: usize,
+    pub executed: GtidSet,
+    /// What it truly executed, by identity: equal GTIDs may hide different rows.
+    content: Vec<u64>,
+    pub rows: BTreeMap<u64, TxId>,
+
+    // The source's side.
+    owned: GtidSet,
+    /// Flushed, not yet synced, with who waits; by position.
+    unsynced: BTreeMap<usize, Writer>,
+    /// Keys of commits under way: their rows are locked.
+    locked: BTreeSet<u64>,
+    pub waiting: VecDeque<Waiting>,
+    /// The newest position that each replica acknowledged.
+    pub acked_by: BTreeMap<usize, usize>,
+    pub dumps: BTreeMap<usize, Dump>,
+
+    // The replica's side.
+    pub io: Io,
+    pub source: Option<usize>,
+    pub acking: bool,
+    pub applier: bool,
+    pub applying: bool,
+    pub broken: String,
+    pub relay: VecDeque<TxId>,
+    pub received: GtidSet,
+    pub apply_us: u64,
+
+    pub ops: Vec<RunningOp>,
+    pub prepared: Option<Prepared>,
+}
+
+impl Mysqld {
+    pub fn new(uuid: Uuid, apply_us: u64) -> Self {
+        Self {
+            gate: Gate::default(),
+            booting: false,
+            powered: true,
+            uuid,
+            super_read_only: true,
+            offline: false,
+            fencing: false,
+            semi_source: false,
+            k: 1,
+            opened: None,
+            stuck: false,
+            stuck_commits: Vec::new(),
+            lost_relay: false,
+            binlog: Vec::new(),
+            synced: 0,
+            executed: GtidSet::default(),
+            content: Vec::new(),
+            rows: BTreeMap::new(),
+            owned: GtidSet::default(),
+            unsynced: BTreeMap::new(),
+            locked: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            acked_by: BTreeMap::new(),
+            dumps: BTreeMap::new(),
+            io: Io::default(),
+            source: None,
+            acking: false,
+            applier: false,
+            applying: false,
+            broken: String::new(),
+            relay: VecDeque::new(),
+            received: GtidSet::default(),
+            apply_us,
+            ops: Vec::new(),
+            prepared: None,
+        }
+    }
+
+    pub fn holds(&self) -> GtidSet {
+        self.executed.union(&self.received)
+    }
+
+    pub fn fenced(&self) -> bool {
+        self.super_read_only || self.offline
+    }
+
+    /// Whether this very transaction was executed here, not one of the same name.
+    pub fn has(&self, tx: TxId) -> bool {
+        self.content
+            .get(tx / 64)
+            .is_some_and(|word| word >> (tx % 64) & 1 == 1)
+    }
+
+    /// Executes a transaction in the engine.
+    pub fn execute(&mut self, id: TxId, tx: &Txn) {
+        if self.content.len() <= id / 64 {
+            self.content.resize(id / 64 + 1, 0);
+        }
+        self.content[id / 64] |= 1 << (id % 64);
+        self.executed.insert(tx.gtid);
+        self.rows.insert(tx.key, id);
+        self.locked.remove(&tx.key);
+    }
+
+    pub fn conflicts(&self, key: u64) -> bool {
+        key != MARKER_KEY && (self.rows.contains_key(&key) || self.locked.contains(&key))
+    }
+
+    /// How many replicas acknowledged everything up to this position.
+    fn acks(&self, position: usize) -> usize {
+        self.acked_by.values().filter(|at| **at > position).count()
+    }
+
+    pub fn io_state(&self) -> IoThread {
+        self.io.state
+    }
+
+    /// What a death leaves: the disk. `power` takes what was flushed and not synced, too.
+    fn die(&mut self, power: bool, txns: &[Txn]) -> Vec<Writer> {
+        let mut cut: Vec<Writer> = self.waiting.drain(..).map(|wait| wait.writer).collect();
+        cut.extend(std::mem::take(&mut self.unsynced).into_values());
+        cut.extend(self.stuck_commits.drain(..).map(|(writer, _)| writer));
+        if power {
+            self.binlog.truncate(self.synced);
+        }
+        self.gate.die();
+        self.booting = false;
+        self.synced = self.binlog.len();
+        for position in 0..self.binlog.len() {
+            let tx = self.binlog[position];
+            if !self.has(tx) {
+                self.execute(tx, &txns[tx]);
+            }
+        }
+        self.owned = GtidSet::default();
+        self.locked.clear();
+        self.acked_by.clear();
+        self.dumps.clear();
+        self.io = Io::default();
+        self.acking = false;
+        self.applier = false;
+        self.applying = false;
+        self.semi_source = false;
+        self.super_read_only = true;
+        self.offline = false;
+        self.fencing = false;
+        self.opened = None;
+        self.ops.clear();
+        self.prepared = None;
+        cut
+    }
+}
+
+impl World {
+    pub fn start_server(&mut self, host: usize) {
+        let server = &mut self.servers[host];
+        if server.gate.up || server.booting || !server.powered {
+            return;
+        }
+        server.booting = true;
+        self.note(&Target::Mysqld(host).to_string(), || "starting".into());
+        let us = self.rng.between(300_000, 1_500_000);
+        self.after(us, Target::World, super::world::ANY_RUN, What::Booted { host });
+    }
+
+    pub(super) fn booted(&mut self, host: usize) {
+        let server = &mut self.servers[host];
+        if !server.booting {
+            return;
+        }
+        server.booting = false;
+        server.gate.start();
+        let executed = server.executed.clone();
+        self.note(&Target::Mysqld(host).to_string(), || {
+            format!("is up, fenced, executed {}", executed.compact())
+        });
+        self.agent_says(host, primacy_core::act::AgentInput::ServerUp);
+    }
+
+    /// SIGKILL, or the end of the machine's power.
+    pub fn kill_server(&mut self, host: usize, power: bool) {
+        let server = &mut self.servers[host];
+        if !server.gate.up && !server.booting {
+            return;
+        }
+        let cut = server.die(power, &self.txns);
+        self.note(&Target::Mysqld(host).to_string(), || {
+            if power { "lost power" } else { "killed" }.into()
+        });
+        for writer in cut {
+            self.answer_writer(host, &writer, false);
+        }
+        let us = self.rng.between(600, 5_000);
+        if self.agents.get(host).is_some_and(|agent| agent.gate.up) {
+            let run = self.agents[host].gate.run;
+            let exited = primacy_core::act::AgentInput::ServerExited;
+            self.after(us, Target::Agent(host), run, What::Agent(Box::new(exited)));
+        }
+    }
+
+    pub(super) fn server_event(&mut self, host: usize, what: What) {
+        match what {
+            What::Ping { agent_run } => {
+                let up = primacy_core::act::AgentInput::ServerUp;
+                self.after(200, Target::Agent(host), agent_run, What::Agent(Box::new(up)));
+            }
+            What::Asked { node, probe, .. } => self.asked_by_node(host, node, probe),
+            What::Survey { agent_run, id } => {
+                let done = OpDone::Surveyed(Box::new(self.survey(host)));
+                self.op_ended(host, agent_run, id, Ok(done));
+            }
+            What::Op {
+                agent_run,
+                id,
+                op,
+                epoch,
+                arrived,
+            } => self.op_arrives(host, agent_run, id, *op, epoch, arrived),
+            What::OpEffect { number } => self.op_effect(host, number),
+            What::Cancel { agent_run, id } => self.cancel_op(host, agent_run, id),
+            What::Write { writer, key } => self.write(host, writer, key),
+            What::Commit { writer, key } => self.flush(host, writer, key),
+            What::Synced { position } => self.synced(host, position),
+            What::Connect { connection } => self.connect(host, connection),
+            What::IoTick { connection } => self.io_tick(host, connection),
+            What::Received { connection } => self.received(host, connection),
+            What::AcksArrive { replica } => self.acks_arrive(host, replica),
+            What::Apply => self.apply_next(host),
+            What::Repair => self.repair(host),
+            other => unreachable!("not a server's: {other:?}"),
+        }
+    }
+
+    fn asked_by_node(&mut self, host: usize, node: usize, probe: u64) {
+        let run = self.servers[host].gate.run;
+        let kind = self.probes.get(&probe).map(|asked| asked.kind);
+        let warm = &mut self.nodes[node].warm[host];
+        let stale = *warm != run && *warm != 0;
+        if kind == Some(primacy_core::observe::Probe::Warm) {
+            *warm = run;
+            if stale {
+                let pulse = Pulse::Failed { reset: true };
+                return self.answer_probe(host, node, probe, pulse, None);
+            }
+        }
+        let server = &self.servers[host];
+        let pulse = Pulse::Answered {
+            fenced: server.fenced(),
+        };
+        let executed = Some(server.executed.clone());
+        self.answer_probe(host, node, probe, pulse, executed);
+    }
+
+    // ---- a write's way
+
+    pub fn write(&mut self, host: usize, writer: Writer, key: u64) {
+        let server = &self.servers[host];
+        let by_hand = matches!(writer, Writer::Nobody);
+        if (server.fenced() || server.fencing) && !by_hand {
+            return self.answer_writer(host, &writer, false);
+        }
+        let us = self.rng.between(100, 1_000);
+        let run = server.gate.run;
+        self.after(us, Target::Mysqld(host), run, What::Commit { writer, key });
+    }
+
+    fn flush(&mut self, host: usize, writer: Writer, key: u64) {
+        let server = &mut self.servers[host];
+        let by_hand = matches!(writer, Writer::Nobody);
+        if ((server.fenced() || server.fencing) && !by_hand) || server.conflicts(key) {
+            return self.answer_writer(host, &writer, false);
+        }
+        if server.stuck {
+            server.stuck_commits.push((writer, key));
+            return;
+        }
+        let taken = server.executed.union(&server.owned);
+        let gtid = taken
+            .next_free(server.uuid, Tag::NONE)
+            .expect("numbers do not run out");
+        server.owned.insert(gtid);
+        if key != MARKER_KEY {
+            server.locked.insert(key);
+        }
+        let tx = self.txns.len();
+        self.txns.push(Txn { gtid, key });
+        let position = server.binlog.len();
+        server.binlog.push(tx);
+        server.unsynced.insert(position, writer);
+        let run = server.gate.run;
+        let us = self.rng.between(100, 1_500);
+        self.after(us, Target::Mysqld(host), run, What::Synced { position });
+    }
+
+    fn synced(&mut self, host: usize, position: usize) {
+        loop {
+            let server = &mut self.servers[host];
+            if server.synced > position {
+                break;
+            }
+            let at = server.synced;
+            server.synced += 1;
+            let writer = server.unsynced.remove(&at).unwrap_or(Writer::Nobody);
+            let tx = server.binlog[at];
+            if server.has(tx) {
+                continue; // applied as a replica, or written by recovery
+            }
+            if server.semi_source {
+                server.waiting.push_back(Waiting {
+                    tx,
+                    position: at,
+                    writer,
+                });
+            } else {
+                self.engine_commit(host, tx, &writer, true);
+            }
+        }
+        self.pump(host);
+        self.release(host);
+    }
+
+    /// Commits what has its acknowledgements, in order.
+    pub fn release(&mut self, host: usize) {
+        loop {
+            let server = &mut self.servers[host];
+            let Some(first) = server.waiting.front() else {
+                return;
+            };
+            if server.acks(first.position) < server.k as usize {
+                return;
+            }
+            let first = server.waiting.pop_front().expect("there is one");
+            self.engine_commit(host, first.tx, &first.writer, true);
+        }
+    }
+
+    /// Ends all waits without an acknowledgement: the sessions are killed, or (a graceful stop)
+    /// told that all is well.
+    pub fn release_waiting(&mut self, host: usize, answer_ok: bool) {
+        let synced = self.servers[host].binlog.len();
+        if synced > self.servers[host].synced {
+            self.synced(host, synced - 1);
+        }
+        while let Some(first) = self.servers[host].waiting.pop_front() {
+            self.engine_commit(host, first.tx, &first.writer, answer_ok);
+        }
+        let stuck = std::mem::take(&mut self.servers[host].stuck_commits);
+        for (writer, _) in stuck {
+            self.answer_writer(host, &writer, false);
+        }
+    }
+
+    fn engine_commit(&mut self, host: usize, id: TxId, writer: &Writer, ok: bool) {
+        let tx = self.txns[id];
+        let server = &mut self.servers[host];
+        server.execute(id, &tx);
+        if ok && !matches!(writer, Writer::Nobody) {
+            self.acknowledged(host, id, matches!(writer, Writer::Client { .. }));
+        }
+        self.answer_writer(host, writer, ok);
+    }
+
+    pub(super) fn answer_writer(&mut self, host: usize, writer: &Writer, ok: bool) {
+        match writer {
+            Writer::Client { client, write } => {
+                if !self.servers[host].powered {
+                    return;
+                }
+                let (from, to) = (self.place_of_host(host), self.place_of_client(*client));
+                let what = What::Answered { write: *write, ok };
+                self.send(from, to, Target::Client(*client), what);
+            }
+            Writer::Marker {
+                agent_run,
+                id,
+                before,
+            } => {
+                let result = if ok {
+                    Ok(OpDone::Marked(Marker {
+                        before: (**before).clone(),
+                    }))
+                } else {
+                    Err(OpError::Unknown("the connection was lost".into()))
+                };
+                self.op_ended(host, *agent_run, *id, result);
+            }
+            Writer::Nobody => {}
+        }
+    }
+
+    /// The disk writes again.
+    pub fn unstick(&mut self, host: usize) {
+        let server = &mut self.servers[host];
+        server.stuck = false;
+        for (writer, key) in std::mem::take(&mut server.stuck_commits) {
+            self.flush(host, writer, key);
+        }
+    }
+
+    /// Servers whose rows differ under one name, for the trace.
+    pub fn names_twice(&self) -> BTreeSet<Gtid> {
+        let mut seen = BTreeSet::new();
+        let mut twice = BTreeSet::new();
+        for tx in &self.txns {
+            if !seen.insert(tx.gtid) {
+                twice.insert(tx.gtid);
+            }
+        }
+        twice
+    }
+}

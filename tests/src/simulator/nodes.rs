@@ -1,0 +1,283 @@
+//! The shell around a control node's core: it carries outputs out and brings inputs in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use primacy_core::act::{AgentInput, Order, OrderKind};
+use primacy_core::gtid::GtidSet;
+use primacy_core::ids::{ClusterId, Committed, Epoch, Incarnation, InstanceId, Tick, Token};
+use primacy_core::node::{Leads, Node, NodeInput, NodeOutput, NodeSettings};
+use primacy_core::observe::{Probe, Pulse};
+use primacy_core::record::{Command, Proposal, State};
+
+use super::planted::Planted;
+use super::world::{ANY_RUN, Clock, Gate, Target, What, World, node_id};
+
+/// The core asks to be called at least every 100 ms.
+const TICK_US: u64 = 25_000;
+
+/// A probe that has no answer by then has failed.
+const PROBE_DEADLINE_US: u64 = 200_000;
+
+pub struct NodeProc {
+    pub gate: Gate,
+    pub clock: Clock,
+    pub node: Option<Node>,
+    pub incarnation: u64,
+    /// Durable.
+    pub remembered: BTreeMap<ClusterId, Epoch>,
+    /// The newest entry that it applied, durable as its log is.
+    pub applied: usize,
+    /// The newest entry on its way to it.
+    pub sent: usize,
+    pub told: Leads,
+    /// The run of each server to which the warm connection leads.
+    pub warm: Vec<u64>,
+}
+
+/// A probe under way.
+#[derive(Debug)]
+pub struct Outstanding {
+    pub node: usize,
+    pub run: u64,
+    pub instance: InstanceId,
+    pub kind: Probe,
+    pub begun: Tick,
+}
+
+impl NodeProc {
+    pub fn new(clock: Clock, servers: usize) -> Self {
+        Self {
+            gate: Gate::default(),
+            clock,
+            node: None,
+            incarnation: 0,
+            remembered: BTreeMap::new(),
+            applied: 0,
+            sent: 0,
+            told: Leads::default(),
+            warm: vec![0; servers],
+        }
+    }
+}
+
+impl World {
+    pub fn start_node(&mut self, node: usize) {
+        let state: Committed<Arc<State>> = self.log.states[self.nodes[node].applied].clone();
+        let clock = Clock::new(self.now, &mut self.rng);
+        let proc = &mut self.nodes[node];
+        proc.gate.start();
+        proc.clock = clock;
+        proc.incarnation += 1;
+        proc.sent = proc.applied;
+        proc.told = Leads::default();
+        proc.warm.fill(0);
+        proc.node = Some(Node::new(
+            node_id(node),
+            Incarnation(proc.incarnation),
+            NodeSettings::default(),
+            proc.remembered.clone(),
+            // The shell hands over what its log has applied as an input, like any newer state.
+            Committed::witness(Default::default(), Arc::new(State::default())),
+        ));
+        let run = proc.gate.run;
+        self.note(&Target::Node(node).to_string(), || "starts".into());
+        self.node_input(node, NodeInput::Applied(state));
+        self.after(1_000, Target::Node(node), run, What::NodeTick);
+    }
+
+    pub fn kill_node(&mut self, node: usize) {
+        let proc = &mut self.nodes[node];
+        if proc.gate.up {
+            proc.gate.die();
+            proc.node = None;
+            self.note(&Target::Node(node).to_string(), || "killed".into());
+        }
+    }
+
+    pub(super) fn node_event(&mut self, node: usize, what: What) {
+        match what {
+            What::NodeTick => {
+                let run = self.nodes[node].gate.run;
+                let us = TICK_US - 2_000 + self.rng.below(4_000);
+                self.after(us, Target::Node(node), run, What::NodeTick);
+                self.node_input(node, NodeInput::Tick);
+            }
+            What::Node(input) => self.node_input(node, input),
+            What::Applied { index } => {
+                if index > self.nodes[node].applied {
+                    self.nodes[node].applied = index;
+                    let state = self.log.states[index].clone();
+                    self.node_input(node, NodeInput::Applied(state));
+                }
+            }
+            What::ProbeEnd {
+                probe,
+                pulse,
+                executed,
+            } => {
+                let Some(asked) = self.probes.remove(&probe) else {
+                    return;
+                };
+                if asked.run != self.nodes[node].gate.run {
+                    return;
+                }
+                let input = NodeInput::Pulse {
+                    instance: asked.instance,
+                    probe: asked.kind,
+                    begun: asked.begun,
+                    pulse,
+                    executed: executed.map(|set| *set),
+                };
+                self.node_input(node, input);
+            }
+            other => unreachable!("not a node's: {other:?}"),
+        }
+    }
+
+    fn node_input(&mut self, node: usize, input: NodeInput) {
+        let now = self.now;
+        let proc = &mut self.nodes[node];
+        let tick = proc.clock.tick(now);
+        let Some(core) = proc.node.as_mut() else { return };
+        for output in core.handle(tick, input) {
+            self.node_output(node, output);
+        }
+    }
+
+    fn node_output(&mut self, node: usize, output: NodeOutput) {
+        match output {
+            NodeOutput::Probe { instance, probe } => self.probe(node, instance, probe),
+            NodeOutput::Order(order) => self.send_order(node, order.into_inner()),
+            NodeOutput::Acknowledge {
+                instance,
+                acknowledgement,
+            } => {
+                let host = self.host_of(&instance);
+                let what = What::Agent(Box::new(AgentInput::Acknowledged(acknowledgement)));
+                let (from, to) = (self.place_of_node(node), self.place_of_host(host));
+                self.send(from, to, Target::Agent(host), what);
+            }
+            NodeOutput::Propose(proposal) => {
+                if self.options.planted == Some(Planted::OpenUncommitted) {
+                    self.open_uncommitted(node, &proposal);
+                }
+                self.propose(node, proposal);
+            }
+            NodeOutput::Remember { cluster, epoch } => {
+                self.nodes[node].remembered.insert(cluster, epoch);
+            }
+        }
+    }
+
+    fn send_order(&mut self, node: usize, mut order: Order) {
+        match (self.options.planted, &mut order.kind) {
+            (Some(Planted::FollowUncompared), OrderKind::Follow { within, .. }) => {
+                for server in &self.servers {
+                    within.union_with(&server.holds());
+                }
+            }
+            (Some(Planted::OpensUnapplied), OrderKind::Open { need, .. }) => {
+                *need = GtidSet::default();
+            }
+            _ => {}
+        }
+        let host = self.host_of(&order.instance);
+        self.note(&Target::Node(node).to_string(), || {
+            format!("orders {} to {} ({})", order.instance, order.kind.name(), order.token)
+        });
+        let what = What::Ordered {
+            from: node,
+            order: Box::new(order),
+        };
+        let (from, to) = (self.place_of_node(node), self.place_of_host(host));
+        self.send(from, to, Target::Agent(host), what);
+    }
+
+    /// Planted: what is only proposed is ordered already.
+    fn open_uncommitted(&mut self, node: usize, proposal: &Proposal) {
+        for command in &proposal.commands {
+            let Command::Choose(choice) = command else {
+                continue;
+            };
+            let mut at = self.log.newest().at();
+            at.index = at.index.next();
+            let Some(plane) = self.state().plane.clone() else {
+                return;
+            };
+            let order = Order {
+                token: Token {
+                    plane,
+                    generation: self.state().generation,
+                    epoch: choice.epoch,
+                    at,
+                },
+                cluster: choice.cluster.clone(),
+                instance: choice.to.clone(),
+                kind: OrderKind::Open {
+                    epoch: choice.epoch,
+                    need: choice.need.clone(),
+                    k: choice.ackers.k,
+                    first: false,
+                    adopted: false,
+                },
+            };
+            self.send_order(node, order);
+        }
+    }
+
+    // ---- probes
+
+    fn probe(&mut self, node: usize, instance: InstanceId, kind: Probe) {
+        let host = self.host_of(&instance);
+        let probe = self.number();
+        let begun = self.nodes[node].clock.tick(self.now);
+        let run = self.nodes[node].gate.run;
+        self.probes.insert(
+            probe,
+            Outstanding {
+                node,
+                run,
+                instance,
+                kind,
+                begun,
+            },
+        );
+        let failed = What::ProbeEnd {
+            probe,
+            pulse: Pulse::Failed { reset: false },
+            executed: None,
+        };
+        self.after(PROBE_DEADLINE_US, Target::Node(node), ANY_RUN, failed);
+        if !self.servers[host].powered {
+            return;
+        }
+        let (from, to) = (self.place_of_node(node), self.place_of_host(host));
+        if let Some(us) = self.net.message_us(from, to, &mut self.rng) {
+            let what = What::Asked { node, probe, kind };
+            self.after(us, Target::Mysqld(host), ANY_RUN, what);
+        }
+    }
+
+    pub(super) fn answer_probe(
+        &mut self,
+        host: usize,
+        node: usize,
+        probe: u64,
+        pulse: Pulse,
+        executed: Option<GtidSet>,
+    ) {
+        if !self.servers[host].powered {
+            return;
+        }
+        let (from, to) = (self.place_of_host(host), self.place_of_node(node));
+        if let Some(us) = self.net.message_us(from, to, &mut self.rng) {
+            let what = What::ProbeEnd {
+                probe,
+                pulse,
+                executed: executed.map(Box::new),
+            };
+            self.after(us, Target::Node(node), ANY_RUN, what);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a seed makes: three nodes in three regions, three or four instances, clients.
+
+use std::collections::BTreeMap;
+
+use primacy_core::act::Seal;
+use primacy_core::gtid::Uuid;
+use primacy_core::ids::{ClusterId, Incarnation, InstanceId, NodeId, Region, Seq};
+use primacy_core::policy::{Automation, Policy};
+use primacy_core::record::{Command, Founding, InstanceSpec, Member, Proposal, Registration, State};
+
+use super::agents::AgentProc;
+use super::clients::Client;
+use super::mysql::Mysqld;
+use super::nodes::NodeProc;
+use super::prng::Rng;
+use super::world::{ANY_RUN, Clock, Target, What, World, instance_name};
+
+const CLIENTS: usize = 4;
+
+/// Where everything stands.
+pub struct Plan {
+    pub nodes: Vec<usize>,
+    /// Region of each instance.
+    pub instances: Vec<usize>,
+    /// Region of the stranger: a replica that nobody registered.
+    stranger: usize,
+    clients: Vec<usize>,
+    policy: Policy,
+}
+
+impl Plan {
+    pub fn of(rng: &mut Rng) -> Self {
+        let instances = match rng.below(5) {
+            0 => vec![0, 1, 2],
+            1 => vec![0, 0, 1, 2],
+            2 => vec![0, 1, 1, 2],
+            3 => vec![0, 1, 2, 2],
+            _ => vec![0, 0, 1, 1],
+        };
+        let policy = Policy {
+            automation: Automation::Auto,
+            restart_hold_ms: rng.between(1_500, 6_000),
+            unacked_fence_ms: rng.between(2_000, 10_000),
+            ..Policy::fast()
+        };
+        Self {
+            nodes: vec![0, 1, 2],
+            instances,
+            stranger: rng.index(3),
+            clients: (0..CLIENTS).map(|_| rng.index(3)).collect(),
+            policy,
+        }
+    }
+
+    /// The region of every place, in the order of places.
+    pub fn places(&self) -> Vec<usize> {
+        let mut places = self.nodes.clone();
+        places.extend(&self.instances);
+        places.push(self.stranger);
+        places.extend(&self.clients);
+        places
+    }
+
+    pub fn first_state(&self) -> State {
+        let mut state = State::default();
+        let voters = self.nodes.iter().enumerate().map(|(node, region)| {
+            let member = Member {
+                address: format!("n{}:7400", node + 1),
+                region: format!("r{}", region + 1),
+            };
+            (NodeId(node as u64 + 1), member)
+        });
+        state.set_voters(Default::default(), voters.collect());
+        state
+    }
+
+    fn registration(&self) -> Registration {
+        let instances: BTreeMap<InstanceId, InstanceSpec> = self
+            .instances
+            .iter()
+            .enumerate()
+            .map(|(host, region)| {
+                let spec = InstanceSpec {
+                    host: format!("i{}", host + 1),
+                    port: 3306,
+                    region: Region(format!("r{}", region + 1)),
+                    zone: String::new(),
+                    machine: String::new(),
+                    promotion: Default::default(),
+                    priority: 0,
+                    server_uuid: None,
+                    agent: String::new(),
+                };
+                (instance_name(host), spec)
+            })
+            .collect();
+        Registration {
+            cluster: ClusterId("shop".into()),
+            k: instances.len() as u32 - 2,
+            instances,
+            primary: instance_name(0),
+            ackers: Default::default(),
+            policy: self.policy.clone(),
+            founding: Founding::New,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn set_up(&mut self, plan: &Plan) {
+        let servers = plan.instances.len() + 1;
+        for _ in &plan.nodes {
+            let clock = Clock::new(0, &mut self.rng);
+            self.nodes.push(NodeProc::new(clock, servers));
+        }
+        let slow = self.rng.chance(300);
+        for host in 0..servers {
+            let mut bytes = [0x11; 16];
+            bytes[0] = host as u8 + 1;
+            let apply_us = if slow && self.rng.chance(500) {
+                120_000
+            } else {
+                3_000
+            };
+            let uuid = Uuid::from_bytes(bytes);
+            self.servers.push(Mysqld::new(uuid, apply_us));
+        }
+        for host in 0..plan.instances.len() {
+            let clock = Clock::new(0, &mut self.rng);
+            let seal = Seal::blank(ClusterId("shop".into()), instance_name(host));
+            self.agents.push(AgentProc::new(clock, seal));
+        }
+        for client in 0..plan.clients.len() {
+            let think_us = self.rng.between(20_000, 150_000);
+            self.clients.push(Client::new(client == 0, think_us));
+            self.after(1_000, Target::Client(client), ANY_RUN, What::ClientWake);
+        }
+        self.faults.plan(self.options, plan.instances.len(), &mut self.rng);
+        let operator = Proposal {
+            proposer: NodeId(100),
+            incarnation: Incarnation(1),
+            seq: Seq(1),
+            wall_ms: 0,
+            commands: vec![
+                Command::FoundPlane {
+                    plane: "sim".into(),
+                },
+                Command::Register(Box::new(plan.registration())),
+            ],
+        };
+        self.after(0, Target::World, ANY_RUN, What::LogTick);
+        self.after(10, Target::World, ANY_RUN, What::LogCommit(Box::new(operator)));
+        for node in 0..plan.nodes.len() {
+            self.start_node(node);
+        }
+        for host in 0..plan.instances.len() {
+            self.start_agent(host);
+        }
+        let stranger = self.members;
+        self.servers[stranger].gate.start();
+        self.schedule_faults();
+    }
+}

@@ -1,0 +1,93 @@
+//! Many seeds: two threads, each seed within one of them, so that each replays alone.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::{Options, Planted, Report, run};
+
+const THREADS: usize = 2;
+
+/// What a sweep did, summed.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    pub seeds: u64,
+    pub failovers: u64,
+    pub reinstated: u64,
+    pub acknowledged: u64,
+    pub faults: u64,
+    pub halts: u64,
+    pub proofs: [u64; 3],
+    pub simulated_ms: u64,
+    /// By seed, ascending.
+    pub violated: Vec<Report>,
+}
+
+impl Sweep {
+    fn add(&mut self, report: Report) {
+        self.seeds += 1;
+        self.failovers += report.counts.failovers;
+        self.reinstated += report.counts.reinstated;
+        self.acknowledged += report.counts.acknowledged;
+        self.faults += report.counts.faults;
+        self.halts += report.counts.halts;
+        for (sum, of_run) in self.proofs.iter_mut().zip(report.counts.proofs) {
+            *sum += of_run;
+        }
+        self.simulated_ms += report.ended_ms;
+        if report.violation.is_some() {
+            self.violated.push(report);
+        }
+    }
+
+    /// A run in which nothing happened proves nothing.
+    pub fn idle(&self) -> Vec<&'static str> {
+        [
+            (self.seeds, "seeds"),
+            (self.failovers, "failovers"),
+            (self.acknowledged, "acknowledged writes"),
+            (self.faults, "faults injected"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count == 0)
+        .map(|(_, what)| what)
+        .collect()
+    }
+}
+
+/// Runs every seed of the range; stops early once `enough` violations were found.
+pub fn sweep(seeds: Range<u64>, options: Options, enough: usize) -> Sweep {
+    let next = AtomicU64::new(seeds.start);
+    let stop = AtomicBool::new(false);
+    let sum = Mutex::new(Sweep::default());
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let report = run(Options { seed, ..options });
+                    let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+                    sum.add(report);
+                    if sum.violated.len() >= enough {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    sum.violated.sort_by_key(|report| report.options.seed);
+    sum
+}
+
+/// The first seed that finds a planted mistake, within so many.
+pub fn find(planted: Planted, seeds: u64) -> Option<Report> {
+    let options = Options {
+        planted: Some(planted),
+        ..Options::default()
+    };
+    sweep(0..seeds, options, 1).violated.into_iter().next()
+}

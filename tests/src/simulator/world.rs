@@ -1,0 +1,533 @@
+//! The event heap, the processes, their clocks; who is up, who is stopped.
+//!
+//! True time is `World::now`, in microseconds. A process never sees it: nodes and agents read a
+//! clock of their own, with an offset and a rate.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use primacy_core::act::{AgentInput, Op, OpDone, OpError, OpId, Order, Reply};
+use primacy_core::gtid::GtidSet;
+use primacy_core::ids::{Epoch, InstanceId, NodeId, Tick};
+use primacy_core::node::NodeInput;
+use primacy_core::observe::{Probe, Pulse};
+use primacy_core::record::{Proposal, State};
+
+use super::Options;
+use super::agents::AgentProc;
+use super::clients::Client;
+use super::faults::Faults;
+use super::log::Log;
+use super::mysql::{Mysqld, Txn, Writer};
+use super::network::Network;
+use super::nodes::NodeProc;
+use super::prng::Rng;
+use super::timeline::Timeline;
+use crate::invariants::Truth;
+
+/// An event for whichever run of its process is there.
+pub const ANY_RUN: u64 = 0;
+
+/// Whom an event is for. A process that is stopped takes it later, a dead one never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    World,
+    Node(usize),
+    Agent(usize),
+    Mysqld(usize),
+    Client(usize),
+}
+
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub to: Target,
+    /// Only for this run of the process.
+    pub run: u64,
+    pub what: What,
+}
+
+#[derive(Clone, Debug)]
+pub enum What {
+    // The control plane.
+    LogTick,
+    LogPropose {
+        from: usize,
+        run: u64,
+        to: usize,
+        proposal: Box<Proposal>,
+    },
+    LogCommit(Box<Proposal>),
+    Applied {
+        index: usize,
+    },
+    NodeTick,
+    Node(NodeInput),
+    ProbeEnd {
+        probe: u64,
+        pulse: Pulse,
+        executed: Option<Box<GtidSet>>,
+    },
+    // The agents.
+    AgentTick,
+    Agent(Box<AgentInput>),
+    Ordered {
+        from: usize,
+        order: Box<Order>,
+    },
+    OpEnded {
+        id: OpId,
+        result: Box<Result<OpDone, OpError>>,
+    },
+    OpDeadline {
+        id: OpId,
+    },
+    WhoServes {
+        client: usize,
+    },
+    // The servers.
+    Ping {
+        agent_run: u64,
+    },
+    Asked {
+        node: usize,
+        probe: u64,
+        kind: Probe,
+    },
+    Op {
+        agent_run: u64,
+        id: OpId,
+        op: Box<Op>,
+        epoch: Option<Epoch>,
+        arrived: u64,
+    },
+    OpEffect {
+        number: u64,
+    },
+    Survey {
+        agent_run: u64,
+        id: OpId,
+    },
+    Cancel {
+        agent_run: u64,
+        id: OpId,
+    },
+    Write {
+        writer: Writer,
+        key: u64,
+    },
+    Commit {
+        writer: Writer,
+        key: u64,
+    },
+    Synced {
+        position: usize,
+    },
+    Booted {
+        host: usize,
+    },
+    Connect {
+        connection: u64,
+    },
+    IoTick {
+        connection: u64,
+    },
+    Received {
+        connection: u64,
+    },
+    AcksArrive {
+        replica: usize,
+    },
+    Apply,
+    /// A repair loop (planted) starts the IO thread again.
+    Repair,
+    // The clients.
+    ClientWake,
+    Serves {
+        host: Option<usize>,
+    },
+    Answered {
+        write: u64,
+        ok: bool,
+    },
+    ClientTimeout {
+        write: u64,
+    },
+    // What befalls them.
+    Fault {
+        index: usize,
+        begins: bool,
+    },
+    Revive(Target),
+    Resume(Target),
+    Heal,
+    Judge,
+}
+
+struct Entry {
+    at: u64,
+    order: u64,
+    event: Event,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    /// The heap gives the greatest first: that is the earliest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.order).cmp(&(self.at, self.order))
+    }
+}
+
+/// Whether a process runs, and what waits for it while it is stopped.
+#[derive(Debug, Default)]
+pub struct Gate {
+    pub up: bool,
+    /// How many faults hold it stopped (SIGSTOP, a frozen host).
+    pub paused: u32,
+    /// Counted up at each start and death.
+    pub run: u64,
+    pub parked: Vec<Event>,
+}
+
+impl Gate {
+    pub fn runs(&self) -> bool {
+        self.up && self.paused == 0
+    }
+
+    /// The process is gone; what waited for it is lost.
+    pub fn die(&mut self) {
+        self.up = false;
+        self.run += 1;
+        self.parked.clear();
+    }
+
+    pub fn start(&mut self) {
+        self.up = true;
+        self.run += 1;
+    }
+}
+
+/// The monotonic clock of one process.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    local_us: u64,
+    true_us: u64,
+    /// Parts per million that it runs too fast.
+    rate_ppm: i64,
+}
+
+impl Clock {
+    pub fn new(now: u64, rng: &mut Rng) -> Self {
+        Self {
+            local_us: rng.below(3_600_000_000),
+            true_us: now,
+            rate_ppm: rng.between(0, 20_000) as i64 - 10_000,
+        }
+    }
+
+    fn local(&self, now: u64) -> u64 {
+        let passed = (now - self.true_us) as i64;
+        self.local_us + (passed + passed * self.rate_ppm / 1_000_000) as u64
+    }
+
+    pub fn tick(&self, now: u64) -> Tick {
+        Tick(self.local(now) / 1_000)
+    }
+
+    pub fn set_rate(&mut self, now: u64, rate_ppm: i64) {
+        self.local_us = self.local(now);
+        self.true_us = now;
+        self.rate_ppm = rate_ppm;
+    }
+}
+
+/// What a run did; a sweep in which one of these is zero has proved nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub failovers: u64,
+    pub reinstated: u64,
+    pub acknowledged: u64,
+    pub faults: u64,
+    pub events: u64,
+    pub proofs: [u64; 3],
+    pub halts: u64,
+}
+
+/// A law that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub law: &'static str,
+    pub words: String,
+}
+
+pub struct World {
+    pub options: Options,
+    pub now: u64,
+    order: u64,
+    heap: BinaryHeap<Entry>,
+    pub rng: Rng,
+    pub net: Network,
+    pub log: Log,
+    pub nodes: Vec<NodeProc>,
+    pub agents: Vec<AgentProc>,
+    pub servers: Vec<Mysqld>,
+    pub clients: Vec<Client>,
+    pub txns: Vec<Txn>,
+    pub faults: Faults,
+    pub truth: Truth,
+    pub timeline: Timeline,
+    pub counts: Counts,
+    pub violation: Option<Violation>,
+    pub done: bool,
+    /// How many of the servers belong to the cluster; the rest are strangers.
+    pub members: usize,
+    numbers: u64,
+    pub probes: BTreeMap<u64, super::nodes::Outstanding>,
+    pub answered_markers: BTreeSet<u64>,
+}
+
+impl World {
+    pub fn new(options: Options) -> Self {
+        let mut rng = Rng::new(options.seed);
+        let plan = super::setup::Plan::of(&mut rng);
+        let net = Network::new(plan.places(), &mut rng);
+        let mut world = Self {
+            timeline: Timeline::new(options.trace),
+            options,
+            now: 0,
+            order: 0,
+            heap: BinaryHeap::new(),
+            net,
+            log: Log::new(plan.nodes.len(), plan.first_state()),
+            nodes: Vec::new(),
+            agents: Vec::new(),
+            servers: Vec::new(),
+            clients: Vec::new(),
+            txns: Vec::new(),
+            faults: Faults::default(),
+            truth: Truth::new(plan.instances.len()),
+            counts: Counts::default(),
+            violation: None,
+            done: false,
+            members: plan.instances.len(),
+            numbers: 0,
+            probes: BTreeMap::new(),
+            answered_markers: BTreeSet::new(),
+            rng,
+        };
+        world.set_up(&plan);
+        world
+    }
+
+    /// Runs until the judgement, or until a law is broken.
+    pub fn run(&mut self) {
+        while !self.done && self.violation.is_none() {
+            let Some(entry) = self.heap.pop() else { return };
+            self.now = entry.at;
+            self.counts.events += 1;
+            self.dispatch(entry.event);
+        }
+    }
+
+    pub fn after(&mut self, us: u64, to: Target, run: u64, what: What) {
+        let event = self.event(to, run, what);
+        self.push(us, event);
+    }
+
+    pub fn push(&mut self, us: u64, event: Event) {
+        self.order += 1;
+        self.heap.push(Entry {
+            at: self.now + us,
+            order: self.order,
+            event,
+        });
+    }
+
+    /// A message between two places: delayed, lost, or delivered twice.
+    pub fn send(&mut self, from: usize, to: usize, target: Target, what: What) {
+        let Some(us) = self.net.message_us(from, to, &mut self.rng) else {
+            return;
+        };
+        if self.rng.chance(self.net.twice_permille) {
+            let later = self.rng.below(self.net.twice_later_us);
+            self.after(us + later, target, ANY_RUN, what.clone());
+        }
+        self.after(us, target, ANY_RUN, what);
+    }
+
+    pub fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    pub fn note(&mut self, who: &str, what: impl FnOnce() -> String) {
+        self.timeline.note(self.now, who, what);
+    }
+
+    pub fn violate(&mut self, law: &'static str, words: String) {
+        if self.violation.is_none() {
+            self.note("VIOLATION", || format!("{law}: {words}"));
+            self.violation = Some(Violation { law, words });
+        }
+    }
+
+    // ---- places and names
+
+    pub fn place_of_node(&self, node: usize) -> usize {
+        node
+    }
+
+    pub fn place_of_host(&self, host: usize) -> usize {
+        self.nodes.len() + host
+    }
+
+    pub fn place_of_client(&self, client: usize) -> usize {
+        self.nodes.len() + self.servers.len() + client
+    }
+
+    pub fn host_of(&self, instance: &InstanceId) -> usize {
+        host_number(instance.as_str())
+    }
+
+    pub fn state(&self) -> &State {
+        self.log.newest().get()
+    }
+
+    // ---- processes
+
+    pub fn gate(&mut self, target: Target) -> Option<&mut Gate> {
+        match target {
+            Target::World | Target::Client(_) => None,
+            Target::Node(node) => Some(&mut self.nodes[node].gate),
+            Target::Agent(host) => Some(&mut self.agents[host].gate),
+            Target::Mysqld(host) => Some(&mut self.servers[host].gate),
+        }
+    }
+
+    pub fn pause(&mut self, target: Target) {
+        if let Some(gate) = self.gate(target) {
+            gate.paused += 1;
+        }
+        self.note(&target.to_string(), || "stopped (SIGSTOP)".into());
+    }
+
+    pub fn resume(&mut self, target: Target) {
+        let Some(gate) = self.gate(target) else { return };
+        if gate.paused == 0 {
+            return;
+        }
+        gate.paused -= 1;
+        if gate.paused > 0 {
+            return;
+        }
+        let parked = std::mem::take(&mut gate.parked);
+        self.note(&target.to_string(), || {
+            format!("goes on, {} inputs queued", parked.len())
+        });
+        for (index, event) in parked.into_iter().enumerate() {
+            self.push(index as u64 * 3, event);
+        }
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        if let Some(gate) = self.gate(event.to) {
+            if event.run != ANY_RUN && event.run != gate.run {
+                return;
+            }
+            if !gate.up {
+                return self.bounced(event);
+            }
+            if gate.paused > 0 {
+                gate.parked.push(event);
+                return;
+            }
+        }
+        match event.to {
+            Target::World => self.world_event(event.what),
+            Target::Node(node) => self.node_event(node, event.what),
+            Target::Agent(host) => self.agent_event(host, event.what),
+            Target::Mysqld(host) => self.server_event(host, event.what),
+            Target::Client(client) => self.client_event(client, event.what),
+        }
+    }
+
+    fn world_event(&mut self, what: What) {
+        match what {
+            What::LogTick => self.log_tick(),
+            What::LogPropose {
+                from,
+                run,
+                to,
+                proposal,
+            } => self.proposed(from, run, to, *proposal),
+            What::LogCommit(proposal) => self.commit(&proposal),
+            What::Fault { index, begins } => self.fault(index, begins),
+            What::Booted { host } => self.booted(host),
+            What::Revive(target) => self.revive(target),
+            What::Resume(target) => self.resume(target),
+            What::Heal => self.heal(),
+            What::Judge => self.judge(),
+            other => unreachable!("not the world's: {other:?}"),
+        }
+    }
+
+    /// What a dead process answers: nothing, but its host resets connections to a dead server.
+    fn bounced(&mut self, event: Event) {
+        let Target::Mysqld(host) = event.to else { return };
+        match event.what {
+            What::Asked { node, probe, .. } => {
+                let pulse = Pulse::Failed { reset: true };
+                self.answer_probe(host, node, probe, pulse, None);
+            }
+            What::Op { agent_run, id, .. } | What::Survey { agent_run, id } => {
+                let gone = OpError::Refused("connection refused".into());
+                self.op_ended(host, agent_run, id, Err(gone));
+            }
+            What::Write { writer, .. } => self.answer_writer(host, &writer, false),
+            _ => {}
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::World => f.pad("world"),
+            Target::Node(node) => f.pad(&format!("node {}", node + 1)),
+            Target::Agent(host) => f.pad(&format!("agent i{}", host + 1)),
+            Target::Mysqld(host) => f.pad(&format!("mysqld i{}", host + 1)),
+            Target::Client(client) => f.pad(&format!("client {}", client + 1)),
+        }
+    }
+}
+
+pub fn instance_name(host: usize) -> InstanceId {
+    InstanceId(format!("i{}", host + 1))
+}
+
+/// The host whose instance, or whose address, is called so.
+pub fn host_number(name: &str) -> usize {
+    let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+    digits.parse::<usize>().expect("hosts are called i1, i2, …") - 1
+}
+
+pub fn node_id(node: usize) -> NodeId {
+    NodeId(node as u64 + 1)
+}
+
+/// Where an agent's answer goes.
+pub fn reply_input(reply: Reply) -> NodeInput {
+    NodeInput::Reply(Box::new(reply))
+}
