@@ -20,11 +20,11 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 const ATTEMPT: Duration = Duration::from_secs(2);
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(15);
 /// Client `n` proposes as node `CLIENTS_FROM + n`.
 const CLIENTS_FROM: u64 = 100;
 
@@ -50,8 +50,9 @@ async fn main() {
 
 /// Commands on stdin, each `<request> <what> <arguments>`, answers on stdout.
 async fn child(args: &[String]) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     tracing_subscriber::fmt()
-        .with_env_filter("warn,openraft=error")
+        .with_env_filter(filter.unwrap_or_else(|_| "warn,openraft=error".into()))
         .with_writer(std::io::stderr)
         .init();
     let id = NodeId(args[0].parse().expect("an id"));
@@ -73,7 +74,8 @@ async fn child(args: &[String]) {
         .await
         .expect("its port");
     let service = Server::builder().add_service(handle.service());
-    tokio::spawn(service.serve_with_incoming(TcpListenerStream::new(listener)));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    tokio::spawn(service.serve_with_incoming(incoming));
     if id == NodeId(1) {
         handle.initialize(members).await.expect("founded");
     }
@@ -380,9 +382,15 @@ async fn pauses(nodes: &Arc<Vec<Node>>, rounds: usize, clients: u64) {
                 }
             }
         };
-        let again = tokio::time::timeout(DEADLINE, again)
-            .await
-            .expect("a new leader commits");
+        let Ok(again) = tokio::time::timeout(DEADLINE, again).await else {
+            for at in (0..3).filter(|at| *at != old) {
+                eprintln!("node {}: {:?}", at + 1, nodes[at].status().await);
+            }
+            panic!(
+                "no leader within {DEADLINE:?} of pausing node {} in term {term}",
+                old + 1
+            );
+        };
         gaps.push(again.duration_since(stopped).as_millis());
         nodes[old].signal(Signal::SIGCONT);
         shared.avoid.store(u64::MAX, Ordering::Relaxed);

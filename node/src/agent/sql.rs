@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,6 +54,10 @@ struct Shared {
     kept: Mutex<BTreeMap<Purpose, Session>>,
     /// The server's number of each op's session, so that a superseded order's can be killed.
     sessions: Mutex<BTreeMap<OpId, u64>>,
+    /// Sessions that were given up while their statement may still run.
+    leftovers: Mutex<Vec<u64>>,
+    /// Sessions of an earlier run of this agent are gone.
+    alone: AtomicBool,
     opener: Mutex<Option<Opener>>,
     markers: AtomicU64,
 }
@@ -79,6 +83,8 @@ impl Executor {
             ),
             kept: Mutex::default(),
             sessions: Mutex::default(),
+            leftovers: Mutex::default(),
+            alone: AtomicBool::new(false),
             opener: Mutex::default(),
             markers: AtomicU64::new(clock_seed()),
         };
@@ -212,13 +218,48 @@ impl Shared {
             | Op::Adopt { .. }
             | Op::CleanUp
             | Op::Cut { .. } => {
-                let mut session = self.session(Purpose::Order, within(STEP_LIMIT)).await?;
-                lock(&self.sessions).insert(id, u64::from(session.id()));
+                let deadline = within(STEP_LIMIT);
+                let mut session = self.session(Purpose::Order, deadline).await?;
+                self.kill_leftovers(&mut session, deadline).await?;
+                let number = u64::from(session.id());
+                lock(&self.sessions).insert(id, number);
                 let result = self.order(&mut session, op).await;
+                if !session.is_usable() {
+                    // Given up, but perhaps still at work in the server.
+                    lock(&self.leftovers).push(number);
+                }
                 self.keep(Purpose::Order, session);
                 result
             }
         }
+    }
+
+    /// One order at a time: what an earlier one, or an earlier run of this agent, left at work in
+    /// the server is killed first. A START REPLICA queued in a stopped server would undo a freeze.
+    async fn kill_leftovers(
+        &self,
+        session: &mut Session,
+        deadline: tokio::time::Instant,
+    ) -> Result<(), OpError> {
+        let failed = |error: ops::OpsError| op_error(&error);
+        if !self.alone.load(Ordering::Acquire) {
+            let mine: Vec<u64> = [Purpose::Look, Purpose::Spare]
+                .iter()
+                .filter_map(|purpose| lock(&self.kept).get(purpose).map(|s| u64::from(s.id())))
+                .chain([u64::from(session.id())])
+                .collect();
+            let sql = "SELECT CAST(PROCESSLIST_ID AS CHAR) AS id FROM performance_schema.threads \
+                       WHERE PROCESSLIST_USER=SUBSTRING_INDEX(CURRENT_USER(),'@',1)";
+            let sets =
+                session.ask(sql, deadline).await.map_err(|error| session_error(&error))?;
+            let found = sets.into_iter().flatten().filter_map(|row| row.get::<String, _>(0));
+            let others = found.filter_map(|id| id.parse().ok()).filter(|id| !mine.contains(id));
+            lock(&self.leftovers).extend(others);
+            self.alone.store(true, Ordering::Release);
+        }
+        let leftovers = std::mem::take(&mut *lock(&self.leftovers));
+        ops::kill_sessions(session, &leftovers, deadline).await.map_err(failed)?;
+        Ok(())
     }
 
     async fn order(&self, session: &mut Session, op: Op) -> Result<OpDone, OpError> {
@@ -245,6 +286,13 @@ impl Shared {
                 })
             }
             Op::WaitApplied { set } => {
+                // A candidate that restarted boots with its applier stopped.
+                if survey(session, deadline).await?.source.is_some() {
+                    session
+                        .execute("START REPLICA SQL_THREAD", deadline)
+                        .await
+                        .map_err(|error| session_error(&error))?;
+                }
                 let text = set.compact().to_string();
                 ops::wait_applied(session, &text, APPLY_LIMIT).await.map_err(failed)?;
                 Ok(OpDone::Applied)

@@ -26,7 +26,6 @@ pub struct StatusDocument {
 pub struct ClusterStatus {
     /// In plain words.
     pub stage: String,
-    #[serde(flatten)]
     pub cluster: Cluster,
 }
 

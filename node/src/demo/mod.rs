@@ -73,6 +73,15 @@ impl Profile {
 
 /// Runs the demo; exit code 1 if an acknowledged write is missing.
 pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<ExitCode> {
+    let mut stop = crate::stop::signal()?;
+    tokio::select! {
+        // Whatever was started ends with the future that is dropped here.
+        () = stop.received() => anyhow::bail!("interrupted; everything that was started has ended"),
+        done = run_all(args, output) => done,
+    }
+}
+
+async fn run_all(args: DemoArgs, output: Output) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
         args.rtt_ms == 0,
         "--rtt-ms {}: delays between regions are not built yet; leave it out",

@@ -265,11 +265,8 @@ pub(super) async fn stay(
     } else {
         println!("{}", screen::how_to(&world));
     }
-    let mut stop = crate::stop::signal()?;
-    stop.received().await;
-    eprintln!("ending what was started");
-    drop(world);
-    Ok(ExitCode::SUCCESS)
+    // Until Ctrl-C, which drops this future and the world with it.
+    std::future::pending().await
 }
 
 /// A sight in few letters, for the screen.

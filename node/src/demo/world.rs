@@ -172,11 +172,13 @@ impl World {
     async fn not_ready(&self) -> Vec<String> {
         let mut waits = Vec::new();
         for (client, address) in self.client.each().into_iter().zip(&self.node_addresses) {
-            let Ok(document) = crate::cli::fetch(&client, CLUSTER).await else {
-                waits.push(format!("an answer of node {address}"));
-                continue;
-            };
-            waits.extend(unready(&document, &self.cluster));
+            match crate::cli::fetch(&client, CLUSTER).await {
+                Ok(document) => waits.extend(unready(&document, &self.cluster)),
+                Err(error) => {
+                    let error = anyhow::Error::new(error);
+                    waits.push(format!("an answer of node {address}: {error:#}"));
+                }
+            }
         }
         waits
     }

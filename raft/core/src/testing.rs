@@ -4,18 +4,21 @@
 //! Instance `p` has the `server_uuid` that `p` stands for in a set: `set("p:1-9,a:1")`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::agree::Vote;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{
-    ClusterId, Epoch, Incarnation, InquestId, InstanceId, LogIndex, NodeId, PlaneId, Position, Seq,
-    Term,
+    ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, LogIndex, NodeId, PlaneId,
+    Position, Seq, Term,
 };
-use crate::observe::{Reached, Sight, SightKind, Word};
+use crate::observe::{
+    Heartbeat, IoThread, MysqldWord, Reached, ReplicaReport, Role, Sight, SightKind, Word,
+};
 use crate::policy::{Automation, Policy};
 use crate::record::{
-    Cluster, Command, Event, FenceReport, Founding, FreezeReport, InstanceSpec, Member, Proposal,
-    Refusal, Registration, State,
+    Cluster, Command, Event, FenceReport, Founding, FreezeReport, InstanceSpec, Member, Outcome,
+    Proposal, Refusal, Registration, State,
 };
 
 pub fn uuid(letter: &str) -> Uuid {
@@ -153,18 +156,25 @@ impl World {
         world
     }
 
-    pub fn run(&mut self, command: Command) -> Result<Vec<Event>, Refusal> {
+    /// Appends one entry to the log.
+    pub fn apply(&mut self, proposal: &Proposal) -> Outcome {
         self.index += 1;
-        let outcome = self.state.apply(
-            at(self.index),
-            &Proposal {
-                proposer: NodeId(1),
-                incarnation: Incarnation(1),
-                seq: Seq(self.index),
-                wall_ms: 0,
-                commands: vec![command],
-            },
-        );
+        self.state.apply(at(self.index), proposal)
+    }
+
+    pub fn committed(&self) -> Committed<Arc<State>> {
+        Committed::witness(at(self.index), Arc::new(self.state.clone()))
+    }
+
+    pub fn run(&mut self, command: Command) -> Result<Vec<Event>, Refusal> {
+        let outcome = self.apply(&Proposal {
+            // Numbered apart from any node's own.
+            proposer: NodeId(1).operators_door(),
+            incarnation: Incarnation(1),
+            seq: Seq(self.index + 1),
+            wall_ms: 0,
+            commands: vec![command],
+        });
         assert!(!outcome.repeated, "each test proposal has a key of its own");
         outcome.results.into_iter().next().expect("one command")
     }
@@ -197,7 +207,7 @@ impl World {
     /// The cluster, to be bent for a test.
     pub fn cluster_mut(&mut self) -> &mut Cluster {
         let cluster = self.state.clusters.get_mut(&cluster_id()).expect("founded");
-        std::sync::Arc::make_mut(cluster)
+        Arc::make_mut(cluster)
     }
 
     pub fn found(&mut self, registration: Registration) {
@@ -330,7 +340,7 @@ pub fn acknowledged(epoch: u64, letter: &str, floor: &str) -> Command {
 }
 
 /// Beat `beat` of the agent's first run, about this incarnation of `mysqld`.
-pub fn word(beat: u64, mysqld: u64, says: crate::observe::MysqldWord) -> Word {
+pub fn word(beat: u64, mysqld: u64, says: MysqldWord) -> Word {
     Word {
         agent: Incarnation(1),
         beat,
@@ -347,4 +357,33 @@ pub fn short(set: &GtidSet) -> String {
         text = text.replace(&uuid(&letter).to_string(), &letter);
     }
     text
+}
+
+/// A beat of the agent of a replica that follows `p` in epoch 1.
+pub fn beat(letter: &str, number: u64) -> Heartbeat {
+    Heartbeat {
+        cluster: cluster_id(),
+        instance: instance(letter),
+        word: word(number, 1, MysqldWord::Running { answered_ms_ago: 0 }),
+        role: Role::Following(Epoch(1)),
+        token: None,
+        server_uuid: Some(uuid(letter)),
+        version: (8, 4, 6),
+        fenced: true,
+        executed: set("p:1-12"),
+        received: GtidSet::default(),
+        purged: GtidSet::default(),
+        replica: Some(ReplicaReport {
+            io: IoThread::On,
+            applier_runs: true,
+            source: Some(instance("p")),
+            heartbeats: number,
+            read_position: ("binlog.000001".into(), 1),
+            acking: true,
+            error: String::new(),
+        }),
+        write_stuck_ms: None,
+        opened: None,
+        semi_sync_replicas: BTreeMap::new(),
+    }
 }

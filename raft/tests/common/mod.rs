@@ -14,8 +14,8 @@ use primacy_raft::{Config, Handle, Initialized, StartError};
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 /// Generous: the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -174,7 +174,7 @@ impl Plane {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             let serving = Server::builder().add_service(service);
             serving
-                .serve_with_incoming(TcpListenerStream::new(listener))
+                .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
                 .await
                 .unwrap();
         });

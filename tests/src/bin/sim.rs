@@ -81,7 +81,11 @@ fn replay(options: &Options) -> String {
         .map(|mistake| format!(" --mistake {}", mistake.word()))
         .unwrap_or_default();
     let calm = if options.calm { " --calm" } else { "" };
-    let strangers = if options.strangers { " --strangers" } else { "" };
+    let strangers = if options.strangers {
+        " --strangers"
+    } else {
+        ""
+    };
     format!(
         "tests/sim --seed {} --trace{mistake}{calm}{strangers}",
         options.seed
@@ -157,7 +161,10 @@ fn run_planted() -> bool {
             }
             None => {
                 missed += 1;
-                println!("{:<24} NOT FOUND within {PLANTED_SEEDS} seeds", mistake.word());
+                println!(
+                    "{:<24} NOT FOUND within {PLANTED_SEEDS} seeds",
+                    mistake.word()
+                );
             }
         }
     }

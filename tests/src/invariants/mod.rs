@@ -5,6 +5,7 @@
 mod acked;
 mod compared;
 mod inquest;
+mod kept;
 mod one_primary;
 mod progress;
 mod proof;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 
 use primacy_core::act::Seal;
 use primacy_core::gtid::{Gtid, GtidSet};
-use primacy_core::ids::{Epoch, InquestId, Incarnation, InstanceId, NodeId, Seq, Token};
+use primacy_core::ids::{Epoch, Incarnation, InquestId, InstanceId, NodeId, Seq, Token};
 use primacy_core::record::{Proposal, Stage, State};
 
 use crate::simulator::{TxId, World};
@@ -100,7 +101,9 @@ impl World {
 
     /// A server truly opens for an epoch.
     pub(crate) fn opens(&mut self, host: usize, epoch: Epoch) {
-        self.note(&format!("mysqld i{}", host + 1), || format!("OPEN for epoch {epoch}"));
+        self.note(&format!("mysqld i{}", host + 1), || {
+            format!("OPEN for epoch {epoch}")
+        });
         if let Some(words) = one_primary::check(self, host, epoch) {
             self.violate("one primary", words);
         }
@@ -111,7 +114,12 @@ impl World {
             self.violate("acked", words);
         }
         let first = self.truth.opened.insert(epoch, host).is_none();
-        let before = self.truth.opened.range(..epoch).next_back().map(|(_, host)| *host);
+        let before = self
+            .truth
+            .opened
+            .range(..epoch)
+            .next_back()
+            .map(|(_, host)| *host);
         if first && epoch > Epoch(1) {
             if before == Some(host) {
                 self.counts.reinstated += 1;
@@ -122,7 +130,10 @@ impl World {
     }
 
     /// A replica starts to replicate.
-    pub(crate) fn follows(&mut self, host: usize, source: usize) {
+    pub(crate) fn follows(&mut self, host: usize, source: usize, before: &GtidSet) {
+        if let Some(words) = kept::on_server(self, host, before) {
+            self.violate("kept", words);
+        }
         if let Some(words) = compared::check(self, host, source) {
             self.violate("compared", words);
         }
@@ -135,6 +146,9 @@ impl World {
         }
         if let Some(words) = inquest::check(self, before, state, proposal) {
             self.violate("inquest", words);
+        }
+        if let Some(words) = kept::in_log(before, state) {
+            self.violate("kept", words);
         }
         for cluster in state.clusters.values() {
             let Stage::Named(promotion) = &cluster.stage else {

@@ -13,7 +13,9 @@ pub fn check(world: &World, host: usize, epoch: Epoch) -> Option<String> {
         && *other != host
     {
         let other = instance_name(*other);
-        return Some(format!("{instance} and {other} are both open for epoch {epoch}"));
+        return Some(format!(
+            "{instance} and {other} are both open for epoch {epoch}"
+        ));
     }
     match world.truth.named.get(&epoch) {
         Some(named) if named.instance == instance => None,

@@ -51,7 +51,10 @@ pub fn judge(world: &mut World) {
                     world.nodes[leader].node.as_ref()?.standing(&id)
                 })
                 .map_or(Vec::new(), |standing| {
-                    let refused = standing.refused.iter().map(|(id, why)| format!("{id}: {why}"));
+                    let refused = standing
+                        .refused
+                        .iter()
+                        .map(|(id, why)| format!("{id}: {why}"));
                     standing.waits.iter().cloned().chain(refused).collect()
                 });
             let words = format!(

@@ -30,7 +30,9 @@ pub fn check(world: &World, host: usize, epoch: Epoch) -> Option<String> {
         let attached: Vec<_> = (0..world.members)
             .filter(|replica| {
                 let replica = &world.servers[*replica];
-                replica.source == Some(other) && replica.acking && replica.io_state() != IoThread::Off
+                replica.source == Some(other)
+                    && replica.acking
+                    && replica.io_state() != IoThread::Off
             })
             .map(instance_name)
             .collect();

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use primacy_core::act::{
-    Agent, AgentInput, AgentOutput, Op, OpDone, OpError, OpId, Order, Reply, Seal, Settings,
+    Agent, AgentInput, AgentOutput, Op, OpDone, OpError, OpId, Reply, Seal, Settings,
 };
-use primacy_core::ids::Epoch;
 use primacy_core::node::NodeInput;
 
 use super::planted::Planted;
@@ -77,7 +76,11 @@ impl World {
         proc.seal.agent = proc.seal.agent.next();
         proc.ops.clear();
         proc.asked_by = None;
-        proc.agent = Some(Agent::new(clock.tick(now), proc.seal.clone(), Settings::default()));
+        proc.agent = Some(Agent::new(
+            clock.tick(now),
+            proc.seal.clone(),
+            Settings::default(),
+        ));
         let run = proc.gate.run;
         self.note(&Target::Agent(host).to_string(), || "starts".into());
         self.after(1_000, Target::Agent(host), run, What::AgentTick);
@@ -134,7 +137,12 @@ impl World {
                     });
                     // The session is given up; it must be dead before the next order's statement.
                     let agent_run = self.agents[host].gate.run;
-                    self.after(50, Target::Mysqld(host), ANY_RUN, What::Cancel { agent_run, id });
+                    self.after(
+                        50,
+                        Target::Mysqld(host),
+                        ANY_RUN,
+                        What::Cancel { agent_run, id },
+                    );
                     let result = Err(OpError::Unknown("no answer in time".into()));
                     self.agent_input(host, AgentInput::OpEnded { id, result });
                 }
@@ -154,15 +162,25 @@ impl World {
         let now = self.now;
         let proc = &mut self.agents[host];
         let tick = proc.clock.tick(now);
-        let Some(core) = proc.agent.as_mut() else { return };
+        let Some(core) = proc.agent.as_mut() else {
+            return;
+        };
         for output in core.handle(tick, input) {
             // A crash may fall between any two steps.
-            let step = !matches!(output, AgentOutput::Beat(_) | AgentOutput::Run { op: Op::Survey, .. });
+            let step = !matches!(
+                output,
+                AgentOutput::Beat(_) | AgentOutput::Run { op: Op::Survey, .. }
+            );
             if step && self.rng.chance(self.faults.step_crash_permille) {
                 self.counts.faults += 1;
                 self.kill_agent(host);
                 let us = self.rng.between(50_000, 2_000_000);
-                self.after(us, Target::World, ANY_RUN, What::Revive(Target::Agent(host)));
+                self.after(
+                    us,
+                    Target::World,
+                    ANY_RUN,
+                    What::Revive(Target::Agent(host)),
+                );
                 return;
             }
             self.agent_output(host, output);
@@ -184,7 +202,12 @@ impl World {
             AgentOutput::Cancel { id } => {
                 self.agents[host].ops.remove(&id);
                 let agent_run = self.agents[host].gate.run;
-                self.after(50, Target::Mysqld(host), ANY_RUN, What::Cancel { agent_run, id });
+                self.after(
+                    50,
+                    Target::Mysqld(host),
+                    ANY_RUN,
+                    What::Cancel { agent_run, id },
+                );
             }
             AgentOutput::Reply(reply) => self.send_reply(host, reply),
             AgentOutput::Beat(beat) => {
@@ -224,7 +247,10 @@ impl World {
                         format!("begins: {}", op_name(&op))
                     });
                 }
-                let epoch = self.agents[host].agent.as_ref().and_then(|a| a.seal().opened);
+                let epoch = self.agents[host]
+                    .agent
+                    .as_ref()
+                    .and_then(|a| a.seal().opened);
                 let arrived = self.now + us;
                 What::Op {
                     agent_run: run,
@@ -266,14 +292,5 @@ impl World {
         };
         let (from, to) = (self.place_of_host(host), self.place_of_node(node));
         self.send(from, to, Target::Node(node), What::Node(reply_input(reply)));
-    }
-
-    /// The epoch for which an agent's own durable memory says it opened last.
-    pub fn opened_by(&self, host: usize) -> Option<Epoch> {
-        self.agents.get(host).and_then(|proc| proc.seal.opened)
-    }
-
-    pub fn asked(&self, host: usize, order: &Order) -> bool {
-        self.agents[host].seal.token.as_ref() == Some(&order.token)
     }
 }

@@ -88,7 +88,12 @@ impl World {
         // One statement on one connection: never delivered twice.
         if let Some(us) = self.net.message_us(here, to, &mut self.rng) {
             let writer = Writer::Client { client, write };
-            self.after(us, Target::Mysqld(host), ANY_RUN, What::Write { writer, key });
+            self.after(
+                us,
+                Target::Mysqld(host),
+                ANY_RUN,
+                What::Write { writer, key },
+            );
         }
     }
 

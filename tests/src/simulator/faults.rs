@@ -2,7 +2,7 @@
 //! the log reaches a stage. At last everything is healed, and progress is demanded.
 
 use primacy_core::ids::Epoch;
-use primacy_core::record::{Cluster, Stage, State};
+use primacy_core::record::Cluster;
 
 use super::Options;
 use super::mysql::Writer;
@@ -41,23 +41,23 @@ pub enum Fault {
 }
 
 #[derive(Debug)]
-struct Planned {
+pub(super) struct Planned {
     at: u64,
     lasts_us: u64,
-    fault: Fault,
-    active: bool,
+    pub fault: Fault,
+    pub active: bool,
 }
 
 #[derive(Debug, Default)]
 pub struct Faults {
-    planned: Vec<Planned>,
+    pub(super) planned: Vec<Planned>,
     pub healed: bool,
     /// Agents crash between two steps this often.
     pub step_crash_permille: u64,
     step_crashes: u64,
     /// Blows at the moment when the log reaches a stage.
-    cruelty_permille: u64,
-    relay_lost: bool,
+    pub(super) cruelty_permille: u64,
+    pub(super) relay_lost: bool,
     pub errant: bool,
     pub log_unknown: u64,
     pub log_twice: u64,
@@ -74,8 +74,16 @@ impl Faults {
             self.add(6_000_000, HEAL_US - 6_000_000, fault);
             return;
         }
-        self.step_crashes = if rng.chance(300) { rng.between(5, 60) } else { 0 };
-        self.cruelty_permille = if rng.chance(600) { rng.between(50, 400) } else { 0 };
+        self.step_crashes = if rng.chance(300) {
+            rng.between(5, 60)
+        } else {
+            0
+        };
+        self.cruelty_permille = if rng.chance(600) {
+            rng.between(50, 400)
+        } else {
+            0
+        };
         self.log_unknown = if rng.chance(500) { rng.below(150) } else { 0 };
         self.log_twice = if rng.chance(500) { rng.below(150) } else { 0 };
         // Something always happens to the first primary.
@@ -91,7 +99,7 @@ impl Faults {
         }
     }
 
-    fn add(&mut self, at: u64, lasts_us: u64, fault: Fault) {
+    pub(super) fn add(&mut self, at: u64, lasts_us: u64, fault: Fault) {
         self.planned.push(Planned {
             at,
             lasts_us,
@@ -111,7 +119,12 @@ impl Faults {
             },
             5 => Fault::StuckDisk(0),
             6 => Fault::Cut((0..3).flat_map(|node| [(node, 3), (3, node)]).collect()),
-            7 => Fault::Cut((0..8).filter(|p| *p != 3).flat_map(|p| [(p, 3), (3, p)]).collect()),
+            7 => Fault::Cut(
+                (0..8)
+                    .filter(|p| *p != 3)
+                    .flat_map(|p| [(p, 3), (3, p)])
+                    .collect(),
+            ),
             _ => Fault::Pause(vec![Target::Mysqld(0)]),
         }
     }
@@ -148,7 +161,10 @@ impl Faults {
             12 | 13 => {
                 let one = rng.index(places);
                 let ways = (0..places).filter(|other| *other != one);
-                Fault::Cut(ways.flat_map(|other| [(one, other), (other, one)]).collect())
+                Fault::Cut(
+                    ways.flat_map(|other| [(one, other), (other, one)])
+                        .collect(),
+                )
             }
             14 => {
                 let one = rng.index(places);
@@ -163,7 +179,10 @@ impl Faults {
                 // From the other instances only.
                 let one = 3 + host;
                 let ways = (3..places).filter(|other| *other != one);
-                Fault::Cut(ways.flat_map(|other| [(one, other), (other, one)]).collect())
+                Fault::Cut(
+                    ways.flat_map(|other| [(one, other), (other, one)])
+                        .collect(),
+                )
             }
             16 => Fault::Slow(rng.between(5_000, 300_000)),
             17 => Fault::Lossy(rng.between(10, 200)),
@@ -212,21 +231,6 @@ impl World {
             self.net.twice_permille = 0;
         }
         self.after(HEAL_US, Target::World, ANY_RUN, What::Heal);
-    }
-
-    /// Strikes now, for a while.
-    fn strike(&mut self, fault: Fault, after_us: u64, lasts_us: u64) {
-        if self.faults.healed {
-            return;
-        }
-        let index = self.faults.planned.len();
-        let at = self.now + after_us;
-        self.faults.add(at, lasts_us, fault);
-        let what = What::Fault {
-            index,
-            begins: true,
-        };
-        self.after(after_us, Target::World, ANY_RUN, what);
     }
 
     pub(super) fn fault(&mut self, index: usize, begins: bool) {
@@ -282,7 +286,9 @@ impl World {
                 let serving = self.shop().is_some_and(|cluster| {
                     cluster.epoch > Epoch::INITIAL
                         && self.host_of(&cluster.primary) != *host
-                        && !cluster.left_behind.contains(&super::world::instance_name(*host))
+                        && !cluster
+                            .left_behind
+                            .contains(&super::world::instance_name(*host))
                 });
                 if serving && self.servers[*host].gate.runs() && !self.faults.errant {
                     self.faults.errant = true;
@@ -310,6 +316,7 @@ impl World {
                 server.relay.clear();
                 server.received = Default::default();
                 self.start_agent(*host);
+                self.freeze_again(*host);
             }
         }
     }
@@ -324,7 +331,9 @@ impl World {
                     self.servers[host].powered = true;
                     self.revive(Target::Agent(host));
                 }
-                nodes.iter().for_each(|node| self.revive(Target::Node(*node)));
+                nodes
+                    .iter()
+                    .for_each(|node| self.revive(Target::Node(*node)));
             }
             Fault::Cut(ways) => ways.iter().for_each(|(from, to)| self.net.mend(*from, *to)),
             Fault::Slow(_) => self.net.slow_us = 0,
@@ -347,9 +356,7 @@ impl World {
     pub(super) fn revive(&mut self, target: Target) {
         match target {
             Target::Node(node) if !self.nodes[node].gate.up => self.start_node(node),
-            Target::Agent(host)
-                if !self.agents[host].gate.up && self.servers[host].powered =>
-            {
+            Target::Agent(host) if !self.agents[host].gate.up && self.servers[host].powered => {
                 self.start_agent(host);
             }
             _ => {}
@@ -381,75 +388,10 @@ impl World {
     }
 
     pub fn shop(&self) -> Option<&Cluster> {
-        self.state().clusters.values().next().map(|cluster| &**cluster)
-    }
-
-    /// The worst moments: called when an entry changed the cluster.
-    pub(crate) fn be_cruel(&mut self, before: &State, after: &State) {
-        let old = before.clusters.values().next();
-        let Some(new) = after.clusters.values().next().cloned() else {
-            return;
-        };
-        let named = |cluster: &Cluster| cluster.promotion().map(|p| (p.opened, p.acknowledged));
-        let was = old.and_then(|old| named(old));
-        let moved = old.is_none_or(|old| old.epoch != new.epoch);
-        let cruel = self.rng.chance(self.faults.cruelty_permille);
-        let primary = self.host_of(&new.primary);
-        if let Stage::Deposed(record) = &new.stage {
-            let had = old.and_then(|old| old.deposition()).map_or(0, |was| was.frozen.len());
-            if record.frozen.len() > had && !self.faults.relay_lost && self.rng.chance(30) {
-                let names: Vec<_> = record.frozen.keys().cloned().collect();
-                let index = self.rng.index(names.len());
-                let host = self.host_of(&names[index]);
-                self.faults.relay_lost = true;
-                let us = self.rng.below(300_000);
-                self.strike(Fault::RelayLost(host), us, 1);
-            }
-        }
-        if !cruel || new.epoch == Epoch::INITIAL {
-            return;
-        }
-        let us = self.rng.below(400_000);
-        let lasts = self.rng.between(500_000, 6_000_000);
-        if matches!(new.stage, Stage::Deposed(_)) && was.is_some() {
-            let leader = self.log.leader.unwrap_or_default();
-            let fault = match self.rng.below(4) {
-                0 => Fault::Pause(vec![Target::Node(leader)]),
-                1 => Fault::KillNode(leader),
-                2 => Fault::Pause(vec![Target::Agent(self.rng.index(self.members))]),
-                _ => return self.resume_all_of(primary, us),
-            };
-            self.strike(fault, us, lasts);
-        } else if new.epoch > Epoch(1) && (moved || named(&new) != was) {
-            let fault = match self.rng.below(6) {
-                0 => Fault::KillServer(primary),
-                1 => Fault::Pause(vec![Target::Mysqld(primary), Target::Agent(primary)]),
-                2 => Fault::Pause(vec![Target::Agent(primary)]),
-                3 => Fault::Pause(vec![Target::Mysqld(primary)]),
-                4 => Fault::Power {
-                    hosts: vec![primary],
-                    nodes: vec![],
-                },
-                _ => Fault::Election,
-            };
-            self.strike(fault, us, lasts);
-        }
-    }
-
-    /// An old primary comes back just when it was given up.
-    fn resume_all_of(&mut self, host: usize, us: u64) {
-        for index in 0..self.faults.planned.len() {
-            let of_host = match &self.faults.planned[index].fault {
-                Fault::Pause(targets) => targets.contains(&Target::Mysqld(host)),
-                _ => false,
-            };
-            if of_host && self.faults.planned[index].active {
-                let what = What::Fault {
-                    index,
-                    begins: false,
-                };
-                self.after(us, Target::World, ANY_RUN, what);
-            }
-        }
+        self.state()
+            .clusters
+            .values()
+            .next()
+            .map(|cluster| &**cluster)
     }
 }

@@ -65,9 +65,7 @@ impl World {
     fn hears_majority(&self, node: usize) -> bool {
         let runs = |n: usize| self.nodes[n].gate.runs();
         let heard = (0..self.nodes.len())
-            .filter(|&other| {
-                other == node || (runs(other) && self.net.both_ways(node, other))
-            })
+            .filter(|&other| other == node || (runs(other) && self.net.both_ways(node, other)))
             .count();
         runs(node) && heard > self.nodes.len() / 2
     }
@@ -80,7 +78,10 @@ impl World {
                 self.log.contact[node] = now;
             }
         }
-        let fit = self.log.leader.is_some_and(|leader| self.hears_majority(leader));
+        let fit = self
+            .log
+            .leader
+            .is_some_and(|leader| self.hears_majority(leader));
         if fit {
             self.log.unfit_since = None;
         } else {
@@ -113,7 +114,9 @@ impl World {
     }
 
     fn tell_leads(&mut self, node: usize) {
-        let Some(leader) = self.log.leader else { return };
+        let Some(leader) = self.log.leader else {
+            return;
+        };
         let told = self.nodes[node].told;
         let hears = self.now - self.log.contact[node] < CONTACT_LOST_US;
         let in_touch = self.hears_majority(node);
@@ -133,7 +136,12 @@ impl World {
         if leads != told {
             self.nodes[node].told = leads;
             let us = self.rng.between(500, 20_000);
-            self.after(us, Target::Node(node), ANY_RUN, What::Node(NodeInput::Leads(leads)));
+            self.after(
+                us,
+                Target::Node(node),
+                ANY_RUN,
+                What::Node(NodeInput::Leads(leads)),
+            );
         }
     }
 
@@ -212,7 +220,13 @@ impl World {
                 let late = self.rng.below(2_000_000);
                 self.commit_after(us + late, proposal.clone());
             }
-            return self.tell_end(from, run, &proposal, ProposalEnd::Unknown, us + back + 300_000);
+            return self.tell_end(
+                from,
+                run,
+                &proposal,
+                ProposalEnd::Unknown,
+                us + back + 300_000,
+            );
         }
         if self.rng.chance(self.log.twice_permille) {
             let late = self.rng.below(2_000_000);

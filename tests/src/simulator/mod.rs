@@ -8,14 +8,17 @@
 //! | --- | --- | --- |
 //! | `log` | an adversarial oracle | Raft |
 //! | `nodes`, `agents` | shells | the binaries around the core |
-//! | `mysql`, `replication`, `motions` | a fake server | MySQL with GTIDs and semi-sync |
-//! | `network`, `faults` | delay, loss, cuts, crashes, stops | the world |
+//! | `mysql`, `commit`, `replication`, `motions` | a fake server | MySQL with GTIDs and semi-sync |
+//! | `network`, `faults`, `cruelty` | delay, loss, cuts, crashes, stops | the world |
 //! | `clients` | writers | applications |
 //!
 //! The laws are in `crate::invariants`; `planted` holds the mistakes that they must find.
 
 mod agents;
 mod clients;
+mod commit;
+mod cruelty;
+mod event;
 mod faults;
 mod log;
 mod motions;
@@ -24,6 +27,7 @@ mod network;
 mod nodes;
 mod planted;
 mod prng;
+mod process;
 mod replication;
 mod setup;
 pub mod sweep;

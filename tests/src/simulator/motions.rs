@@ -58,7 +58,9 @@ impl World {
             executed: server.executed.clone(),
             received: server.received.clone(),
             purged: Default::default(),
-            source: server.source.map(|source| (format!("i{}", source + 1), 3306)),
+            source: server
+                .source
+                .map(|source| (format!("i{}", source + 1), 3306)),
             io: server.io.state,
             applier_runs: server.applier && server.broken.is_empty(),
             acking: server.acking,
@@ -155,6 +157,8 @@ impl World {
                 self.start_applier(host);
                 200
             }
+            // Now and then a thread is slow to start.
+            Op::Follow { .. } if self.rng.chance(150) => self.rng.between(100_000, 3_500_000),
             Op::Follow { .. } => self.rng.between(2_000, 40_000),
             Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } => self.rng.between(1_000, 50_000),
             Op::Survey => 100,
@@ -180,10 +184,7 @@ impl World {
     /// Kills the sessions of earlier orders; one may have come too late to stop its statement.
     fn kill_sessions(&mut self, host: usize) {
         if self.options.planted == Some(Planted::LateSession) {
-            for op in self.servers[host].ops.iter_mut().filter(|op| of_order(&op.op)) {
-                op.abandoned = true;
-            }
-            return;
+            return self.forget_sessions(host);
         }
         let (killed, kept) = std::mem::take(&mut self.servers[host].ops)
             .into_iter()
@@ -197,9 +198,26 @@ impl World {
         }
     }
 
+    /// Planted: sessions given up live on, and their statements take effect whenever they can.
+    fn forget_sessions(&mut self, host: usize) {
+        let run = self.servers[host].gate.run;
+        for index in 0..self.servers[host].ops.len() {
+            let op = &self.servers[host].ops[index];
+            if op.abandoned || !of_order(&op.op) {
+                continue;
+            }
+            let number = self.number();
+            let op = &mut self.servers[host].ops[index];
+            op.abandoned = true;
+            op.number = number;
+            let us = self.rng.between(1_000, 500_000);
+            self.after(us, Target::Mysqld(host), run, What::OpEffect { number });
+        }
+    }
+
     pub(super) fn cancel_op(&mut self, host: usize, agent_run: u64, id: OpId) {
         if self.options.planted == Some(Planted::LateSession) {
-            return;
+            return self.forget_sessions(host);
         }
         let ops = &mut self.servers[host].ops;
         if let Some(index) = ops
@@ -225,7 +243,8 @@ impl World {
             return self.after(us, Target::Mysqld(host), run, What::OpEffect { number });
         }
         let done = self.effect(host, &op);
-        if op.abandoned || self.options.planted == Some(Planted::ReportBeforeFreeze) && op.op == Op::Freeze
+        if op.abandoned
+            || self.options.planted == Some(Planted::ReportBeforeFreeze) && op.op == Op::Freeze
         {
             return;
         }
@@ -243,7 +262,7 @@ impl World {
                     return Some(LOCK_WAIT_US);
                 }
                 // Killed sessions may hang on in a stuck disk: then only SIGKILL ends it.
-                if server.stuck && self.rng.chance(700) {
+                if server.stuck && self.rng.chance(400) {
                     return Some(10_000_000);
                 }
                 None
@@ -334,6 +353,7 @@ impl World {
     /// threads stopped, the change would purge the relay log and what was acknowledged in it.
     fn follow(&mut self, host: usize, source: usize, acking: bool) {
         let server = &mut self.servers[host];
+        let before = server.holds();
         if self.options.planted == Some(Planted::PurgedRelay) && !server.applier {
             server.relay.clear();
             server.received = Default::default();
@@ -343,7 +363,7 @@ impl World {
         server.super_read_only = true;
         server.offline = false;
         server.semi_source = false;
-        self.follows(host, source);
+        self.follows(host, source, &before);
         self.start_applier(host);
         self.start_io(host);
     }

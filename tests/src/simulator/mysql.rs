@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use primacy_core::act::{Marker, OpDone, OpError, OpId};
-use primacy_core::gtid::{Gtid, GtidSet, Tag, Uuid};
+use primacy_core::act::{OpDone, OpId};
+use primacy_core::gtid::{Gtid, GtidSet, Uuid};
 use primacy_core::ids::Epoch;
 use primacy_core::observe::{IoThread, Pulse};
 
@@ -70,7 +70,7 @@ pub struct Mysqld {
     pub opened: Option<Epoch>,
     /// Writes hang before the binlog: a full or stuck disk.
     pub stuck: bool,
-    stuck_commits: Vec<(Writer, u64)>,
+    pub(super) stuck_commits: Vec<(Writer, u64)>,
     /// A fault took its relay log: it holds less than it reported.
     pub lost_relay: bool,
 
@@ -83,11 +83,11 @@ pub struct Mysqld {
     pub rows: BTreeMap<u64, TxId>,
 
     // The source's side.
-    owned: GtidSet,
+    pub(super) owned: GtidSet,
     /// Flushed, not yet synced, with who waits; by position.
-    unsynced: BTreeMap<usize, Writer>,
+    pub(super) unsynced: BTreeMap<usize, Writer>,
     /// Keys of commits under way: their rows are locked.
-    locked: BTreeSet<u64>,
+    pub(super) locked: BTreeSet<u64>,
     pub waiting: VecDeque<Waiting>,
     /// The newest position that each replica acknowledged.
     pub acked_by: BTreeMap<usize, usize>,
@@ -180,7 +180,7 @@ impl Mysqld {
     }
 
     /// How many replicas acknowledged everything up to this position.
-    fn acks(&self, position: usize) -> usize {
+    pub(super) fn acks(&self, position: usize) -> usize {
         self.acked_by.values().filter(|at| **at > position).count()
     }
 
@@ -233,7 +233,12 @@ impl World {
         server.booting = true;
         self.note(&Target::Mysqld(host).to_string(), || "starting".into());
         let us = self.rng.between(300_000, 1_500_000);
-        self.after(us, Target::World, super::world::ANY_RUN, What::Booted { host });
+        self.after(
+            us,
+            Target::World,
+            super::world::ANY_RUN,
+            What::Booted { host },
+        );
     }
 
     pub(super) fn booted(&mut self, host: usize) {
@@ -275,7 +280,12 @@ impl World {
         match what {
             What::Ping { agent_run } => {
                 let up = primacy_core::act::AgentInput::ServerUp;
-                self.after(200, Target::Agent(host), agent_run, What::Agent(Box::new(up)));
+                self.after(
+                    200,
+                    Target::Agent(host),
+                    agent_run,
+                    What::Agent(Box::new(up)),
+                );
             }
             What::Asked { node, probe, .. } => self.asked_by_node(host, node, probe),
             What::Survey { agent_run, id } => {
@@ -322,163 +332,5 @@ impl World {
         };
         let executed = Some(server.executed.clone());
         self.answer_probe(host, node, probe, pulse, executed);
-    }
-
-    // ---- a write's way
-
-    pub fn write(&mut self, host: usize, writer: Writer, key: u64) {
-        let server = &self.servers[host];
-        let by_hand = matches!(writer, Writer::Nobody);
-        if (server.fenced() || server.fencing) && !by_hand {
-            return self.answer_writer(host, &writer, false);
-        }
-        let us = self.rng.between(100, 1_000);
-        let run = server.gate.run;
-        self.after(us, Target::Mysqld(host), run, What::Commit { writer, key });
-    }
-
-    fn flush(&mut self, host: usize, writer: Writer, key: u64) {
-        let server = &mut self.servers[host];
-        let by_hand = matches!(writer, Writer::Nobody);
-        if ((server.fenced() || server.fencing) && !by_hand) || server.conflicts(key) {
-            return self.answer_writer(host, &writer, false);
-        }
-        if server.stuck {
-            server.stuck_commits.push((writer, key));
-            return;
-        }
-        let taken = server.executed.union(&server.owned);
-        let gtid = taken
-            .next_free(server.uuid, Tag::NONE)
-            .expect("numbers do not run out");
-        server.owned.insert(gtid);
-        if key != MARKER_KEY {
-            server.locked.insert(key);
-        }
-        let tx = self.txns.len();
-        self.txns.push(Txn { gtid, key });
-        let position = server.binlog.len();
-        server.binlog.push(tx);
-        server.unsynced.insert(position, writer);
-        let run = server.gate.run;
-        let us = self.rng.between(100, 1_500);
-        self.after(us, Target::Mysqld(host), run, What::Synced { position });
-    }
-
-    fn synced(&mut self, host: usize, position: usize) {
-        loop {
-            let server = &mut self.servers[host];
-            if server.synced > position {
-                break;
-            }
-            let at = server.synced;
-            server.synced += 1;
-            let writer = server.unsynced.remove(&at).unwrap_or(Writer::Nobody);
-            let tx = server.binlog[at];
-            if server.has(tx) {
-                continue; // applied as a replica, or written by recovery
-            }
-            if server.semi_source {
-                server.waiting.push_back(Waiting {
-                    tx,
-                    position: at,
-                    writer,
-                });
-            } else {
-                self.engine_commit(host, tx, &writer, true);
-            }
-        }
-        self.pump(host);
-        self.release(host);
-    }
-
-    /// Commits what has its acknowledgements, in order.
-    pub fn release(&mut self, host: usize) {
-        loop {
-            let server = &mut self.servers[host];
-            let Some(first) = server.waiting.front() else {
-                return;
-            };
-            if server.acks(first.position) < server.k as usize {
-                return;
-            }
-            let first = server.waiting.pop_front().expect("there is one");
-            self.engine_commit(host, first.tx, &first.writer, true);
-        }
-    }
-
-    /// Ends all waits without an acknowledgement: the sessions are killed, or (a graceful stop)
-    /// told that all is well.
-    pub fn release_waiting(&mut self, host: usize, answer_ok: bool) {
-        let synced = self.servers[host].binlog.len();
-        if synced > self.servers[host].synced {
-            self.synced(host, synced - 1);
-        }
-        while let Some(first) = self.servers[host].waiting.pop_front() {
-            self.engine_commit(host, first.tx, &first.writer, answer_ok);
-        }
-        let stuck = std::mem::take(&mut self.servers[host].stuck_commits);
-        for (writer, _) in stuck {
-            self.answer_writer(host, &writer, false);
-        }
-    }
-
-    fn engine_commit(&mut self, host: usize, id: TxId, writer: &Writer, ok: bool) {
-        let tx = self.txns[id];
-        let server = &mut self.servers[host];
-        server.execute(id, &tx);
-        if ok && !matches!(writer, Writer::Nobody) {
-            self.acknowledged(host, id, matches!(writer, Writer::Client { .. }));
-        }
-        self.answer_writer(host, writer, ok);
-    }
-
-    pub(super) fn answer_writer(&mut self, host: usize, writer: &Writer, ok: bool) {
-        match writer {
-            Writer::Client { client, write } => {
-                if !self.servers[host].powered {
-                    return;
-                }
-                let (from, to) = (self.place_of_host(host), self.place_of_client(*client));
-                let what = What::Answered { write: *write, ok };
-                self.send(from, to, Target::Client(*client), what);
-            }
-            Writer::Marker {
-                agent_run,
-                id,
-                before,
-            } => {
-                let result = if ok {
-                    Ok(OpDone::Marked(Marker {
-                        before: (**before).clone(),
-                    }))
-                } else {
-                    Err(OpError::Unknown("the connection was lost".into()))
-                };
-                self.op_ended(host, *agent_run, *id, result);
-            }
-            Writer::Nobody => {}
-        }
-    }
-
-    /// The disk writes again.
-    pub fn unstick(&mut self, host: usize) {
-        let server = &mut self.servers[host];
-        server.stuck = false;
-        for (writer, key) in std::mem::take(&mut server.stuck_commits) {
-            self.flush(host, writer, key);
-        }
-    }
-
-    /// Servers whose rows differ under one name, for the trace.
-    pub fn names_twice(&self) -> BTreeSet<Gtid> {
-        let mut seen = BTreeSet::new();
-        let mut twice = BTreeSet::new();
-        for tx in &self.txns {
-            if !seen.insert(tx.gtid) {
-                twice.insert(tx.gtid);
-            }
-        }
-        twice
     }
 }

@@ -28,12 +28,10 @@ impl Network {
         let places = region.len();
         let regions = region.iter().max().map_or(0, |last| last + 1);
         let mut base_us = vec![vec![150; regions]; regions];
-        for one in 0..regions {
-            for other in 0..one {
-                let us = rng.between(1_000, 40_000);
-                base_us[one][other] = us;
-                base_us[other][one] = us;
-            }
+        for (one, other) in (0..regions).flat_map(|one| (0..one).map(move |other| (one, other))) {
+            let us = rng.between(1_000, 40_000);
+            base_us[one][other] = us;
+            base_us[other][one] = us;
         }
         Self {
             region,
@@ -52,10 +50,6 @@ impl Network {
 
     pub fn both_ways(&self, one: usize, other: usize) -> bool {
         self.open(one, other) && self.open(other, one)
-    }
-
-    pub fn region_of(&self, place: usize) -> usize {
-        self.region[place]
     }
 
     pub fn cut(&mut self, from: usize, to: usize) {

@@ -139,7 +139,9 @@ impl World {
         let now = self.now;
         let proc = &mut self.nodes[node];
         let tick = proc.clock.tick(now);
-        let Some(core) = proc.node.as_mut() else { return };
+        let Some(core) = proc.node.as_mut() else {
+            return;
+        };
         for output in core.handle(tick, input) {
             self.node_output(node, output);
         }
@@ -184,7 +186,12 @@ impl World {
         }
         let host = self.host_of(&order.instance);
         self.note(&Target::Node(node).to_string(), || {
-            format!("orders {} to {} ({})", order.instance, order.kind.name(), order.token)
+            format!(
+                "orders {} to {} ({})",
+                order.instance,
+                order.kind.name(),
+                order.token
+            )
         });
         let what = What::Ordered {
             from: node,

@@ -56,7 +56,10 @@ planted! {
 
 impl Planted {
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|mistake| mistake.word() == word)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|mistake| mistake.word() == word)
     }
 }
 
@@ -84,7 +87,14 @@ pub fn distort(
         if Some(&*cluster) == was.as_ref() && !matches!(cluster.stage, Stage::Deposed(_)) {
             continue;
         }
-        distort_cluster(mistake, memory, was.as_deref(), Arc::make_mut(cluster), at, proposal);
+        distort_cluster(
+            mistake,
+            memory,
+            was.as_deref(),
+            Arc::make_mut(cluster),
+            at,
+            proposal,
+        );
     }
 }
 
@@ -103,11 +113,11 @@ fn distort_cluster(
         Planted::OneTooFewFrozen => {
             let mut wrong = cluster.clone();
             wrong.ackers.k = (wrong.ackers.k + 1).min(wrong.ackers.members.len() as u32 + 1);
-            if let Ok(mut choice) = choose(&wrong) {
-                if !matches!(choice.proof, Proof::Confirmed { .. }) {
-                    choice.ackers = cluster.ackers.without(&choice.to);
-                    name(cluster, at, choice);
-                }
+            if let Ok(mut choice) = choose(&wrong)
+                && !matches!(choice.proof, Proof::Confirmed { .. })
+            {
+                choice.ackers = cluster.ackers.without(&choice.to);
+                name(cluster, at, choice);
             }
         }
         Planted::LastKnownSuffices => {
@@ -135,7 +145,9 @@ fn distort_cluster(
             }
         }
         Planted::NextOfFrozenOnly if named_now => {
-            let frozen = was.and_then(Cluster::deposition).map(|record| &record.frozen);
+            let frozen = was
+                .and_then(Cluster::deposition)
+                .map(|record| &record.frozen);
             let (Some(frozen), Some(was)) = (frozen, was) else {
                 return;
             };

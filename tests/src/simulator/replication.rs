@@ -127,7 +127,12 @@ impl World {
         io.last_heard = now;
         io.heartbeats += 1;
         let run = self.servers[host].gate.run;
-        self.after(HEARTBEAT_US, Target::Mysqld(host), run, What::IoTick { connection });
+        self.after(
+            HEARTBEAT_US,
+            Target::Mysqld(host),
+            run,
+            What::IoTick { connection },
+        );
         self.pump(source);
     }
 
@@ -161,7 +166,12 @@ impl World {
             io.last_heard = now;
             io.heartbeats += 1;
         }
-        self.after(HEARTBEAT_US, Target::Mysqld(host), run, What::IoTick { connection });
+        self.after(
+            HEARTBEAT_US,
+            Target::Mysqld(host),
+            run,
+            What::IoTick { connection },
+        );
     }
 
     /// Sends what is synced to every connected replica.
@@ -185,7 +195,10 @@ impl World {
                 let (from, to) = (self.place_of_host(source), self.place_of_host(replica));
                 let us = self.net.segment_us(from, to, &mut self.rng);
                 let at = last.max(self.now + us);
-                let dump = self.servers[source].dumps.get_mut(&replica).expect("listed");
+                let dump = self.servers[source]
+                    .dumps
+                    .get_mut(&replica)
+                    .expect("listed");
                 dump.last_arrival = at;
                 let io = &mut self.servers[replica].io;
                 if io.connection == connection {
@@ -225,8 +238,11 @@ impl World {
                 server.relay.push_back(tx);
             }
             if server.acking {
-                let us = self.net.segment_us(here, there, &mut self.rng) + self.rng.between(50, 500);
-                self.faults.acks.push(source, host, now + us, position + 1, connection);
+                let us =
+                    self.net.segment_us(here, there, &mut self.rng) + self.rng.between(50, 500);
+                self.faults
+                    .acks
+                    .push(source, host, now + us, position + 1, connection);
                 let what = What::AcksArrive { replica: host };
                 self.after(us, Target::Mysqld(source), ANY_RUN, what);
             }
@@ -273,7 +289,10 @@ impl World {
 
     fn apply_soon(&mut self, host: usize) {
         let server = &mut self.servers[host];
-        if !server.applier || server.applying || server.relay.is_empty() || !server.broken.is_empty()
+        if !server.applier
+            || server.applying
+            || server.relay.is_empty()
+            || !server.broken.is_empty()
         {
             return;
         }
@@ -287,7 +306,9 @@ impl World {
     pub(super) fn apply_next(&mut self, host: usize) {
         let server = &mut self.servers[host];
         server.applying = false;
-        let Some(&id) = server.relay.front() else { return };
+        let Some(&id) = server.relay.front() else {
+            return;
+        };
         if !server.applier {
             return;
         }

@@ -6,7 +6,9 @@ use primacy_core::act::Seal;
 use primacy_core::gtid::Uuid;
 use primacy_core::ids::{ClusterId, Incarnation, InstanceId, NodeId, Region, Seq};
 use primacy_core::policy::{Automation, Policy};
-use primacy_core::record::{Command, Founding, InstanceSpec, Member, Proposal, Registration, State};
+use primacy_core::record::{
+    Command, Founding, InstanceSpec, Member, Proposal, Registration, State,
+};
 
 use super::agents::AgentProc;
 use super::clients::Client;
@@ -135,7 +137,8 @@ impl World {
             self.clients.push(Client::new(client == 0, think_us));
             self.after(1_000, Target::Client(client), ANY_RUN, What::ClientWake);
         }
-        self.faults.plan(self.options, plan.instances.len(), &mut self.rng);
+        self.faults
+            .plan(self.options, plan.instances.len(), &mut self.rng);
         let operator = Proposal {
             proposer: NodeId(100),
             incarnation: Incarnation(1),
@@ -149,7 +152,12 @@ impl World {
             ],
         };
         self.after(0, Target::World, ANY_RUN, What::LogTick);
-        self.after(10, Target::World, ANY_RUN, What::LogCommit(Box::new(operator)));
+        self.after(
+            10,
+            Target::World,
+            ANY_RUN,
+            What::LogCommit(Box::new(operator)),
+        );
         for node in 0..plan.nodes.len() {
             self.start_node(node);
         }

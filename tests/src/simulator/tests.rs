@@ -10,7 +10,10 @@ fn one_seed_gives_one_trace() {
         };
         let (one, other) = (run(options), run(options));
         assert_eq!(one.trace, other.trace, "seed {seed}");
-        assert!(one.trace.lines().count() > 100, "seed {seed} says too little");
+        assert!(
+            one.trace.lines().count() > 100,
+            "seed {seed} says too little"
+        );
     }
 }
 

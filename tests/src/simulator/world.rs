@@ -4,164 +4,27 @@
 //! clock of their own, with an offset and a rate.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 
-use primacy_core::act::{AgentInput, Op, OpDone, OpError, OpId, Order, Reply};
-use primacy_core::gtid::GtidSet;
-use primacy_core::ids::{Epoch, InstanceId, NodeId, Tick};
+use primacy_core::act::{OpError, Reply};
+use primacy_core::ids::{InstanceId, NodeId};
 use primacy_core::node::NodeInput;
-use primacy_core::observe::{Probe, Pulse};
-use primacy_core::record::{Proposal, State};
+use primacy_core::observe::Pulse;
+use primacy_core::record::State;
 
 use super::Options;
 use super::agents::AgentProc;
 use super::clients::Client;
+pub use super::event::{ANY_RUN, Event, Target, What};
 use super::faults::Faults;
 use super::log::Log;
-use super::mysql::{Mysqld, Txn, Writer};
+use super::mysql::{Mysqld, Txn};
 use super::network::Network;
 use super::nodes::NodeProc;
 use super::prng::Rng;
+pub use super::process::{Clock, Gate};
 use super::timeline::Timeline;
 use crate::invariants::Truth;
-
-/// An event for whichever run of its process is there.
-pub const ANY_RUN: u64 = 0;
-
-/// Whom an event is for. A process that is stopped takes it later, a dead one never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    World,
-    Node(usize),
-    Agent(usize),
-    Mysqld(usize),
-    Client(usize),
-}
-
-#[derive(Clone, Debug)]
-pub struct Event {
-    pub to: Target,
-    /// Only for this run of the process.
-    pub run: u64,
-    pub what: What,
-}
-
-#[derive(Clone, Debug)]
-pub enum What {
-    // The control plane.
-    LogTick,
-    LogPropose {
-        from: usize,
-        run: u64,
-        to: usize,
-        proposal: Box<Proposal>,
-    },
-    LogCommit(Box<Proposal>),
-    Applied {
-        index: usize,
-    },
-    NodeTick,
-    Node(NodeInput),
-    ProbeEnd {
-        probe: u64,
-        pulse: Pulse,
-        executed: Option<Box<GtidSet>>,
-    },
-    // The agents.
-    AgentTick,
-    Agent(Box<AgentInput>),
-    Ordered {
-        from: usize,
-        order: Box<Order>,
-    },
-    OpEnded {
-        id: OpId,
-        result: Box<Result<OpDone, OpError>>,
-    },
-    OpDeadline {
-        id: OpId,
-    },
-    WhoServes {
-        client: usize,
-    },
-    // The servers.
-    Ping {
-        agent_run: u64,
-    },
-    Asked {
-        node: usize,
-        probe: u64,
-        kind: Probe,
-    },
-    Op {
-        agent_run: u64,
-        id: OpId,
-        op: Box<Op>,
-        epoch: Option<Epoch>,
-        arrived: u64,
-    },
-    OpEffect {
-        number: u64,
-    },
-    Survey {
-        agent_run: u64,
-        id: OpId,
-    },
-    Cancel {
-        agent_run: u64,
-        id: OpId,
-    },
-    Write {
-        writer: Writer,
-        key: u64,
-    },
-    Commit {
-        writer: Writer,
-        key: u64,
-    },
-    Synced {
-        position: usize,
-    },
-    Booted {
-        host: usize,
-    },
-    Connect {
-        connection: u64,
-    },
-    IoTick {
-        connection: u64,
-    },
-    Received {
-        connection: u64,
-    },
-    AcksArrive {
-        replica: usize,
-    },
-    Apply,
-    /// A repair loop (planted) starts the IO thread again.
-    Repair,
-    // The clients.
-    ClientWake,
-    Serves {
-        host: Option<usize>,
-    },
-    Answered {
-        write: u64,
-        ok: bool,
-    },
-    ClientTimeout {
-        write: u64,
-    },
-    // What befalls them.
-    Fault {
-        index: usize,
-        begins: bool,
-    },
-    Revive(Target),
-    Resume(Target),
-    Heal,
-    Judge,
-}
 
 struct Entry {
     at: u64,
@@ -187,69 +50,6 @@ impl Ord for Entry {
     /// The heap gives the greatest first: that is the earliest.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
-    }
-}
-
-/// Whether a process runs, and what waits for it while it is stopped.
-#[derive(Debug, Default)]
-pub struct Gate {
-    pub up: bool,
-    /// How many faults hold it stopped (SIGSTOP, a frozen host).
-    pub paused: u32,
-    /// Counted up at each start and death.
-    pub run: u64,
-    pub parked: Vec<Event>,
-}
-
-impl Gate {
-    pub fn runs(&self) -> bool {
-        self.up && self.paused == 0
-    }
-
-    /// The process is gone; what waited for it is lost.
-    pub fn die(&mut self) {
-        self.up = false;
-        self.run += 1;
-        self.parked.clear();
-    }
-
-    pub fn start(&mut self) {
-        self.up = true;
-        self.run += 1;
-    }
-}
-
-/// The monotonic clock of one process.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    local_us: u64,
-    true_us: u64,
-    /// Parts per million that it runs too fast.
-    rate_ppm: i64,
-}
-
-impl Clock {
-    pub fn new(now: u64, rng: &mut Rng) -> Self {
-        Self {
-            local_us: rng.below(3_600_000_000),
-            true_us: now,
-            rate_ppm: rng.between(0, 20_000) as i64 - 10_000,
-        }
-    }
-
-    fn local(&self, now: u64) -> u64 {
-        let passed = (now - self.true_us) as i64;
-        self.local_us + (passed + passed * self.rate_ppm / 1_000_000) as u64
-    }
-
-    pub fn tick(&self, now: u64) -> Tick {
-        Tick(self.local(now) / 1_000)
-    }
-
-    pub fn set_rate(&mut self, now: u64, rate_ppm: i64) {
-        self.local_us = self.local(now);
-        self.true_us = now;
-        self.rate_ppm = rate_ppm;
     }
 }
 
@@ -295,7 +95,6 @@ pub struct World {
     pub members: usize,
     numbers: u64,
     pub probes: BTreeMap<u64, super::nodes::Outstanding>,
-    pub answered_markers: BTreeSet<u64>,
 }
 
 impl World {
@@ -324,7 +123,6 @@ impl World {
             members: plan.instances.len(),
             numbers: 0,
             probes: BTreeMap::new(),
-            answered_markers: BTreeSet::new(),
             rng,
         };
         world.set_up(&plan);
@@ -424,7 +222,9 @@ impl World {
     }
 
     pub fn resume(&mut self, target: Target) {
-        let Some(gate) = self.gate(target) else { return };
+        let Some(gate) = self.gate(target) else {
+            return;
+        };
         if gate.paused == 0 {
             return;
         }
@@ -485,7 +285,9 @@ impl World {
 
     /// What a dead process answers: nothing, but its host resets connections to a dead server.
     fn bounced(&mut self, event: Event) {
-        let Target::Mysqld(host) = event.to else { return };
+        let Target::Mysqld(host) = event.to else {
+            return;
+        };
         match event.what {
             What::Asked { node, probe, .. } => {
                 let pulse = Pulse::Failed { reset: true };
@@ -497,18 +299,6 @@ impl World {
             }
             What::Write { writer, .. } => self.answer_writer(host, &writer, false),
             _ => {}
-        }
-    }
-}
-
-impl std::fmt::Display for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Target::World => f.pad("world"),
-            Target::Node(node) => f.pad(&format!("node {}", node + 1)),
-            Target::Agent(host) => f.pad(&format!("agent i{}", host + 1)),
-            Target::Mysqld(host) => f.pad(&format!("mysqld i{}", host + 1)),
-            Target::Client(client) => f.pad(&format!("client {}", client + 1)),
         }
     }
 }

@@ -148,7 +148,7 @@ pub struct Agent {
     markers: BTreeMap<OpId, Tick>,
     marker_due: Tick,
     /// Markers go out fast until one is acknowledged; answers this token's order.
-    proving: Option<(Token, bool)>,
+    proving: Option<(Token, &'static str, bool)>,
     /// When the newest acknowledged marker began.
     marked: Option<Tick>,
     opened_at: Tick,
@@ -276,8 +276,8 @@ impl Agent {
         }
         let (every_ms, most, create) = match self.proving {
             // The first epoch makes the table: one at a time.
-            Some((_, true)) => (self.settings.marker_ms, 1, true),
-            Some((_, false)) => (self.settings.marker_ms, self.settings.markers_max, false),
+            Some((_, _, true)) => (self.settings.marker_ms, 1, true),
+            Some((_, _, false)) => (self.settings.marker_ms, self.settings.markers_max, false),
             None => (self.settings.write_probe_ms, 1, false),
         };
         self.marker_due = now.plus_ms(every_ms);
@@ -380,6 +380,7 @@ impl Agent {
             word,
             role: self.role,
             token: self.seal.token.clone(),
+            opened: self.seal.opened,
             server_uuid: known.map(|survey| survey.server_uuid),
             version: known.map(|survey| survey.version).unwrap_or_default(),
             fenced: known.is_none_or(Survey::fenced) || !matches!(self.role, Role::Open(_)),
@@ -488,10 +489,17 @@ impl Agent {
         self.survey = Some(survey);
     }
 
-    /// Semi-sync has no allow-list: a replica that is not in V must not acknowledge.
+    /// Semi-sync has no allow-list: a replica that is not in V must not acknowledge. What is open
+    /// for an epoch that is over has no V at all: it is shut at once, before any order comes.
     fn cut_strangers(&mut self, epoch: Epoch, survey: &Survey, out: &mut Vec<AgentOutput>) {
         let Some(named) = &self.named else { return };
-        if named.epoch != epoch || named.instance != self.seal.instance || named.deposed {
+        if named.epoch > epoch || (named.epoch == epoch && named.deposed) {
+            self.role = Role::Closed;
+            let id = self.run(Op::Fence, out);
+            self.side_ops.insert(id);
+            return;
+        }
+        if named.epoch != epoch || named.instance != self.seal.instance {
             return;
         }
         let strangers: Vec<u64> = survey
@@ -689,6 +697,12 @@ impl Agent {
                     let why = format!("shut or frozen for an epoch not below {epoch}");
                     return self.say(&order, refused(&why), out);
                 }
+                if self.role != Role::Open(epoch) && self.seal.opened >= Some(epoch) {
+                    // An order opens once. What restarted since is compared with V first.
+                    let why = "opened for this epoch before, and restarted since: it is opened \
+                               again once k of V hold what it has";
+                    return self.say(&order, refused(why), out);
+                }
                 if self.role == Role::Open(epoch) {
                     // Open already; only its first acknowledged write is not reported.
                     self.prove(now, &order);
@@ -819,9 +833,9 @@ impl Agent {
             // k of V acknowledged a probe begun after the doubt: still primary.
             self.doubt = None;
         }
-        if let Some((token, _)) = self.proving.take() {
+        if let Some((token, name, _)) = self.proving.take() {
             let said = Said::Acknowledged { floor: before };
-            self.said = Some((token.clone(), "open", said.clone()));
+            self.said = Some((token.clone(), name, said.clone()));
             out.push(AgentOutput::Reply(Reply {
                 token,
                 cluster: self.seal.cluster.clone(),
@@ -981,6 +995,8 @@ impl Agent {
             return self.say(&order, refused(&why), out);
         }
         self.seal.opened = self.seal.opened.max(Some(epoch));
+        // From here on it replicates from nobody: what it holds is its own.
+        self.seal.source = None;
         self.persist(out);
         self.step(order, Waits::Open, Op::Open { k }, out);
     }
@@ -1005,10 +1021,9 @@ impl Agent {
     }
 
     fn prove(&mut self, now: Tick, order: &Order) {
-        if let OrderKind::Open { first, .. } = order.kind {
-            self.proving = Some((order.token.clone(), first));
-            self.marker_due = now;
-        }
+        let first = order.token.epoch == Epoch(1);
+        self.proving = Some((order.token.clone(), order.kind.name(), first));
+        self.marker_due = now;
     }
 }
 

@@ -159,7 +159,14 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
             let (epoch, k) = (cluster.epoch, cluster.ackers.k);
             let primary = &cluster.instances[&cluster.primary];
             let adopted = promotion.choice.proof == Proof::Founding { adopted: true };
-            if !promotion.acknowledged {
+            if let Some(reopen) = cluster.reopen {
+                let kind = OrderKind::Reopen {
+                    epoch,
+                    k,
+                    mysqld: reopen.mysqld,
+                };
+                give(&cluster.primary, reopen.at, kind);
+            } else if !promotion.acknowledged {
                 let open = OrderKind::Open {
                     epoch,
                     need: promotion.choice.need.clone(),
@@ -168,13 +175,6 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
                     adopted,
                 };
                 give(&cluster.primary, promotion.at, open);
-            } else if let Some(reopen) = cluster.reopen {
-                let kind = OrderKind::Reopen {
-                    epoch,
-                    k,
-                    mysqld: reopen.mysqld,
-                };
-                give(&cluster.primary, reopen.at, kind);
             }
             for instance in cluster.instances.keys() {
                 // A former primary is compared and rejoined by an entry of its own.

@@ -156,6 +156,10 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
         law(false, "the chosen one is frozen");
     }
     law(
+        back || !cluster.left_behind.contains(&choice.to),
+        "a former primary is chosen again only after it rejoined",
+    );
+    law(
         cluster
             .instances
             .get(&choice.to)

@@ -32,6 +32,10 @@ pub enum Reason {
     NotFenced(InstanceId),
     #[error("{0} is not frozen")]
     NotFrozen(InstanceId),
+    /// Otherwise a delayed re-point of an epoch in between could make a member forget that it
+    /// acknowledged to this primary.
+    #[error("{0} was primary before and has not rejoined")]
+    LeftBehind(InstanceId),
     #[error("{0} must never be promoted")]
     RuleNever(InstanceId),
     #[error("{instance} holds errant transactions {set}")]
@@ -274,6 +278,9 @@ fn disqualification(
     let Some(report) = evidence.deposition.frozen.get(id) else {
         return Some(Reason::NotFrozen(instance));
     };
+    if cluster.left_behind.contains(id) {
+        return Some(Reason::LeftBehind(instance));
+    }
     if cluster.instances[id].promotion == PromotionRule::Never {
         return Some(Reason::RuleNever(instance));
     }

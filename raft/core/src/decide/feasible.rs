@@ -44,6 +44,7 @@ pub fn feasible(cluster: &Cluster) -> Result<(), Vec<String>> {
         *id != cluster.primary
             && reached.contains(id)
             && spec.promotion != PromotionRule::Never
+            && !cluster.left_behind.contains(id)
             && !cluster.ackers.without(id).members.is_empty()
     });
     if !candidate {

@@ -395,9 +395,6 @@ impl Node {
         let Some(promotion) = cluster.promotion() else {
             return;
         };
-        if !promotion.acknowledged {
-            return; // its order to open still stands
-        }
         let Some(beat) = self
             .watches
             .get(&cluster.primary)
@@ -407,6 +404,9 @@ impl Node {
         };
         let up = matches!(beat.word.says, MysqldWord::Running { .. });
         let same = cluster.instances[&cluster.primary].server_uuid == beat.server_uuid;
+        if beat.opened != Some(promotion.choice.epoch) {
+            return; // its order to open still stands
+        }
         if !up || !same || beat.role != Role::Closed || !beat.fenced {
             return;
         }

@@ -86,6 +86,9 @@ pub struct Heartbeat {
     pub role: Role,
     /// The newest token it has obeyed.
     pub token: Option<Token>,
+    /// The newest epoch for which it opened its instance, or was about to.
+    #[serde(default)]
+    pub opened: Option<Epoch>,
     pub server_uuid: Option<Uuid>,
     pub version: (u32, u32, u32),
     /// Whether the server refuses writes (`super_read_only` or `offline_mode`).

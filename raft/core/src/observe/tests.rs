@@ -10,12 +10,10 @@
 //! ```
 
 use super::{
-    Detector, Heartbeat, IoThread, MysqldWord, Named, Probe, Progress, Pulse, Reached,
-    ReplicaReport, Role, Word,
+    Detector, Heartbeat, IoThread, MysqldWord, Named, Probe, Progress, Pulse, Reached, Word,
 };
-use crate::gtid::GtidSet;
 use crate::ids::{Epoch, Incarnation, Tick};
-use crate::testing::{cluster_id, instance, word};
+use crate::testing::{instance, word};
 
 const OPEN: Named = Named {
     epoch: Epoch(1),
@@ -276,30 +274,12 @@ fn an_older_beat_is_overtaken() {
 // ---- progress
 
 fn beat(io: IoThread, heartbeats: u64, position: u64) -> Heartbeat {
-    Heartbeat {
-        cluster: cluster_id(),
-        instance: instance("a"),
-        word: word(1, 1, MysqldWord::Running { answered_ms_ago: 0 }),
-        role: Role::Following(Epoch(1)),
-        token: None,
-        server_uuid: None,
-        version: (8, 4, 6),
-        fenced: true,
-        executed: GtidSet::default(),
-        received: GtidSet::default(),
-        purged: GtidSet::default(),
-        replica: Some(ReplicaReport {
-            io,
-            applier_runs: true,
-            source: Some(instance("p")),
-            heartbeats,
-            read_position: ("binlog.000001".into(), position),
-            acking: true,
-            error: String::new(),
-        }),
-        write_stuck_ms: None,
-        semi_sync_replicas: Default::default(),
-    }
+    let mut beat = crate::testing::beat("a", 1);
+    let replica = beat.replica.as_mut().expect("it replicates");
+    replica.io = io;
+    replica.heartbeats = heartbeats;
+    replica.read_position.1 = position;
+    beat
 }
 
 /// After these reports (time, thread, heartbeats, position): the age of what the replica heard.
