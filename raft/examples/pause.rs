@@ -34,6 +34,10 @@ async fn main() {
     if args.first().is_some_and(|arg| arg == "child") {
         return child(&args[1..]).await;
     }
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
     let number = |at: usize, default| {
         args.get(at)
             .map_or(default, |arg| arg.parse().expect("a number"))
@@ -253,17 +257,25 @@ impl Node {
     }
 }
 
-async fn leader(nodes: &[Node], among: &[usize]) -> usize {
+/// The one that leads the newest term: a thawed leader does not know yet that it is deposed.
+async fn leader(nodes: &[Node]) -> usize {
     let start = Instant::now();
     let mut looks = tokio::time::interval(Duration::from_millis(2));
     loop {
         assert!(start.elapsed() < DEADLINE, "a leader in time");
         looks.tick().await;
-        for at in among {
-            let (leader, _, _, hears) = nodes[*at].status().await;
-            if leader == *at as u64 + 1 && hears {
-                return *at;
+        let (mut newest, mut found) = (0, None);
+        for (at, node) in nodes.iter().enumerate() {
+            let (leader, term, _, hears) = node.status().await;
+            let leads = leader == at as u64 + 1 && hears;
+            if term > newest {
+                (newest, found) = (term, leads.then_some(at));
+            } else if term == newest && leads {
+                found = Some(at);
             }
+        }
+        if let Some(found) = found {
+            return found;
         }
     }
 }
@@ -271,7 +283,7 @@ async fn leader(nodes: &[Node], among: &[usize]) -> usize {
 // ---------------------------------------------------------------- what is measured
 
 async fn latency(nodes: &[Node]) {
-    let leader = leader(nodes, &[0, 1, 2]).await;
+    let leader = leader(nodes).await;
     let follower = (leader + 1) % 3;
     let mut seq = 0;
     for (name, at) in [("leader", leader), ("follower", follower)] {
@@ -365,9 +377,10 @@ async fn pauses(nodes: &Arc<Vec<Node>>, rounds: usize, clients: u64) {
         .collect();
     let mut gaps = Vec::new();
     for _ in 0..rounds {
-        let old = leader(nodes, &[0, 1, 2]).await;
+        let old = leader(nodes).await;
         let (_, term, _, _) = nodes[old].status().await;
         shared.avoid.store(old as u64, Ordering::Relaxed);
+        while committed.try_recv().is_ok() {}
         // Some commits through the survivors, so that all connections are warm.
         for _ in 0..50 {
             committed.recv().await.expect("clients");
@@ -392,6 +405,7 @@ async fn pauses(nodes: &Arc<Vec<Node>>, rounds: usize, clients: u64) {
             );
         };
         gaps.push(again.duration_since(stopped).as_millis());
+        tracing::info!(node = old + 1, term, gap_ms = gaps.last(), "paused");
         nodes[old].signal(Signal::SIGCONT);
         shared.avoid.store(u64::MAX, Ordering::Relaxed);
         caught_up(nodes, old).await;
@@ -420,7 +434,7 @@ async fn pauses(nodes: &Arc<Vec<Node>>, rounds: usize, clients: u64) {
 
 /// The node follows a leader, and has applied what that leader had.
 async fn caught_up(nodes: &[Node], at: usize) {
-    let leader = leader(nodes, &[0, 1, 2]).await;
+    let leader = leader(nodes).await;
     let (_, _, target, _) = nodes[leader].status().await;
     let start = Instant::now();
     let mut looks = tokio::time::interval(Duration::from_millis(5));

@@ -181,7 +181,8 @@ impl Handle {
         self.0.leadership.subscribe()
     }
 
-    /// The service for the peers.
+    /// The service for the peers. Its listener must set TCP_NODELAY: with Nagle's algorithm a
+    /// linearizable read takes 36 ms instead of half a one.
     pub fn service(&self) -> RaftServer {
         server::service(self.0.node, self.0.raft.clone(), self.0.contact.clone())
     }

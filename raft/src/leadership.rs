@@ -21,13 +21,11 @@ pub struct Leadership {
     pub leader: Option<NodeId>,
     pub term: Term,
     pub is_leader: bool,
-    /// As leader: a majority of the voters answered within the last second. As follower: the
-    /// leader was heard within an election time, and said that it hears a majority.
+    /// As leader: a majority of the voters answered within an election time (`election_min_ms`).
+    /// As follower: the leader was heard within one, and said that it hears a majority.
     pub hears_majority: bool,
 }
 
-/// A leader's majority is that recent.
-const QUORUM_AGE_MAX: Duration = Duration::from_secs(1);
 /// Silence shows only in the passing of time.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 
@@ -73,7 +71,7 @@ pub struct Watcher {
     /// For the messages to the followers.
     pub hears_majority: Arc<AtomicBool>,
     pub fatal: FatalCell,
-    /// A leader unheard for so long is no leader.
+    /// A leader unheard for so long is no leader; a majority unheard for so long is none.
     pub election: Duration,
 }
 
@@ -122,7 +120,7 @@ impl Watcher {
             // A majority has just elected it, which no acknowledgement says yet.
             let acked = metrics.last_quorum_acked.as_ref().map(|at| at.elapsed());
             let age = acked.map_or(since.elapsed(), |acked| acked.min(since.elapsed()));
-            let hears_majority = age < QUORUM_AGE_MAX;
+            let hears_majority = age < self.election;
             return Leadership {
                 leader: Some(self.node),
                 term,

@@ -283,6 +283,7 @@ impl World {
 
     pub fn confirm(&mut self, final_set: &str) {
         let report = FenceReport::Confirmed {
+            received: GtidSet::default(),
             final_set: set(final_set),
             server_uuid: uuid(self.cluster().primary.as_str()),
         };

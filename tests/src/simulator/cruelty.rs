@@ -65,6 +65,21 @@ impl World {
             .collect()
     }
 
+    /// A new primary is lost before any replica was told to follow it: what they hold of the epoch
+    /// before says nothing of its own, and only the floor remembers.
+    fn before_anybody_joins(&mut self, primary: usize) {
+        let mut ways = Vec::new();
+        for host in (0..self.members).filter(|host| *host != primary) {
+            let place = self.place_of_host(host);
+            ways.extend((0..self.nodes.len()).map(|node| (node, place)));
+        }
+        let lasts = self.rng.between(1_500_000, 4_000_000);
+        self.strike(Fault::Cut(ways), 0, lasts);
+        let us = self.rng.between(20_000, 500_000);
+        let server = Fault::Pause(vec![Target::Mysqld(primary)]);
+        self.strike(server, us, 7_000_000);
+    }
+
     /// A reinstated primary is lost again, while one that was never frozen hears no order: whoever
     /// counts only the frozen has forgotten it.
     fn after_reinstatement(&mut self, cluster: &Cluster) {
@@ -122,6 +137,9 @@ impl World {
             .is_some_and(|p| p.choice.from == p.choice.to);
         if moved && new.epoch > Epoch(1) && reinstated && self.rng.chance(500) {
             return self.after_reinstatement(&new);
+        }
+        if moved && new.epoch > Epoch(1) && !reinstated && self.rng.chance(80) {
+            return self.before_anybody_joins(primary);
         }
         if !cruel || new.epoch == Epoch::INITIAL {
             return;

@@ -153,6 +153,8 @@ pub struct Agent {
     marked: Option<Tick>,
     opened_at: Tick,
     side_ops: BTreeSet<OpId>,
+    /// Fences without an order under way.
+    side_fences: BTreeSet<OpId>,
     clean_up: bool,
     named: Option<NamedPrimary>,
     /// `/primary` answers 503 until a beat sent after this is confirmed.
@@ -184,6 +186,7 @@ impl Agent {
             marked: None,
             opened_at: now,
             side_ops: BTreeSet::new(),
+            side_fences: BTreeSet::new(),
             clean_up: false,
             named: None,
             doubt: Some((now, 0)),
@@ -293,11 +296,10 @@ impl Agent {
                 named.unacked_fence_ms
             });
         let proved = self.marked.unwrap_or(self.opened_at).max(self.opened_at);
-        if self.proving.is_none() && now.since_ms(proved) > fence_ms {
+        if now.since_ms(proved) > fence_ms {
             // Nobody acknowledges: it may be deposed long since. Better shut than stale.
             self.role = Role::Closed;
-            let id = self.run(Op::Fence, out);
-            self.side_ops.insert(id);
+            self.fence_aside(out);
             self.beat_due = now;
         }
     }
@@ -418,6 +420,7 @@ impl Agent {
         self.survey_op = None;
         self.markers.clear();
         self.side_ops.clear();
+        self.side_fences.clear();
         self.proving = None;
         self.clean_up = false;
         // At once, not with the next beat.
@@ -458,12 +461,8 @@ impl Agent {
                     self.opened_at = now;
                     self.doubt = Some((now, self.beat));
                 }
-                // Not enrolled: somebody else's, it may be adopted as it is.
-                _ if self.seal.plane.is_none() => {}
-                _ => {
-                    let id = self.run(Op::Fence, out);
-                    self.side_ops.insert(id);
-                }
+                // Fenced below, unless it is somebody else's still.
+                _ => {}
             }
         } else if let Some((_, epoch)) = &self.seal.source
             && survey.io != crate::observe::IoThread::Off
@@ -485,8 +484,30 @@ impl Agent {
                 self.beat_due = now;
             }
             self.cut_strangers(epoch, &survey, out);
+        } else if !survey.fenced()
+            && self.governed()
+            && self.job.is_none()
+            && self.side_fences.is_empty()
+        {
+            // Writable without the right to be: by hand, by a restart, by an opening given up.
+            self.fence_aside(out);
         }
         self.survey = Some(survey);
+    }
+
+    /// An order of a real epoch was obeyed: from then on it is open by right only. Before, it may
+    /// be somebody's running primary that is to be adopted.
+    fn governed(&self) -> bool {
+        self.seal
+            .token
+            .as_ref()
+            .is_some_and(|token| token.epoch > Epoch::INITIAL)
+    }
+
+    /// Fences without an order; what cannot be fenced is killed.
+    fn fence_aside(&mut self, out: &mut Vec<AgentOutput>) {
+        let id = self.run(Op::Fence, out);
+        self.side_fences.insert(id);
     }
 
     /// Semi-sync has no allow-list: a replica that is not in V must not acknowledge. What is open
@@ -495,8 +516,7 @@ impl Agent {
         let Some(named) = &self.named else { return };
         if named.epoch > epoch || (named.epoch == epoch && named.deposed) {
             self.role = Role::Closed;
-            let id = self.run(Op::Fence, out);
-            self.side_ops.insert(id);
+            self.fence_aside(out);
             return;
         }
         if named.epoch != epoch || named.instance != self.seal.instance {
@@ -560,6 +580,15 @@ impl Agent {
         if let OrderKind::Freeze { epoch } = order.kind {
             self.seal.frozen = self.seal.frozen.max(Some(epoch));
         }
+        if let OrderKind::Open {
+            epoch,
+            adopted: true,
+            ..
+        } = order.kind
+        {
+            // It is open already; a restart of this agent must not take it for a stranger's.
+            self.seal.opened = self.seal.opened.max(Some(epoch));
+        }
         self.persist(out);
         self.begin(now, order, out);
     }
@@ -582,6 +611,13 @@ impl Agent {
                 self.seal.plane.as_ref().map_or("", |plane| plane.as_str()),
                 order.token.plane
             ));
+        }
+        if self.seal.plane.is_none() && order.token.epoch > Epoch::INITIAL {
+            return Some(
+                "this agent has no memory of this cluster (its seal is lost or new), so it cannot \
+                 tell a late order from a new one; it has to be enrolled again"
+                    .into(),
+            );
         }
         if let Some(newest) = &self.seal.token
             && order.token.older_than(newest)
@@ -692,12 +728,17 @@ impl Agent {
                 }
                 self.step(order, Waits::Compare, Op::Freeze, out);
             }
-            OrderKind::Open { epoch, need, .. } => {
+            OrderKind::Open {
+                epoch,
+                need,
+                adopted,
+                ..
+            } => {
                 if !self.seal.may_open(epoch) {
                     let why = format!("shut or frozen for an epoch not below {epoch}");
                     return self.say(&order, refused(&why), out);
                 }
-                if self.role != Role::Open(epoch) && self.seal.opened >= Some(epoch) {
+                if !adopted && self.role != Role::Open(epoch) && self.seal.opened >= Some(epoch) {
                     // An order opens once. What restarted since is compared with V first.
                     let why = "opened for this epoch before, and restarted since: it is opened \
                                again once k of V hold what it has";
@@ -717,6 +758,10 @@ impl Agent {
                 self.step(order, Waits::Apply, Op::WaitApplied { set }, out);
             }
             OrderKind::Reopen { epoch, mysqld, .. } => {
+                if self.role == Role::Open(epoch) {
+                    self.prove(now, &order);
+                    return self.say(&order, Said::Opened, out);
+                }
                 if mysqld != self.seal.mysqld || !self.seal.may_open(epoch) {
                     let why = "another incarnation of mysqld, or shut for this epoch";
                     return self.say(&order, refused(why), out);
@@ -809,8 +854,12 @@ impl Agent {
             return;
         }
         if self.side_ops.remove(&id) {
-            if let Ok(OpDone::Fenced { .. }) = result {
-                self.beat_due = now;
+            return;
+        }
+        if self.side_fences.remove(&id) {
+            self.beat_due = now;
+            if result.is_err() {
+                out.push(AgentOutput::KillServer);
             }
             return;
         }
@@ -890,8 +939,14 @@ impl Agent {
                 },
             ) => {
                 if let OrderKind::Fence { epoch } = order.kind {
+                    let received = self
+                        .survey
+                        .as_ref()
+                        .map(|survey| survey.received.clone())
+                        .unwrap_or_default();
                     let report = FenceReport::Confirmed {
                         final_set,
+                        received,
                         server_uuid,
                     };
                     self.shut(&order, epoch, report, out);
@@ -918,13 +973,8 @@ impl Agent {
                 self.say(&order, Said::Applied, out);
                 let op = match &order.kind {
                     OrderKind::Open {
-                        adopted: true,
-                        epoch,
-                        k,
-                        ..
+                        adopted: true, k, ..
                     } => {
-                        self.seal.opened = self.seal.opened.max(Some(*epoch));
-                        self.persist(out);
                         return self.step(order.clone(), Waits::Open, Op::Adopt { k: *k }, out);
                     }
                     _ => Op::PrepareOpen,

@@ -127,6 +127,14 @@ fn token(epoch: u64, index: u64) -> Token {
     }
 }
 
+/// Of an agent that was enrolled when its cluster was founded.
+fn enrolled_seal() -> Seal {
+    Seal {
+        plane: Some(PlaneId::from("plane")),
+        ..Seal::blank(cluster_id(), instance("a"))
+    }
+}
+
 fn named(epoch: u64, who: &str) -> NamedPrimary {
     NamedPrimary {
         epoch: Epoch(epoch),
@@ -172,8 +180,7 @@ impl Desk {
     }
 
     fn up() -> Self {
-        let seal = Seal::blank(cluster_id(), instance("a"));
-        Self::with(seal, fenced()).0
+        Self::with(enrolled_seal(), fenced()).0
     }
 
     /// Open for epoch 1, its first write acknowledged.
@@ -665,8 +672,7 @@ fn it_opens_only_under_its_own_name() {
 
 #[test]
 fn it_applies_what_it_received_beyond_the_need() {
-    let seal = Seal::blank(cluster_id(), instance("a"));
-    let (mut desk, _) = Desk::with(seal, holding("p:1-10", "p:11-15"));
+    let (mut desk, _) = Desk::with(enrolled_seal(), holding("p:1-10", "p:11-15"));
     assert_eq!(
         desk.order(open_for(2, "p:1-12"), 20),
         "persist(token 20), run apply p:1-15"
@@ -710,11 +716,11 @@ fn an_adopted_primary_is_never_shut() {
         first: true,
         adopted: true,
     };
-    assert_eq!(desk.order(adopt, 30), "persist(token 30), run apply p:1-10");
     assert_eq!(
-        desk.ends(OpDone::Applied),
-        "say applied, persist(opened 1), run adopt k=1"
+        desk.order(adopt, 30),
+        "persist(token 30; opened 1), run apply p:1-10"
     );
+    assert_eq!(desk.ends(OpDone::Applied), "say applied, run adopt k=1");
     assert_eq!(
         desk.ends(OpDone::Opened(Opened)),
         "say opened, run first marker"
@@ -845,6 +851,7 @@ fn a_server_that_came_up_open_is_fenced() {
     let enrolled = |change: fn(&mut Seal)| {
         let mut seal = Seal {
             plane: Some(PlaneId::from("plane")),
+            token: Some(token(1, 1)),
             ..seal.clone()
         };
         change(&mut seal);
@@ -991,7 +998,7 @@ fn a_marker_of_an_earlier_epoch_proves_nothing() {
 
 #[test]
 fn replication_is_forgotten_after_the_first_write() {
-    let seal = Seal::blank(cluster_id(), instance("a"));
+    let seal = enrolled_seal();
     let replica = Survey {
         source: Some(("p.example".into(), 3306)),
         ..fenced()

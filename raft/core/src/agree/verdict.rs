@@ -113,8 +113,14 @@ pub fn judge(bench: &Bench<'_>, inquest: &Inquest) -> Judgement {
         of: voters,
         threshold_ms,
     });
-    let verdict = if count.silent.len() >= quorum && spans_regions(bench, &count, &mut findings) {
-        weigh_ackers(bench, inquest, exited || count.all_closed, &mut findings)
+    let verdict = if count.silent.len() >= quorum {
+        if spans_regions(bench, &count, &mut findings) {
+            weigh_ackers(bench, inquest, exited || count.all_closed, &mut findings)
+        } else if count.open > 0 {
+            Verdict::Undecided
+        } else {
+            Verdict::Standing
+        }
     } else if count.wedged >= quorum {
         Verdict::Wedged
     } else if count.silent.len().max(count.wedged) + count.open >= quorum {

@@ -84,7 +84,7 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
                 "the proof counts the ackers of the deposed epoch, and names enough of them",
             );
             law(
-                record.judgement.verdict != Verdict::Wedged,
+                record.judgement.verdict != Verdict::Wedged || record.fence.is_some(),
                 "a primary that still answers is fenced before anybody replaces it",
             );
         }
@@ -130,11 +130,13 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
             "a primary is reinstated only when it confirmed its fence",
         );
         law(
-            confirmed.is_some_and(|last| last.is_superset_of(&choice.need)),
+            matches!(&record.fence, Some(FenceReport::Confirmed { final_set, received, .. })
+                if final_set.union(received).is_superset_of(&choice.need)),
             "the reinstated primary holds what is needed",
         );
         law(
-            confirmed == Some(&choice.within),
+            matches!(&record.fence, Some(FenceReport::Confirmed { final_set, received, .. })
+                if final_set.union(received) == choice.within),
             "others are compared with what the chosen one holds",
         );
     } else if let Some(report) = record.frozen.get(&choice.to) {

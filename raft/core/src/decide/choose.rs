@@ -119,18 +119,27 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
         .cloned()
         .collect();
 
-    if let Some(FenceReport::Confirmed { final_set, .. }) = &deposition.fence {
+    let mut reasons = Vec::new();
+    if let Some(FenceReport::Confirmed {
+        final_set,
+        received,
+        ..
+    }) = &deposition.fence
+    {
         let need = evidence.base().union(final_set);
         let proof = Proof::Confirmed {
             final_set: final_set.clone(),
         };
-        // One that lost what a node saw on it, or what the floor holds, cannot come back as it is.
-        let whole = final_set.is_superset_of(&need);
-        if deposition.judgement.verdict != Verdict::Wedged && whole {
-            return reinstate(cluster, need, proof);
+        let holds_need = final_set.union(received).is_superset_of(&need);
+        if deposition.judgement.verdict != Verdict::Wedged && holds_need {
+            return reinstate(cluster, need, received, proof);
         }
-        return best(cluster, &evidence, need, proof);
+        match best(cluster, &evidence, need, proof) {
+            Ok(choice) => return Ok(choice),
+            Err(why) => reasons = why,
+        }
     }
+    // What answers reads and cannot write is fenced first: only then does a promotion follow.
     if deposition.judgement.verdict == Verdict::Wedged && deposition.fence.is_none() {
         return Err(vec![Reason::NotFenced(cluster.primary.clone())]);
     }
@@ -142,11 +151,14 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
             .difference(&frozen)
             .cloned()
             .collect();
-        return Err(vec![Reason::TooFewFrozen {
-            frozen: frozen.len(),
-            needed,
-            missing,
-        }]);
+        if reasons.is_empty() {
+            reasons.push(Reason::TooFewFrozen {
+                frozen: frozen.len(),
+                needed,
+                missing,
+            });
+        }
+        return Err(reasons);
     }
     let proof = match &deposition.fence {
         Some(FenceReport::Exited) => Proof::Exited {
@@ -159,7 +171,6 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
         },
     };
     // Any F′ of that size is enough: one report that nobody can satisfy must not block the rest.
-    let mut reasons = Vec::new();
     for reporters in subsets_largest_first(&frozen, needed) {
         let mut need = evidence.base();
         for id in &reporters {
@@ -176,7 +187,12 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
 
 /// The old primary came back before anybody was chosen, and is shut: it opens again, as a
 /// promotion like any other.
-fn reinstate(cluster: &Cluster, need: GtidSet, proof: Proof) -> Result<Choice, Vec<Reason>> {
+fn reinstate(
+    cluster: &Cluster,
+    need: GtidSet,
+    received: &GtidSet,
+    proof: Proof,
+) -> Result<Choice, Vec<Reason>> {
     let loss = loss_of(cluster)?;
     Ok(Choice {
         cluster: cluster.id.clone(),
@@ -184,7 +200,7 @@ fn reinstate(cluster: &Cluster, need: GtidSet, proof: Proof) -> Result<Choice, V
         to: cluster.primary.clone(),
         epoch: cluster.epoch.next(),
         proof,
-        within: need.clone(),
+        within: need.union(received),
         need,
         ackers: cluster.ackers.without(&cluster.primary),
         loss,
@@ -227,7 +243,17 @@ fn best(
         let spec = &cluster.instances[id];
         let report = &evidence.deposition.frozen[id];
         let home = &cluster.instances[&cluster.primary].region;
+        // What one that never replicated from this primary holds beyond the need is phantom, and
+        // would become real: the less of it the better, and rather none.
+        let joined = report.replicated_from.as_ref() == Some(&cluster.primary);
+        let beyond = if joined {
+            0
+        } else {
+            evidence.held[id].subtract(&need).count()
+        };
         (
+            !joined,
+            beyond,
             spec.region != *home,
             spec.promotion,
             Reverse(report.executed.count()),

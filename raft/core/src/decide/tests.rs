@@ -8,7 +8,7 @@ use super::{Choice, LossBound, Proof, check, choose, feasible};
 use crate::gtid::GtidSet;
 use crate::ids::Epoch;
 use crate::observe::SightKind;
-use crate::record::{Ackers, Command, FreezeReport, PromotionRule, Registration};
+use crate::record::{Ackers, Command, FenceReport, FreezeReport, PromotionRule, Registration};
 use crate::testing::{World, instance, instances, registration, report, set, short, uuid};
 
 fn deposed(letters: &str, k: u32) -> World {
@@ -289,6 +289,28 @@ fn one_that_lost_what_was_seen_on_it_is_not_reinstated() {
 }
 
 #[test]
+fn a_chosen_one_that_never_opened_may_have_more_to_apply() {
+    let mut world = deposed("pab", 1);
+    world.must(fenced(
+        1,
+        "p",
+        FenceReport::Confirmed {
+            final_set: set("p:1-11"),
+            received: set("p:12-14"),
+            server_uuid: uuid("p"),
+        },
+    ));
+    // `told` demands that the check agrees.
+    assert_eq!(told(&world), "p for p:1-12");
+    let choice = choose(world.cluster()).unwrap();
+    assert_eq!(
+        choice.within,
+        set("p:1-14"),
+        "others may hold what it has yet to apply"
+    );
+}
+
+#[test]
 fn an_exit_proves_silence_but_not_content() {
     let mut world = deposed("pab", 1);
     world.exit();
@@ -549,7 +571,7 @@ fn altered(world: &World, choice: &Choice) -> Vec<(&'static str, Choice)> {
             final_set: set("p:1-2"),
         }
     });
-    if record.fence != Some(crate::record::FenceReport::Exited) {
+    if record.fence != Some(FenceReport::Exited) {
         alter("no exit", &|c| {
             c.proof = Proof::Exited { frozen: [].into() }
         });
@@ -651,6 +673,27 @@ proptest! {
             choice.need = choice.need.subtract(&gone);
             prop_assert_eq!(must, !check(world.cluster(), &choice).is_empty());
         }
+    }
+}
+
+#[test]
+fn a_choice_is_vetted_by_the_log_not_by_its_own_word() {
+    let mut world = deposed("pab", 1);
+    world.freeze(report("a", "p:1-20", ""));
+    let too_few = world.clone();
+    world.freeze(report("b", "p:1-12", ""));
+    let choice = choose(world.cluster()).expect("two of two are frozen");
+    // The same choice, where the log holds one report less.
+    let broken = check(too_few.cluster(), &choice);
+    for law in [
+        "the ackers left could still acknowledge a write",
+        "who is named is a frozen acker",
+        "the need contains the reports of enough ackers",
+    ] {
+        assert!(
+            broken.iter().any(|words| words == law),
+            "{law:?} in {broken:?}"
+        );
     }
 }
 

@@ -17,6 +17,9 @@ use crate::record::{Cluster, Command, Follower, Stage};
 /// seen at different times must not add up.
 const INQUEST_EXPIRES_MS: u64 = 30_000;
 
+/// A named primary that is closed for this long is not about to open by an order in hand.
+const CLOSED_MS: u64 = 500;
+
 /// How much of the anti-flap rest is logged at once.
 const REST_PORTION_MS: u64 = 5_000;
 
@@ -35,6 +38,8 @@ pub(super) struct Lead {
     replies: Vec<Reply>,
     /// Since when a choice could be made: the grace for the freezes still missing.
     choosable: BTreeMap<ClusterId, Tick>,
+    /// Since when a named primary's agent has said that it is closed.
+    closed: BTreeMap<ClusterId, Tick>,
     standing: BTreeMap<ClusterId, Standing>,
     rest_logged: Option<Tick>,
 }
@@ -163,9 +168,7 @@ impl Node {
                             && replica.acking == *acking
                     })
             }
-            OrderKind::Reopen { epoch, mysqld, .. } => {
-                beat.role == Role::Open(*epoch) || beat.word.mysqld != *mysqld
-            }
+            OrderKind::Reopen { mysqld, .. } => beat.word.mysqld != *mysqld,
             _ => false,
         }
     }
@@ -257,7 +260,7 @@ impl Node {
                 },
             ),
             Said::Opened => {
-                if cluster.promotion().is_some_and(|p| p.opened) {
+                if cluster.promotion().is_some_and(|p| p.opened) && cluster.reopen.is_none() {
                     return;
                 }
                 (
@@ -407,7 +410,14 @@ impl Node {
         if beat.opened != Some(promotion.choice.epoch) {
             return; // its order to open still stands
         }
-        if !up || !same || beat.role != Role::Closed || !beat.fenced {
+        let closed = up && same && beat.fenced && beat.role != Role::Open(cluster.epoch);
+        if !closed {
+            self.lead.closed.remove(&cluster.id);
+            return;
+        }
+        // An opening under way looks like this for some milliseconds.
+        let since = *self.lead.closed.entry(cluster.id.clone()).or_insert(now);
+        if now.since_ms(since) < CLOSED_MS {
             return;
         }
         let has = beat.holds();

@@ -133,6 +133,8 @@ pub struct Node {
     cast: BTreeMap<ClusterId, Cast>,
     /// When this node first applied the open inquest.
     inquest_seen: BTreeMap<ClusterId, (InquestId, Tick)>,
+    /// When an inquest into a cluster's primary was last open.
+    asked: BTreeMap<ClusterId, (Epoch, Tick)>,
     outbox: Outbox,
     lead: Lead,
 }
@@ -156,6 +158,7 @@ impl Node {
             votes: Seq::INITIAL,
             cast: BTreeMap::new(),
             inquest_seen: BTreeMap::new(),
+            asked: BTreeMap::new(),
             outbox: Outbox::default(),
             lead: Lead::default(),
         }
@@ -385,7 +388,15 @@ impl Node {
             .sight(now, cluster.epoch, self.leads.hears_majority);
         match &cluster.inquest {
             None => {
-                if suspicious(cluster, sight, watch.detector.exit_attested()) {
+                let exited = watch.detector.exit_attested();
+                // One that alone cannot reach it asks now and then, not without end.
+                let asked = self.asked.get(&cluster.id);
+                let again = exited
+                    || asked.is_none_or(|(epoch, at)| {
+                        *epoch != cluster.epoch
+                            || now.since_ms(*at) >= cluster.policy.sustain_ms / 3
+                    });
+                if again && suspicious(cluster, sight, exited) {
                     let command = Command::OpenInquest {
                         cluster: cluster.id.clone(),
                         epoch: cluster.epoch,
@@ -395,6 +406,7 @@ impl Node {
                 }
             }
             Some(inquest) => {
+                self.asked.insert(cluster.id.clone(), (cluster.epoch, now));
                 let id = inquest.id;
                 let verdict = cluster
                     .judgement

@@ -1,7 +1,7 @@
 //! Transcripts of three nodes over one log: what they propose, what the leader orders. `p` is the
 //! primary, `a` and `b` its ackers; probes and beats come and go as the hosts do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Leads, Node, NodeInput, NodeOutput, NodeSettings, ProposalEnd};
 use crate::act::{Reply, Said};
@@ -332,15 +332,6 @@ fn one_that_is_cut_off_alone_convinces_nobody() {
     assert!(said.iter().any(|line| line == closed), "{said:?}");
     plane.runs(5_000);
     plane.never("deposed");
-    eprintln!(
-        "CHURN {}",
-        plane
-            .lines
-            .iter()
-            .filter(|(_, l)| l.contains("opens"))
-            .count()
-    );
-    eprintln!("CHURN {}", plane.lines.len());
 }
 
 #[test]
@@ -572,28 +563,31 @@ fn the_plan_waits_a_grace_for_the_rest() {
 
 #[test]
 fn a_closed_primary_reopens_when_k_hold_what_it_has() {
-    let reopened = |executed: &str| {
+    let reopened = |executed: &str, for_ms: u64| {
         let mut plane = Plane::new(world());
         plane.down.insert("p");
         plane.runs(200);
-        for i in 0..3 {
-            let mut closed = beat("p", plane.beats + 1);
-            closed.word = word(
-                plane.beats + 1,
-                2,
-                MysqldWord::Running { answered_ms_ago: 0 },
-            );
-            (closed.role, closed.replica) = (Role::Closed, None);
-            closed.opened = Some(Epoch(1));
-            closed.executed = set(executed);
-            let beat = Box::new(closed);
-            plane.tell(i, NodeInput::Beat { beat, rtt_ms: 1 });
+        for _ in 0..for_ms / 100 {
+            for i in 0..3 {
+                let mut closed = beat("p", plane.beats + 1);
+                closed.word = word(
+                    plane.beats + 1,
+                    2,
+                    MysqldWord::Running { answered_ms_ago: 0 },
+                );
+                (closed.role, closed.replica) = (Role::Closed, None);
+                closed.opened = Some(Epoch(1));
+                closed.executed = set(executed);
+                let beat = Box::new(closed);
+                plane.tell(i, NodeInput::Beat { beat, rtt_ms: 1 });
+            }
+            plane.runs(100);
         }
-        plane.runs(100);
         plane.said().contains(&"1 lets p reopen".to_owned())
     };
-    assert!(reopened("p:1-12"));
-    assert!(!reopened("p:1-13"), "nobody else has it");
+    assert!(reopened("p:1-12", 800));
+    assert!(!reopened("p:1-12", 300), "an opening in hand looks alike");
+    assert!(!reopened("p:1-13", 800), "nobody else has it");
 }
 
 #[test]
@@ -647,8 +641,6 @@ fn what_did_not_get_through_is_asked_again() {
     assert_eq!(third, None, "the agents say it again");
     let again = propose(80, frozen("a", "p:1-12")).expect("at once");
     assert!(again.seq > second.seq);
-    let keys: BTreeMap<_, _> = [(first.seq, 1), (second.seq, 1), (again.seq, 1)].into();
-    assert_eq!(keys.len(), 3, "no key is used twice");
 }
 
 #[test]

@@ -182,7 +182,9 @@ impl Detector {
         if let MysqldWord::Running { answered_ms_ago } = word.says {
             let at = Tick(now.0.saturating_sub(answered_ms_ago));
             self.local = self.local.max(Some(at));
-            if !fenced {
+            if fenced {
+                self.answered = self.answered.max(Some(at));
+            } else {
                 self.served = self.served.max(Some(at));
             }
         }

@@ -243,6 +243,8 @@ fn fresh_connections_are_made_on_suspicion() {
         ("0 f+, 0 hR", false),
         ("0 f+, 100 hR, 200 w-", true),
         ("0 f+, 100 hX", true),
+        // It was begun before the newest answer.
+        ("0 f+, 0 hR, 200 w+, 250 w-@100", false),
         ("0 f+, 0 hR, 300 w+", false),
         ("0 f+, 0 hR, 301 w+", true),
         // Once, until something answers or this process slept.

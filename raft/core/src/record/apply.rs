@@ -489,8 +489,9 @@ impl Cluster {
             .filter(|(id, _)| **id != self.primary)
             .map(|(id, report)| (id, report.holds().subtract(&holds)))
             .filter(|(_, extra)| {
-                !extra.is_empty()
-                    && !(adopted && extra.uuids().all(|uuid| uuid == primary.server_uuid))
+                extra
+                    .uuids()
+                    .any(|uuid| !adopted || uuid != primary.server_uuid)
             })
             .collect();
         if let Some((id, extra)) = beyond.first() {
@@ -704,6 +705,10 @@ impl Cluster {
 
     fn opened(&mut self, epoch: Epoch, instance: &InstanceId) -> Applied {
         let mut moved = false;
+        if self.epoch == epoch && self.primary == *instance {
+            // The right to open again is used up: another closing is compared anew.
+            self.reopen = None;
+        }
         let events = self.progress(epoch, instance, EventKind::Opened, |promotion| {
             (!promotion.opened).then(|| {
                 moved = promotion.choice.from != promotion.choice.to;

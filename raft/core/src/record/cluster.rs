@@ -138,6 +138,10 @@ pub enum FenceReport {
     /// Both super_read_only and offline_mode are set, and this was executed after them.
     Confirmed {
         final_set: GtidSet,
+        /// What it has received besides, if it was a replica that never opened: it can still
+        /// apply it.
+        #[serde(default)]
+        received: GtidSet,
         server_uuid: Uuid,
     },
     /// Its `mysqld` is reaped. Proves silence, not content.

@@ -631,6 +631,7 @@ fn what_the_old_primary_confirmed_is_not_forgotten() {
     world.confirm("p:1-15");
     let fence = world.cluster().deposition().expect("deposed").fence.clone();
     let first = FenceReport::Confirmed {
+        received: GtidSet::default(),
         final_set: set("p:1-14"),
         server_uuid: uuid("p"),
     };
@@ -650,6 +651,7 @@ fn reports_of_other_data_count_for_nothing() {
     let why = world.refusal(frozen(1, "a", report("z", "", "")));
     assert_eq!(why, replaced("a"));
     let empty = FenceReport::Confirmed {
+        received: GtidSet::default(),
         final_set: GtidSet::default(),
         server_uuid: uuid("z"),
     };

@@ -1,0 +1,21 @@
+//! Scenarios on real MySQL: three control nodes, four servers with their agents, one writer.
+//!
+//! Each builds a world of its own with `primacy demo --stay`, breaks something as an unlucky night
+//! would, and waits for what must follow. At its end every write that the writer saw acknowledged
+//! is on the final primary, all who are asked name the same one, and no log holds a warning that
+//! the scenario did not list. Without a MySQL server they are skipped, and say so.
+
+#[path = "real/agents.rs"]
+mod agents;
+#[path = "real/control_plane.rs"]
+mod control_plane;
+#[path = "real/faults.rs"]
+mod faults;
+#[path = "real/logs.rs"]
+mod logs;
+#[path = "real/replicas.rs"]
+mod replicas;
+#[path = "real/world.rs"]
+mod world;
+#[path = "real/writer.rs"]
+mod writer;

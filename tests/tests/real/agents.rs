@@ -1,0 +1,112 @@
+//! What happens beside one primary, and must not end its epoch.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use primacy_core::record::EventKind;
+
+use crate::world::{LIMIT, World, signal, throughout, until};
+use crate::writer::Writer;
+
+/// Well below the fast profile's patience of a second.
+const BLIP: Duration = Duration::from_millis(400);
+/// Long enough for a verdict that should not be.
+const AFTERWARDS: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blip_costs_nothing() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    let mysqld = world.instance("mysql-1").mysqld_pid;
+    signal(mysqld, Signal::SIGSTOP);
+    // The fault's own length, not a wait for something.
+    tokio::time::sleep(BLIP).await;
+    signal(mysqld, Signal::SIGCONT);
+    throughout(AFTERWARDS, "epoch 1 stands", async || {
+        let cluster = world.cluster().await;
+        cluster.is_some_and(|cluster| cluster.epoch.0 == 1 && cluster.deposition().is_none())
+    })
+    .await;
+    assert_eq!(world.happened(EventKind::Deposed).await, 0);
+    assert_eq!(world.serves("mysql-1").await, Some(1));
+    world.settle(writer, &[]).await;
+}
+
+/// Twice: the right to open again is not used up by the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_somebody_fenced_opens_again() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    for _ in 0..2 {
+        let primary = world.primary().await;
+        world
+            .sql(&primary.instance, "SET GLOBAL super_read_only=ON")
+            .await;
+        let noticed = writer.acked();
+        until(LIMIT, "writes to go on", async || {
+            let open = world
+                .value(&primary.instance, "SELECT CAST(@@super_read_only AS CHAR)")
+                .await
+                == "0";
+            let moved = world.primary().await.epoch > primary.epoch;
+            ((open || moved) && writer.acked() > noticed + 20).then_some(())
+        })
+        .await;
+    }
+    let cluster = world.cluster().await.expect("the nodes answer");
+    let reopened = world.happened(EventKind::Reopened).await;
+    assert!(
+        cluster.epoch.0 > 1 || reopened > 0,
+        "it opened again by order, or another epoch did"
+    );
+    world.settle(writer, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_serves_on_without_its_agent() {
+    let Some(mut world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    let instance = world.instance("mysql-1").clone();
+    let pid_file = std::fs::read_dir(world.dir().join("mysql-1"))
+        .expect("the instance's folder")
+        .count();
+    assert!(pid_file > 0);
+    signal(instance.agent_pid, Signal::SIGKILL);
+    until(LIMIT, "the agent to be gone", async || {
+        world.serves("mysql-1").await.is_none().then_some(())
+    })
+    .await;
+    // The writer's connection stands; it needs no agent to go on.
+    let before = writer.acked();
+    throughout(AFTERWARDS, "epoch 1 stands", async || {
+        let cluster = world.cluster().await;
+        cluster.is_some_and(|cluster| cluster.epoch.0 == 1 && cluster.deposition().is_none())
+    })
+    .await;
+    assert!(writer.acked() > before + 20, "writes go on meanwhile");
+    let uptime = "SELECT CAST(VARIABLE_VALUE AS CHAR) FROM performance_schema.global_status \
+                  WHERE VARIABLE_NAME='Uptime'";
+    let up: u64 = world.value("mysql-1", uptime).await.parse().expect("seconds");
+
+    world.start_agent("mysql-1");
+    until(LIMIT, "the new agent to vouch for its server", async || {
+        (world.serves("mysql-1").await == Some(1)).then_some(())
+    })
+    .await;
+    let later: u64 = world.value("mysql-1", uptime).await.parse().expect("seconds");
+    assert!(later >= up, "the same server runs on");
+    assert_eq!(world.happened(EventKind::Deposed).await, 0);
+    assert_eq!(world.happened(EventKind::Reopened).await, 0);
+
+    // And it is a full agent: it reports the death of a server that is not its child.
+    signal(instance.mysqld_pid, Signal::SIGKILL);
+    let cluster = world.opened(2).await;
+    assert_eq!(cluster.primary.as_str(), "mysql-2");
+    world.settle(writer, &[]).await;
+}

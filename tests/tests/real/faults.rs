@@ -1,0 +1,134 @@
+//! The demo's own faults, as its measuring form reports them.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::world::{end, mysql, program, turn, until};
+
+/// A world is built, broken, watched and torn down.
+const RUN_LIMIT: Duration = Duration::from_secs(180);
+/// Silence dates from the last answer, which came up to one probe before the fault.
+const BEFORE_FAULT_MS: i64 = 400;
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        end(&mut self.0);
+    }
+}
+
+/// One run; `None` if there is no MySQL server.
+async fn run(fault: &str, more: &[&str]) -> Option<Value> {
+    let _turn = turn().await;
+    mysql().await?;
+    let child = Command::new(program())
+        .args(["demo", "--fault", fault, "-o", "json"])
+        .args(more)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("the demo starts");
+    let mut running = Running(child);
+    let status = until(RUN_LIMIT, "the demo's end", async || {
+        running.0.try_wait().expect("it is our child")
+    })
+    .await;
+    let mut stdout = String::new();
+    let mut pipe = running.0.stdout.take().expect("it is piped");
+    pipe.read_to_string(&mut stdout).expect("text");
+    assert!(status.success(), "{fault}: {status}: {stdout}");
+    let document: Value = serde_json::from_str(&stdout).expect("one JSON document");
+    assert_eq!(document["runs"].as_array().map(Vec::len), Some(1));
+    Some(document)
+}
+
+fn number(of: &Value, field: &str) -> i64 {
+    of[field]
+        .as_i64()
+        .unwrap_or_else(|| panic!("{field} is a number in {of}"))
+}
+
+/// What every fault must come to.
+fn check(document: &Value, threshold_ms: i64, proofs: &[&str]) {
+    let run = &document["runs"][0];
+    for of in [run, &document["summary"]] {
+        assert_eq!(number(of, "lost"), 0, "{of}");
+        assert_eq!(number(of, "double_acked"), 0, "{of}");
+        assert!(number(of, "acked") > 0, "{of}");
+        assert!(number(of, "attempted_on_old") > 0, "{of}");
+    }
+    assert_eq!(number(run, "old_epoch"), 1);
+    assert_eq!(number(run, "new_epoch"), 2);
+    assert_eq!(run["from"], "mysql-1");
+    assert_ne!(run["to"], "mysql-1");
+    assert_eq!(run["loss_bound"], "zero", "{run}");
+    let proof = run["proof"].as_str().unwrap_or_default();
+    assert!(proofs.contains(&proof), "{proof:?} is none of {proofs:?}");
+
+    assert_eq!(number(run, "threshold_ms"), threshold_ms, "{run}");
+    let [verdict, chosen, open, first] =
+        ["verdict_ms", "chosen_ms", "open_ms", "first_ack_ms"].map(|field| number(run, field));
+    assert!(
+        verdict >= threshold_ms - BEFORE_FAULT_MS,
+        "no verdict without patience: {run}"
+    );
+    assert!(verdict <= chosen && chosen <= open, "{run}");
+    assert!(first > verdict, "{run}");
+    let votes = run["votes"].as_array().map_or(&[][..], Vec::as_slice);
+    let silent = votes.iter().filter(|vote| vote["sight"] == "silent").count();
+    assert!(silent >= 2, "a majority saw silence: {run}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_mysqld_is_replaced() {
+    let Some(document) = run("kill", &[]).await else {
+        return;
+    };
+    // Whichever comes first: the freezes, or the word that it is reaped.
+    check(&document, 50, &["exited", "ackers_frozen"]);
+    assert_eq!(document["runs"][0]["to"], "mysql-2", "the one at home");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_mysqld_is_replaced() {
+    let Some(document) = run("hang", &["--writers", "4"]).await else {
+        return;
+    };
+    // Its agent cannot fence it, and kills it where it cannot.
+    check(&document, 1_000, &["exited", "ackers_frozen"]);
+    assert_eq!(document["runs"][0]["to"], "mysql-2", "the one at home");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_host_is_replaced() {
+    let Some(document) = run("host", &[]).await else {
+        return;
+    };
+    check(&document, 1_000, &["ackers_frozen"]);
+    assert_eq!(document["runs"][0]["to"], "mysql-2", "the one at home");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_host_of_three_is_replaced() {
+    let Some(document) = run("host", &["--instances", "3"]).await else {
+        return;
+    };
+    // Nobody else is at home: more patience, and both ackers must be frozen (k is 1).
+    check(&document, 1_500, &["ackers_frozen"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_region_is_replaced_from_another() {
+    let Some(document) = run("region", &[]).await else {
+        return;
+    };
+    check(&document, 1_500, &["ackers_frozen"]);
+    let to = &document["runs"][0]["to"];
+    assert!(to == "mysql-3" || to == "mysql-4", "{to}");
+}

@@ -1,0 +1,529 @@
+//! One `primacy demo --stay`: what it started, how to ask it, and its certain end.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use primacy::api::{HistoryEvent, StatusDocument};
+use primacy::client::{Client, operator, primaries};
+use primacy::mysqld::fetch::{Server, find_or_fetch};
+use primacy::mysqld::session::{Address, Login, Rows, Session, Target, Transport, within};
+use primacy::mysqld::template::{Accounts, Template};
+use primacy_core::ids::{ClusterId, InstanceId};
+use primacy_core::record::{Cluster, EventKind};
+use primacy_proto::v1::{GetPrimaryRequest, GetStatusRequest, Primary};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::logs;
+use crate::writer::Writer;
+
+/// For everything that takes seconds on a quiet machine; this one has two cores and neighbours.
+pub const LIMIT: Duration = Duration::from_secs(60);
+const BUILD_LIMIT: Duration = Duration::from_secs(150);
+/// After SIGTERM.
+const END_LIMIT: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const ASK_LIMIT: Duration = Duration::from_millis(500);
+const SQL_LIMIT: Duration = Duration::from_secs(10);
+
+/// One world at a time, whatever `--test-threads` says: a machine's load is not what is tested.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Node {
+    pub id: u64,
+    pub address: String,
+    pub pid: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Instance {
+    pub id: InstanceId,
+    pub address: SocketAddr,
+    pub agent_http: SocketAddr,
+    pub agent_pid: u32,
+    pub mysqld_pid: u32,
+    pub socket: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct App {
+    user: String,
+    password: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Shape {
+    cluster: ClusterId,
+    nodes: Vec<Node>,
+    instances: Vec<Instance>,
+    app: App,
+    dir: PathBuf,
+}
+
+pub struct World {
+    demo: Child,
+    shape: Shape,
+    /// Started by the scenario itself.
+    others: Vec<Child>,
+    pub server: Server,
+    pub template: Template,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The program under test, which cargo puts one folder above this test.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let folder = test.parent().and_then(Path::parent);
+    folder
+        .expect("target/<profile>/deps/<test>")
+        .join("primacy")
+}
+
+/// A MySQL server, or the news that there is none.
+pub async fn mysql() -> Option<Server> {
+    match find_or_fetch(|_| {}).await {
+        Ok(server) => Some(server),
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+pub async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a process id is small"));
+    // Its process may have ended by itself.
+    let _ = kill(pid, signal);
+}
+
+/// Waits for a condition: looks until there is something to return.
+pub async fn until<T>(
+    limit: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "waited {limit:?} in vain for {what}"
+        );
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Demands that something holds for a while: where the law is that nothing happens, time is the
+/// only witness.
+pub async fn throughout(time: Duration, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        assert!(holds().await, "did not hold for {time:?}: {what}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+impl World {
+    /// A fresh one, ready to be broken; `None` if there is no MySQL server.
+    pub async fn build() -> Option<World> {
+        let turn = turn().await;
+        let server = mysql().await?;
+        let template = Template::prepare(&server).await.expect("a data directory");
+        let mut demo = Command::new(program())
+            .args(["demo", "--stay", "-o", "json"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("the demo starts");
+        let stdout = demo.stdout.take().expect("it is piped");
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let _ = BufReader::new(stdout).read_line(&mut line);
+            let _ = sender.send(line);
+        });
+        let line = receiver.recv_timeout(BUILD_LIMIT).unwrap_or_default();
+        match serde_json::from_str(&line) {
+            Ok(shape) => Some(World {
+                demo,
+                shape,
+                others: Vec::new(),
+                server,
+                template,
+                _turn: turn,
+            }),
+            Err(error) => {
+                end(&mut demo);
+                panic!("the demo did not say what it built: {error}; {line:?}");
+            }
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.shape.dir
+    }
+
+    pub fn cluster_id(&self) -> &ClusterId {
+        &self.shape.cluster
+    }
+
+    pub fn nodes(&self) -> &[Node] {
+        &self.shape.nodes
+    }
+
+    pub fn node(&self, id: u64) -> &Node {
+        let found = self.nodes().iter().find(|node| node.id == id);
+        found.expect("a node of this world")
+    }
+
+    pub fn instances(&self) -> &[Instance] {
+        &self.shape.instances
+    }
+
+    /// `mysql-1` is the first primary; `mysql-2` shares its region.
+    pub fn instance(&self, id: &str) -> &Instance {
+        let found = self.instances().iter().find(|i| i.id.as_str() == id);
+        found.expect("an instance of this world")
+    }
+
+    pub fn accounts(&self) -> &Accounts {
+        &self.template.accounts
+    }
+
+    pub fn app(&self) -> Login {
+        Login::new(&self.shape.app.user, &self.shape.app.password)
+    }
+
+    /// Stops both processes of an instance, as a stopped host does.
+    pub fn stop_host(&self, id: &str) {
+        let instance = self.instance(id);
+        signal(instance.agent_pid, Signal::SIGSTOP);
+        signal(instance.mysqld_pid, Signal::SIGSTOP);
+    }
+
+    pub fn continue_host(&self, id: &str) {
+        let instance = self.instance(id);
+        signal(instance.mysqld_pid, Signal::SIGCONT);
+        signal(instance.agent_pid, Signal::SIGCONT);
+    }
+
+    /// Starts an agent again, with the arguments of the first.
+    pub fn start_agent(&mut self, id: &str) {
+        let name = id.replace("mysql", "agent");
+        let log = self.dir().join(format!("{name}.log"));
+        let log = File::options()
+            .append(true)
+            .open(log)
+            .expect("the agent's log");
+        let config = self.dir().join(format!("{name}.toml"));
+        let agent = Command::new(program())
+            .args(["agent", "--config"])
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .expect("the agent starts");
+        self.others.push(agent);
+    }
+
+    // ---- asking
+
+    /// A verb of the command line, its JSON.
+    pub async fn cli<T: DeserializeOwned>(&self, arguments: &[&str]) -> T {
+        let endpoints: Vec<_> = self.nodes().iter().map(|n| n.address.as_str()).collect();
+        let mut command = Command::new(program());
+        command
+            .args(arguments)
+            .args(["-o", "json"])
+            .env("PRIMACY_ENDPOINTS", endpoints.join(","));
+        let ran = tokio::task::spawn_blocking(move || command.output()).await;
+        let output = ran.expect("it ran").expect("primacy starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "primacy {arguments:?}: {said}");
+        serde_json::from_slice(&output.stdout).expect("one JSON document")
+    }
+
+    /// What one node says of itself and the cluster; `None` if it does not answer.
+    pub async fn seen_by(&self, node: &Node) -> Option<StatusDocument> {
+        let client = Client::new(std::slice::from_ref(&node.address), ASK_LIMIT).ok()?;
+        let request = || GetStatusRequest {
+            cluster: self.cluster_id().to_string(),
+        };
+        let answer = client
+            .ask(|channel| {
+                let request = request();
+                async move { operator(channel).get_status(request).await }
+            })
+            .await
+            .ok()?;
+        serde_json::from_str(&answer.into_inner().status_json).ok()
+    }
+
+    /// The cluster as the node knows it that has applied most.
+    pub async fn cluster(&self) -> Option<Cluster> {
+        let mut newest: Option<StatusDocument> = None;
+        for node in self.nodes() {
+            if let Some(seen) = self.seen_by(node).await
+                && newest
+                    .as_ref()
+                    .is_none_or(|last| last.applied_index < seen.applied_index)
+            {
+                newest = Some(seen);
+            }
+        }
+        let mut clusters = newest?.clusters;
+        clusters
+            .remove(self.cluster_id())
+            .map(|status| status.cluster)
+    }
+
+    /// The leader of the control plane, by its own word.
+    pub async fn leader(&self) -> Node {
+        until(LIMIT, "a leader", async || {
+            for node in self.nodes() {
+                if self.seen_by(node).await.is_some_and(|seen| seen.view.leads) {
+                    return Some(node.clone());
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// Linearizable.
+    pub async fn primary(&self) -> Primary {
+        let endpoints: Vec<_> = self.nodes().iter().map(|n| n.address.clone()).collect();
+        let client = Client::new(&endpoints, LIMIT).expect("well-formed addresses");
+        let answer = client
+            .ask(|channel| {
+                let cluster = self.cluster_id().to_string();
+                let request = GetPrimaryRequest {
+                    cluster,
+                    stale_ok: false,
+                };
+                async move { primaries(channel).get_primary(request).await }
+            })
+            .await
+            .expect("a majority answers");
+        answer.into_inner().primary.expect("the cluster is known")
+    }
+
+    pub async fn history(&self) -> Vec<HistoryEvent> {
+        self.cli(&["history", self.cluster_id().as_str(), "--limit", "1000"])
+            .await
+    }
+
+    pub async fn happened(&self, kind: EventKind) -> usize {
+        let events = self.history().await;
+        events.iter().filter(|e| e.event.kind == kind).count()
+    }
+
+    /// The epoch for which an agent says that its instance takes writes.
+    pub async fn serves(&self, id: &str) -> Option<u64> {
+        serves(self.instance(id).agent_http).await
+    }
+
+    /// Waits until an epoch is open with an acknowledged write, and returns what the log says.
+    pub async fn opened(&self, epoch: u64) -> Cluster {
+        until(LIMIT, &format!("epoch {epoch} to be open"), async || {
+            let cluster = self.cluster().await?;
+            let promotion = cluster.promotion()?;
+            let open = promotion.acknowledged && cluster.epoch.0 == epoch;
+            open.then_some(cluster)
+        })
+        .await
+    }
+
+    // ---- MySQL
+
+    pub async fn root(&self, id: &str) -> Session {
+        let target = Target {
+            address: Address::Socket(self.instance(id).socket.clone()),
+            login: self.accounts().root.clone(),
+            transport: Transport::Plain,
+        };
+        let session = Session::connect(&target, within(SQL_LIMIT)).await;
+        session.expect("root logs in through the socket")
+    }
+
+    /// As root.
+    pub async fn sql(&self, id: &str, sql: &str) -> Vec<Rows> {
+        let mut session = self.root(id).await;
+        let answer = session.ask(sql, within(SQL_LIMIT)).await;
+        session.close(within(SQL_LIMIT)).await;
+        answer.unwrap_or_else(|error| panic!("{id}: {sql}: {error}"))
+    }
+
+    /// The first column of the first row.
+    pub async fn value(&self, id: &str, sql: &str) -> String {
+        let sets = self.sql(id, sql).await;
+        let row = sets.into_iter().flatten().next();
+        row.and_then(|row| row.get(0)).expect("one value")
+    }
+
+    // ---- the end
+
+    /// What must hold after every scenario.
+    pub async fn settle(&self, writer: Writer, listed: &[&str]) {
+        let before = writer.acked();
+        until(LIMIT, "writes to go on", async || {
+            (writer.acked() >= before + 20).then_some(())
+        })
+        .await;
+        let acked = writer.stop().await;
+
+        let primary = self.primary().await;
+        let status: StatusDocument = self.cli(&["status"]).await;
+        let cluster = &status.clusters[self.cluster_id()].cluster;
+        let (epoch, instance) = cluster.serving().expect("somebody serves");
+        assert_eq!(
+            (primary.instance.as_str(), primary.epoch),
+            (instance.as_str(), epoch.0),
+            "GetPrimary and status name the same primary"
+        );
+        for instance in self.instances() {
+            let expected = (instance.id == cluster.primary).then_some(epoch.0);
+            let id = instance.id.as_str();
+            let what = format!("the agent of {id} to answer as the log says");
+            until(LIMIT, &what, async || {
+                (self.serves(id).await == expected).then_some(())
+            })
+            .await;
+        }
+
+        let rows = self
+            .sql(
+                &primary.instance,
+                "SELECT CAST(n AS CHAR) FROM app.writes WHERE writer=1",
+            )
+            .await;
+        let present: std::collections::BTreeSet<u64> = rows
+            .into_iter()
+            .flatten()
+            .filter_map(|row| row.get::<String, _>(0)?.parse().ok())
+            .collect();
+        let lost: Vec<_> = acked.iter().filter(|n| !present.contains(n)).collect();
+        assert!(
+            lost.is_empty(),
+            "acknowledged, and not on {}: {lost:?}",
+            primary.instance
+        );
+
+        let unlisted = logs::unlisted(self.dir(), listed);
+        assert!(unlisted.is_empty(), "unlisted:\n{}", unlisted.join("\n"));
+    }
+
+    fn explain_failure(&self) {
+        for verb in ["explain", "history"] {
+            let endpoints: Vec<_> = self.nodes().iter().map(|n| n.address.as_str()).collect();
+            let output = Command::new(program())
+                .args([verb, self.cluster_id().as_str()])
+                .env("PRIMACY_ENDPOINTS", endpoints.join(","))
+                .output();
+            if let Ok(output) = output {
+                println!("{verb}:\n{}", String::from_utf8_lossy(&output.stdout));
+            }
+        }
+        println!("{}", logs::ends(self.dir(), 15));
+    }
+}
+
+/// Asks `GET /primary`.
+pub async fn serves(agent: SocketAddr) -> Option<u64> {
+    let (code, body) = tokio::time::timeout(ASK_LIMIT, get(agent, "/primary"))
+        .await
+        .ok()??;
+    let body: serde_json::Value = serde_json::from_slice(&body).ok()?;
+    (code == 200).then(|| body["primary_epoch"].as_u64())?
+}
+
+async fn get(agent: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
+    let mut stream = TcpStream::connect(agent).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok()?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let code = head.split(' ').nth(1)?.parse().ok()?;
+    Some((code, answer[end + 4..].to_vec()))
+}
+
+/// SIGTERM, and SIGKILL if that does not help. Whether SIGTERM was enough.
+pub fn end(child: &mut Child) -> bool {
+    signal(child.id(), Signal::SIGTERM);
+    let deadline = Instant::now() + END_LIMIT;
+    while Instant::now() < deadline {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return true;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    false
+}
+
+/// Processes that have this folder in their command line.
+fn processes_of(dir: &Path) -> Vec<u32> {
+    let dir = dir.as_os_str().as_encoded_bytes();
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.windows(dir.len()).any(|part| part == dir))
+        })
+        .collect()
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            self.explain_failure();
+        }
+        for other in &mut self.others {
+            let _ = other.kill();
+            let _ = other.wait();
+        }
+        let ended = end(&mut self.demo);
+        // A killed server takes a moment to give its memory back.
+        let deadline = Instant::now() + END_LIMIT;
+        let mut left = processes_of(self.dir());
+        while ended && !left.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(LOOK_EVERY);
+            left = processes_of(self.dir());
+        }
+        for pid in &left {
+            signal(*pid, Signal::SIGKILL);
+        }
+        if !failed {
+            assert!(ended, "the demo did not end within {END_LIMIT:?}");
+            assert!(left.is_empty(), "the demo left processes behind: {left:?}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! One client that finds the primary as any would, writes to it, and remembers what was
+//! acknowledged.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use primacy::mysqld::session::{Address, Login, Session, Target, Transport, within};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::world::{World, serves};
+
+const PAUSE: Duration = Duration::from_millis(10);
+/// An answer that comes later counts as none: the write's fate is unknown, and its number is not
+/// used again.
+const WRITE_LIMIT: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+struct Place {
+    agent: SocketAddr,
+    mysql: SocketAddr,
+}
+
+pub struct Writer {
+    acked: Arc<Mutex<Vec<u64>>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Begins to write; returns when some writes were acknowledged.
+    pub async fn start(world: &World) -> Writer {
+        let places = world
+            .instances()
+            .iter()
+            .map(|instance| Place {
+                agent: instance.agent_http,
+                mysql: instance.address,
+            })
+            .collect();
+        let acked: Arc<Mutex<Vec<u64>>> = Arc::default();
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(write(places, world.app(), acked.clone(), stopped));
+        let writer = Writer { acked, stop, task };
+        crate::world::until(crate::world::LIMIT, "the first writes", async || {
+            (writer.acked() >= 20).then_some(())
+        })
+        .await;
+        writer
+    }
+
+    /// How many writes were acknowledged so far.
+    pub fn acked(&self) -> usize {
+        self.acked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Ends it; the numbers of all writes that were acknowledged.
+    pub async fn stop(self) -> Vec<u64> {
+        self.stop.send_replace(true);
+        self.task.await.expect("the writer does not panic");
+        let acked = self.acked.lock().unwrap_or_else(PoisonError::into_inner);
+        acked.clone()
+    }
+}
+
+async fn write(
+    places: Vec<Place>,
+    app: Login,
+    acked: Arc<Mutex<Vec<u64>>>,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut n = 0;
+    while !*stopped.borrow() {
+        let Some(primary) = find(&places).await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let target = Target {
+            address: Address::Tcp {
+                host: primary.ip().to_string(),
+                port: primary.port(),
+            },
+            login: app.clone(),
+            transport: Transport::Plain,
+        };
+        let Ok(mut session) = Session::connect(&target, within(WRITE_LIMIT)).await else {
+            continue;
+        };
+        while !*stopped.borrow() {
+            n += 1;
+            let sql = format!("INSERT INTO app.writes (writer, n) VALUES (1, {n})");
+            if session.execute(&sql, within(WRITE_LIMIT)).await.is_err() {
+                break;
+            }
+            acked.lock().unwrap_or_else(PoisonError::into_inner).push(n);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Asks all agents at once; the highest epoch wins.
+async fn find(places: &[Place]) -> Option<SocketAddr> {
+    let mut asked = JoinSet::new();
+    for place in places.iter().cloned() {
+        asked.spawn(async move { Some((serves(place.agent).await?, place.mysql)) });
+    }
+    let answers = asked.join_all().await;
+    answers
+        .into_iter()
+        .flatten()
+        .max_by_key(|(epoch, _)| *epoch)
+        .map(|(_, mysql)| mysql)
+}
