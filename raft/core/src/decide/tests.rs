@@ -9,7 +9,7 @@ use crate::gtid::GtidSet;
 use crate::ids::Epoch;
 use crate::observe::SightKind;
 use crate::record::{Ackers, Command, FenceReport, FreezeReport, PromotionRule, Registration};
-use crate::testing::{World, instance, instances, registration, report, set, short, uuid};
+use crate::testing::{World, fenced, instance, instances, registration, report, set, short, uuid};
 
 fn deposed(letters: &str, k: u32) -> World {
     deposed_as(registration(letters, k))
