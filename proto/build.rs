@@ -5,7 +5,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["proto/primacy/v1/primacy.proto", "proto/primacy/internal/agent/v1/agent.proto"];
+    let files = [
+        "proto/primacy/v1/primacy.proto",
+        "proto/primacy/internal/agent/v1/agent.proto",
+    ];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -18,7 +18,11 @@ pub enum ClientError {
     #[error("endpoint {0:?}: use host:port")]
     Malformed(String),
     #[error("none of {endpoints} answered within {limit:?}")]
-    Unreachable { endpoints: String, limit: Duration, source: Option<Box<Status>> },
+    Unreachable {
+        endpoints: String,
+        limit: Duration,
+        source: Option<Box<Status>>,
+    },
     #[error("{}", .0.message())]
     Refused(Box<Status>),
 }
@@ -54,8 +58,10 @@ impl Client {
             .map(|address| {
                 let endpoint = Endpoint::from_shared(format!("http://{address}"))
                     .map_err(|_| ClientError::Malformed(address.clone()))?;
-                let channel =
-                    endpoint.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true).connect_lazy();
+                let channel = endpoint
+                    .connect_timeout(CONNECT_LIMIT)
+                    .tcp_nodelay(true)
+                    .connect_lazy();
                 Ok((address.clone(), channel))
             })
             .collect::<Result<_, _>>()?;
@@ -68,7 +74,10 @@ impl Client {
 
     /// One client per node, for who wants to ask each.
     pub fn each(&self) -> Vec<Client> {
-        let one = |node: &(String, Channel)| Client { nodes: vec![node.clone()], limit: self.limit };
+        let one = |node: &(String, Channel)| Client {
+            nodes: vec![node.clone()],
+            limit: self.limit,
+        };
         self.nodes.iter().map(one).collect()
     }
 
@@ -95,7 +104,11 @@ impl Client {
             }
             if tokio::time::Instant::now() + AGAIN >= deadline {
                 let endpoints = self.endpoints().collect::<Vec<_>>().join(", ");
-                return Err(ClientError::Unreachable { endpoints, limit: self.limit, source: last });
+                return Err(ClientError::Unreachable {
+                    endpoints,
+                    limit: self.limit,
+                    source: last,
+                });
             }
             tokio::time::sleep(AGAIN).await;
         }

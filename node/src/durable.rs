@@ -16,22 +16,32 @@ pub enum DurableError {
     #[error(
         "{path}: is damaged; move it away and start again, the control plane rebuilds what it held"
     )]
-    Damaged { path: String, source: serde_json::Error },
+    Damaged {
+        path: String,
+        source: serde_json::Error,
+    },
 }
 
 /// Replaces the file's content; durable when it returns.
 pub fn save<T: Serialize>(path: &Path, value: &T) -> Result<(), DurableError> {
     let name = path.display().to_string();
-    let wrong = |source| DurableError::Write { path: name.clone(), source };
-    let text = serde_json::to_vec_pretty(value)
-        .map_err(|source| DurableError::Damaged { path: name.clone(), source })?;
+    let wrong = |source| DurableError::Write {
+        path: name.clone(),
+        source,
+    };
+    let text = serde_json::to_vec_pretty(value).map_err(|source| DurableError::Damaged {
+        path: name.clone(),
+        source,
+    })?;
     let aside = path.with_extension("new");
     let mut file = File::create(&aside).map_err(wrong)?;
     file.write_all(&text).map_err(wrong)?;
     file.sync_data().map_err(wrong)?;
     fs::rename(&aside, path).map_err(wrong)?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(wrong)
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(wrong)
 }
 
 /// Reads the file; `None` if there is none.

@@ -48,11 +48,17 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     let (inputs, waiting) = mpsc::channel(BACKLOG);
     let (views, view_requests) = mpsc::channel(16);
     let links = Links::default();
-    let access =
-        Access { node: config.id, handle: handle.clone(), door: door.clone(), views };
+    let access = Access {
+        node: config.id,
+        handle: handle.clone(),
+        door: door.clone(),
+        views,
+    };
 
-    let (mut reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_serving::<PrimacyServiceServer<Primaries>>().await;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter
+        .set_serving::<PrimacyServiceServer<Primaries>>()
+        .await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(primacy_proto::DESCRIPTORS)
         .build_v1()
@@ -84,7 +90,14 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
 
     let mut stop = crate::stop::signal()?;
     let mut fatal = handle.fatal();
-    let driver = Driver { config, handle: handle.clone(), memory, links, door, inputs };
+    let driver = Driver {
+        config,
+        handle: handle.clone(),
+        memory,
+        links,
+        door,
+        inputs,
+    };
     let driving = tokio::spawn(driver.run(waiting, view_requests));
     tokio::select! {
         () = stop.received() => {

@@ -8,7 +8,10 @@ pub struct Stop {
 }
 
 pub fn signal() -> std::io::Result<Stop> {
-    Ok(Stop { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
+    Ok(Stop {
+        term: listen(SignalKind::terminate())?,
+        int: listen(SignalKind::interrupt())?,
+    })
 }
 
 impl Stop {

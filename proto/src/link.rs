@@ -13,8 +13,14 @@ pub const FORMAT: u32 = 1;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Up {
-    Hello { cluster: ClusterId, instance: InstanceId },
-    Beat { beat: Box<Heartbeat>, rtt_ms: u64 },
+    Hello {
+        cluster: ClusterId,
+        instance: InstanceId,
+    },
+    Beat {
+        beat: Box<Heartbeat>,
+        rtt_ms: u64,
+    },
     Reply(Box<Reply>),
 }
 

@@ -46,16 +46,27 @@ impl Links {
                 return;
             }
         };
-        let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut open = self
+            .open
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(sender) = open.get(instance)
-            && sender.try_send(Ok(AttachResponse { format: FORMAT, payload })).is_err()
+            && sender
+                .try_send(Ok(AttachResponse {
+                    format: FORMAT,
+                    payload,
+                }))
+                .is_err()
         {
             open.remove(instance);
         }
     }
 
     fn attach(&self, instance: InstanceId, sender: Sender) {
-        let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut open = self
+            .open
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         open.insert(instance, sender);
     }
 }
@@ -89,7 +100,9 @@ impl AgentLinkService for LinkService {
                     Ok(Up::Reply(reply)) => NodeInput::Reply(reply),
                     Err(error) => {
                         tracing::warn!(error = %chain(&error), "an agent's message is refused");
-                        let _ = sender.send(Err(Status::invalid_argument(chain(&error)))).await;
+                        let _ = sender
+                            .send(Err(Status::invalid_argument(chain(&error))))
+                            .await;
                         return;
                     }
                 };

@@ -63,7 +63,11 @@ pub(super) async fn serve(at: SocketAddr, serving: watch::Receiver<Serving>) -> 
 }
 
 fn answer(yes: bool, serving: Serving) -> Response {
-    let code = if yes { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if yes {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (code, Json(serving)).into_response()
 }
 

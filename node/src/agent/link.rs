@@ -110,8 +110,10 @@ impl Link {
             .connect()
             .await?;
         let (sender, up) = mpsc::channel(BACKLOG);
-        let hello =
-            Up::Hello { cluster: self.cluster.clone(), instance: self.instance.clone() };
+        let hello = Up::Hello {
+            cluster: self.cluster.clone(),
+            instance: self.instance.clone(),
+        };
         sender.send(wire(&hello)?).await?;
         let mut client = AgentLinkServiceClient::new(channel);
         let attached =
@@ -164,5 +166,8 @@ impl Link {
 }
 
 fn wire(up: &Up) -> anyhow::Result<AttachRequest> {
-    Ok(AttachRequest { format: FORMAT, payload: link::encode(up)? })
+    Ok(AttachRequest {
+        format: FORMAT,
+        payload: link::encode(up)?,
+    })
 }

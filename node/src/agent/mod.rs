@@ -30,7 +30,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// Runs until told to stop. Leaves `mysqld` running: an agent's restart takes no database offline.
 pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.dir).context("the agent's folder cannot be made")?;
-    let file = SealFile { path: config.dir.join("seal.json") };
+    let file = SealFile {
+        path: config.dir.join("seal.json"),
+    };
     let seal = file.begin(&config)?;
     let settings = Settings::default();
     let mut agent = Agent::new(clock::now(), seal, settings);
@@ -41,9 +43,12 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let links = link::Links::open(&config, inputs.clone());
     let sql = sql::Executor::new(&config, inputs.clone());
     let server = Arc::new(server::Server::new(&config, inputs.clone())?);
-    let found = server.adopt().await;
-    if !found {
-        server.start();
+    if !server.adopt().await {
+        // Whether it may be started now depends on what it was: the state machine knows.
+        inputs
+            .send(AgentInput::ServerExited)
+            .await
+            .context("the agent is ending")?;
     }
 
     let mut ticks = tokio::time::interval(TICK);

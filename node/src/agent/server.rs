@@ -42,12 +42,19 @@ impl Server {
     pub fn new(config: &AgentConfig, inputs: mpsc::Sender<AgentInput>) -> anyhow::Result<Self> {
         let program = fetch::find_here()
             .context("no MySQL server on the PATH nor in the cache; install mysql-server")?;
-        Ok(Self { program, instance: instance(config), inputs, process: Arc::default() })
+        Ok(Self {
+            program,
+            instance: instance(config),
+            inputs,
+            process: Arc::default(),
+        })
     }
 
     /// Takes over a server that an earlier run of this agent started.
     pub async fn adopt(&self) -> bool {
-        let Some(process) = Watched::find(&self.instance) else { return false };
+        let Some(process) = Watched::find(&self.instance) else {
+            return false;
+        };
         tracing::info!(pid = process.pid(), "adopted the running mysqld");
         watch(Arc::new(process), self.process.clone(), self.inputs.clone()).await;
         true
@@ -73,7 +80,10 @@ impl Server {
 
     /// SIGKILL. Its end is reported as any other.
     pub fn kill(&self) {
-        let held = self.process.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let held = self
+            .process
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(process) = held.as_ref()
             && let Err(error) = process.kill9()
         {

@@ -63,14 +63,19 @@ struct Shared {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Executor {
     pub fn new(config: &AgentConfig, inputs: mpsc::Sender<AgentInput>) -> Self {
         let mysql = &config.mysql;
-        let transport =
-            if mysql.replication_tls { SourceTransport::Tls } else { SourceTransport::PublicKey };
+        let transport = if mysql.replication_tls {
+            SourceTransport::Tls
+        } else {
+            SourceTransport::PublicKey
+        };
         let shared = Shared {
             target: Target {
                 address: Address::Socket(super::server::instance(config).socket()),
@@ -88,13 +93,20 @@ impl Executor {
             opener: Mutex::default(),
             markers: AtomicU64::new(clock_seed()),
         };
-        Self { shared: Arc::new(shared), inputs, running: Arc::default() }
+        Self {
+            shared: Arc::new(shared),
+            inputs,
+            running: Arc::default(),
+        }
     }
 
     /// Begins an op; its result comes back as an input.
     pub fn run(&self, id: OpId, op: Op) {
-        let (shared, inputs, running) =
-            (self.shared.clone(), self.inputs.clone(), self.running.clone());
+        let (shared, inputs, running) = (
+            self.shared.clone(),
+            self.inputs.clone(),
+            self.running.clone(),
+        );
         let task = tokio::spawn(async move {
             let result = shared.carry_out(id, op).await;
             lock(&shared.sessions).remove(&id);
@@ -112,7 +124,9 @@ impl Executor {
         if let Some(task) = lock(&self.running).remove(&id) {
             task.abort();
         }
-        let Some(session) = lock(&self.shared.sessions).remove(&id) else { return };
+        let Some(session) = lock(&self.shared.sessions).remove(&id) else {
+            return;
+        };
         let shared = self.shared.clone();
         tokio::spawn(async move {
             let deadline = within(STEP_LIMIT);
@@ -147,11 +161,13 @@ fn session_error(error: &SessionError) -> OpError {
 }
 
 fn set(text: &str) -> Result<GtidSet, OpError> {
-    text.parse().map_err(|error| OpError::Unknown(format!("{error}")))
+    text.parse()
+        .map_err(|error| OpError::Unknown(format!("{error}")))
 }
 
 fn uuid(text: &str) -> Result<Uuid, OpError> {
-    text.parse().map_err(|error| OpError::Unknown(format!("{error}")))
+    text.parse()
+        .map_err(|error| OpError::Unknown(format!("{error}")))
 }
 
 impl Shared {
@@ -163,7 +179,9 @@ impl Shared {
         if let Some(kept) = lock(&self.kept).remove(&purpose) {
             return Ok(kept);
         }
-        Session::connect(&self.target, deadline).await.map_err(|error| session_error(&error))
+        Session::connect(&self.target, deadline)
+            .await
+            .map_err(|error| session_error(&error))
     }
 
     fn keep(&self, purpose: Purpose, session: Session) {
@@ -200,7 +218,10 @@ impl Shared {
                 self.keep(Purpose::Order, session);
                 let seen = seen?;
                 *lock(&self.opener) = Some(opener);
-                Ok(OpDone::Prepared { executed: seen.executed, server_uuid: seen.server_uuid })
+                Ok(OpDone::Prepared {
+                    executed: seen.executed,
+                    server_uuid: seen.server_uuid,
+                })
             }
             Op::Open { k } => {
                 let opener = lock(&self.opener).take();
@@ -250,15 +271,24 @@ impl Shared {
                 .collect();
             let sql = "SELECT CAST(PROCESSLIST_ID AS CHAR) AS id FROM performance_schema.threads \
                        WHERE PROCESSLIST_USER=SUBSTRING_INDEX(CURRENT_USER(),'@',1)";
-            let sets =
-                session.ask(sql, deadline).await.map_err(|error| session_error(&error))?;
-            let found = sets.into_iter().flatten().filter_map(|row| row.get::<String, _>(0));
-            let others = found.filter_map(|id| id.parse().ok()).filter(|id| !mine.contains(id));
+            let sets = session
+                .ask(sql, deadline)
+                .await
+                .map_err(|error| session_error(&error))?;
+            let found = sets
+                .into_iter()
+                .flatten()
+                .filter_map(|row| row.get::<String, _>(0));
+            let others = found
+                .filter_map(|id| id.parse().ok())
+                .filter(|id| !mine.contains(id));
             lock(&self.leftovers).extend(others);
             self.alone.store(true, Ordering::Release);
         }
         let leftovers = std::mem::take(&mut *lock(&self.leftovers));
-        ops::kill_sessions(session, &leftovers, deadline).await.map_err(failed)?;
+        ops::kill_sessions(session, &leftovers, deadline)
+            .await
+            .map_err(failed)?;
         Ok(())
     }
 
@@ -277,7 +307,9 @@ impl Shared {
             Op::Fence => {
                 let deadline = within(FENCE_LIMIT);
                 let mut spare = self.session(Purpose::Spare, deadline).await?;
-                let fenced = ops::fence(session, &mut spare, deadline).await.map_err(failed);
+                let fenced = ops::fence(session, &mut spare, deadline)
+                    .await
+                    .map_err(failed);
                 self.keep(Purpose::Spare, spare);
                 let fenced = fenced?;
                 Ok(OpDone::Fenced {
@@ -294,22 +326,39 @@ impl Shared {
                         .map_err(|error| session_error(&error))?;
                 }
                 let text = set.compact().to_string();
-                ops::wait_applied(session, &text, APPLY_LIMIT).await.map_err(failed)?;
+                ops::wait_applied(session, &text, APPLY_LIMIT)
+                    .await
+                    .map_err(failed)?;
                 Ok(OpDone::Applied)
             }
-            Op::Follow { host, port, acking, heartbeat_ms } => {
+            Op::Follow {
+                host,
+                port,
+                acking,
+                heartbeat_ms,
+            } => {
                 let (login, transport) = self.replication.clone();
                 let heartbeat = Duration::from_millis(heartbeat_ms);
-                let source = Source { host, port, login, transport, heartbeat };
+                let source = Source {
+                    host,
+                    port,
+                    login,
+                    transport,
+                    heartbeat,
+                };
                 // A fenced instance that serves reads lets its readers in.
                 ops::go_online(session, deadline).await.map_err(failed)?;
                 follow(session, &source, acking, deadline)
                     .await
-                    .map_err(|error| OpError::Unknown(format!("{:#}", anyhow::Error::new(error))))?;
+                    .map_err(|error| {
+                        OpError::Unknown(format!("{:#}", anyhow::Error::new(error)))
+                    })?;
                 Ok(OpDone::Followed)
             }
             Op::Adopt { k } => {
-                ops::set_acks(session, acks(k)?, deadline).await.map_err(failed)?;
+                ops::set_acks(session, acks(k)?, deadline)
+                    .await
+                    .map_err(failed)?;
                 session
                     .execute("SET GLOBAL rpl_semi_sync_source_enabled=ON", deadline)
                     .await
@@ -317,11 +366,15 @@ impl Shared {
                 Ok(OpDone::Opened(Opened))
             }
             Op::CleanUp => {
-                ops::clean_up(session, within(APPLY_LIMIT)).await.map_err(failed)?;
+                ops::clean_up(session, within(APPLY_LIMIT))
+                    .await
+                    .map_err(failed)?;
                 Ok(OpDone::Cleaned)
             }
             Op::Cut { sessions } => {
-                ops::kill_sessions(session, &sessions, deadline).await.map_err(failed)?;
+                ops::kill_sessions(session, &sessions, deadline)
+                    .await
+                    .map_err(failed)?;
                 Ok(OpDone::Cut)
             }
             Op::Survey | Op::PrepareOpen | Op::Open { .. } | Op::Marker { .. } => {
@@ -337,11 +390,17 @@ impl Shared {
         let connect = || Session::connect(&self.target, deadline);
         let mut session = connect().await.map_err(|error| session_error(&error))?;
         if create {
-            marker::ensure_marker_table(&mut session, deadline).await.map_err(failed)?;
+            marker::ensure_marker_table(&mut session, deadline)
+                .await
+                .map_err(failed)?;
         }
         let n = self.markers.fetch_add(1, Ordering::Relaxed) % 64;
-        let before = marker::marker(session, epoch, n, deadline).await.map_err(failed)?;
-        Ok(OpDone::Marked(Marker { before: set(&before)? }))
+        let before = marker::marker(session, epoch, n, deadline)
+            .await
+            .map_err(failed)?;
+        Ok(OpDone::Marked(Marker {
+            before: set(&before)?,
+        }))
     }
 }
 
@@ -353,16 +412,20 @@ fn acks(k: u32) -> Result<NonZeroU16, OpError> {
 }
 
 async fn survey(session: &mut Session, deadline: tokio::time::Instant) -> Result<Survey, OpError> {
-    let seen = inspect(session, deadline).await.map_err(|error| session_error(&error))?;
+    let seen = inspect(session, deadline)
+        .await
+        .map_err(|error| session_error(&error))?;
     to_survey(&seen)
 }
 
 fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
     let pulse = &seen.pulse;
-    let version = Version::parse(&pulse.version)
-        .ok_or_else(|| OpError::Unknown(format!("version {:?} is not understood", pulse.version)))?;
+    let version = Version::parse(&pulse.version).ok_or_else(|| {
+        OpError::Unknown(format!("version {:?} is not understood", pulse.version))
+    })?;
     let replica = pulse.replica.as_ref();
-    let error = replica.and_then(|replica| replica.io_error.as_ref().or(replica.sql_error.as_ref()));
+    let error =
+        replica.and_then(|replica| replica.io_error.as_ref().or(replica.sql_error.as_ref()));
     let mut semi_sync_replicas = BTreeMap::new();
     for dump in seen.dumps.iter().filter(|dump| dump.semi_sync) {
         if let Some(replica) = &dump.replica_uuid {
@@ -375,7 +438,10 @@ fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
         super_read_only: pulse.super_read_only,
         offline_mode: pulse.offline_mode,
         executed: set(&pulse.gtid_executed)?,
-        received: replica.map(|replica| set(&replica.received)).transpose()?.unwrap_or_default(),
+        received: replica
+            .map(|replica| set(&replica.received))
+            .transpose()?
+            .unwrap_or_default(),
         purged: set(&pulse.gtid_purged)?,
         source: replica.map(|replica| (replica.source_host.clone(), replica.source_port)),
         io: match replica.map(|replica| replica.io) {

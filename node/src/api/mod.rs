@@ -51,12 +51,16 @@ fn primary_of(cluster: &Cluster, log_index: u64) -> Primary {
     Primary {
         cluster: cluster.id.to_string(),
         instance: serving.map(|(_, id)| id.to_string()).unwrap_or_default(),
-        address: spec.map(|spec| format!("{}:{}", spec.host, spec.port)).unwrap_or_default(),
+        address: spec
+            .map(|spec| format!("{}:{}", spec.host, spec.port))
+            .unwrap_or_default(),
         epoch: cluster.epoch.0,
         log_index,
     }
 }
 
 fn no_such_cluster(id: &ClusterId) -> Status {
-    Status::not_found(format!("cluster {id} is not registered; `primacy status` lists them"))
+    Status::not_found(format!(
+        "cluster {id} is not registered; `primacy status` lists them"
+    ))
 }

@@ -28,7 +28,10 @@ impl Operator {
             Err(SubmitError::Refused(refusal)) => {
                 Err(Status::failed_precondition(refusal.to_string()))
             }
-            Err(error) => Err(Status::unavailable(format!("{:#}", anyhow::Error::new(error)))),
+            Err(error) => Err(Status::unavailable(format!(
+                "{:#}",
+                anyhow::Error::new(error)
+            ))),
         }
     }
 }
@@ -46,7 +49,9 @@ impl OperatorService for Operator {
         let text = request.into_inner().registration_json;
         let registration: Registration =
             serde_json::from_str(&text).map_err(|error| malformed("registration", &error))?;
-        let log_index = self.submit(Command::Register(Box::new(registration))).await?;
+        let log_index = self
+            .submit(Command::Register(Box::new(registration)))
+            .await?;
         Ok(Response::new(RegisterClusterResponse { log_index }))
     }
 
@@ -54,11 +59,16 @@ impl OperatorService for Operator {
         &self,
         request: Request<SetPolicyRequest>,
     ) -> Result<Response<SetPolicyResponse>, Status> {
-        let SetPolicyRequest { cluster, policy_json } = request.into_inner();
+        let SetPolicyRequest {
+            cluster,
+            policy_json,
+        } = request.into_inner();
         let policy: Policy =
             serde_json::from_str(&policy_json).map_err(|error| malformed("policy", &error))?;
-        let command =
-            Command::SetPolicy { cluster: ClusterId(cluster), policy: Box::new(policy) };
+        let command = Command::SetPolicy {
+            cluster: ClusterId(cluster),
+            policy: Box::new(policy),
+        };
         let log_index = self.submit(command).await?;
         Ok(Response::new(SetPolicyResponse { log_index }))
     }
@@ -67,9 +77,16 @@ impl OperatorService for Operator {
         &self,
         request: Request<ApproveFailoverRequest>,
     ) -> Result<Response<ApproveFailoverResponse>, Status> {
-        let ApproveFailoverRequest { cluster, epoch, who } = request.into_inner();
-        let command =
-            Command::Approve { cluster: ClusterId(cluster), epoch: Epoch(epoch), who };
+        let ApproveFailoverRequest {
+            cluster,
+            epoch,
+            who,
+        } = request.into_inner();
+        let command = Command::Approve {
+            cluster: ClusterId(cluster),
+            epoch: Epoch(epoch),
+            who,
+        };
         let log_index = self.submit(command).await?;
         Ok(Response::new(ApproveFailoverResponse { log_index }))
     }
@@ -141,7 +158,13 @@ impl OperatorService for Operator {
         let mut next_log_index = request.from_log_index;
         for entry in entries {
             next_log_index = entry.at.index.0 + 1;
-            for event in entry.outcome.into_iter().flat_map(|outcome| outcome.results).flatten().flatten() {
+            for event in entry
+                .outcome
+                .into_iter()
+                .flat_map(|outcome| outcome.results)
+                .flatten()
+                .flatten()
+            {
                 let of = event.cluster.as_ref().map(|cluster| cluster.as_str());
                 if !request.cluster.is_empty() && of != Some(request.cluster.as_str()) {
                     continue;
@@ -158,7 +181,10 @@ impl OperatorService for Operator {
                 event_json.push(text);
             }
         }
-        Ok(Response::new(ListHistoryResponse { event_json, next_log_index }))
+        Ok(Response::new(ListHistoryResponse {
+            event_json,
+            next_log_index,
+        }))
     }
 
     async fn transfer_leader(
@@ -166,11 +192,9 @@ impl OperatorService for Operator {
         request: Request<TransferLeaderRequest>,
     ) -> Result<Response<TransferLeaderResponse>, Status> {
         let to = NodeId(request.into_inner().to);
-        self.0
-            .handle
-            .transfer_leader(to)
-            .await
-            .map_err(|error| Status::failed_precondition(format!("{:#}", anyhow::Error::new(error))))?;
+        self.0.handle.transfer_leader(to).await.map_err(|error| {
+            Status::failed_precondition(format!("{:#}", anyhow::Error::new(error)))
+        })?;
         Ok(Response::new(TransferLeaderResponse {}))
     }
 }

@@ -33,9 +33,16 @@ impl PrimacyService for Primaries {
             self.0.linearizable().await?
         };
         let id = ClusterId(request.cluster);
-        let cluster = state.get().clusters.get(&id).ok_or_else(|| no_such_cluster(&id))?;
+        let cluster = state
+            .get()
+            .clusters
+            .get(&id)
+            .ok_or_else(|| no_such_cluster(&id))?;
         let primary = primary_of(cluster, state.at().index.0);
-        Ok(Response::new(GetPrimaryResponse { primary: Some(primary), age_ms: 0 }))
+        Ok(Response::new(GetPrimaryResponse {
+            primary: Some(primary),
+            age_ms: 0,
+        }))
     }
 
     type WatchPrimariesStream =
@@ -96,7 +103,12 @@ impl PrimacyService for Primaries {
             })
             .collect();
         Ok(Response::new(GetControlPlaneResponse {
-            plane: state.get().plane.as_ref().map(ToString::to_string).unwrap_or_default(),
+            plane: state
+                .get()
+                .plane
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             leader: leadership.leader.map_or(0, |id| id.0),
             term: leadership.term.0,
             applied_index: state.at().index.0,
@@ -110,5 +122,9 @@ fn send(
     sender: &mpsc::Sender<Result<WatchPrimariesResponse, Status>>,
     primary: Primary,
 ) -> Result<(), ()> {
-    sender.try_send(Ok(WatchPrimariesResponse { primary: Some(primary) })).map_err(|_| ())
+    sender
+        .try_send(Ok(WatchPrimariesResponse {
+            primary: Some(primary),
+        }))
+        .map_err(|_| ())
 }

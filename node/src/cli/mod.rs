@@ -161,7 +161,10 @@ pub fn main() -> ExitCode {
     // Ring for all TLS, before anything can ask for it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("primacy: no runtime: {error}");
@@ -220,7 +223,10 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Policy(PolicyVerb::Get { cluster: id }) => {
             verbs::policy_get(&common, &cluster(id)).await?;
         }
-        Verb::Policy(PolicyVerb::Set { cluster: id, fields }) => {
+        Verb::Policy(PolicyVerb::Set {
+            cluster: id,
+            fields,
+        }) => {
             verbs::policy_set(&common, &cluster(id), &fields).await?;
         }
         Verb::Status { watch } => verbs::status(&common, watch).await?,
@@ -229,7 +235,11 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Approve { cluster: id, epoch } => {
             verbs::approve(&common, &cluster(id), epoch).await?;
         }
-        Verb::Abort { cluster: id, epoch, why } => {
+        Verb::Abort {
+            cluster: id,
+            epoch,
+            why,
+        } => {
             verbs::abort(&common, &cluster(id), epoch, why).await?;
         }
         Verb::History { cluster: id, limit } => verbs::history(&common, id, limit).await?,
@@ -240,7 +250,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 impl Common {
     fn client(&self) -> Result<crate::client::Client, Failure> {
         if self.timeout == 0 {
-            return Err(Failure::Usage("--timeout 0: give it at least one second".into()));
+            return Err(Failure::Usage(
+                "--timeout 0: give it at least one second".into(),
+            ));
         }
         let limit = Duration::from_secs(self.timeout);
         Ok(crate::client::Client::new(&self.endpoints, limit)?)

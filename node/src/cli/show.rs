@@ -13,7 +13,9 @@ use crate::api::{HistoryEvent, StatusDocument};
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.iter());
+    table
+        .load_preset(presets::NOTHING)
+        .set_header(header.iter());
     table
 }
 
@@ -29,7 +31,9 @@ pub(crate) fn sight_words(kind: SightKind) -> &'static str {
 }
 
 pub(super) fn status(document: &StatusDocument) -> String {
-    let leader = document.leader.map_or("none".to_owned(), |id| format!("node {id}"));
+    let leader = document
+        .leader
+        .map_or("none".to_owned(), |id| format!("node {id}"));
     let mut text = format!(
         "control plane {}: leader {leader}, term {}, applied {}\n",
         document.plane.as_deref().unwrap_or("not founded yet"),
@@ -38,24 +42,53 @@ pub(super) fn status(document: &StatusDocument) -> String {
     );
     let mut nodes = table(&["NODE", "REGION", "ADDRESS"]);
     for (id, member) in &document.nodes {
-        nodes.add_row([id.to_string(), member.region.clone(), member.address.clone()]);
+        nodes.add_row([
+            id.to_string(),
+            member.region.clone(),
+            member.address.clone(),
+        ]);
     }
     let _ = writeln!(text, "{nodes}\n");
     for (id, status) in &document.clusters {
         let cluster = &status.cluster;
-        let _ = writeln!(text, "cluster {id}: {}, epoch {}", status.stage, cluster.epoch);
-        let mut rows = table(&["INSTANCE", "REGION", "ADDRESS", "ROLE", "SEEN BY THIS NODE", "ACKS"]);
+        let _ = writeln!(
+            text,
+            "cluster {id}: {}, epoch {}",
+            status.stage, cluster.epoch
+        );
+        let mut rows = table(&[
+            "INSTANCE",
+            "REGION",
+            "ADDRESS",
+            "ROLE",
+            "SEEN BY THIS NODE",
+            "ACKS",
+        ]);
         for (instance, spec) in &cluster.instances {
             let view = document.view.instances.get(instance);
-            let role = if *instance == cluster.primary { "primary" } else { "replica" };
-            let role = if cluster.left_behind.contains(instance) { "left behind" } else { role };
+            let role = if *instance == cluster.primary {
+                "primary"
+            } else {
+                "replica"
+            };
+            let role = if cluster.left_behind.contains(instance) {
+                "left behind"
+            } else {
+                role
+            };
             rows.add_row([
                 instance.to_string(),
                 spec.region.to_string(),
                 format!("{}:{}", spec.host, spec.port),
                 role.to_owned(),
-                view.map_or("nothing yet".into(), |view| sight_words(view.sight.kind).into()),
-                if cluster.ackers.members.contains(instance) { "yes".into() } else { String::new() },
+                view.map_or("nothing yet".into(), |view| {
+                    sight_words(view.sight.kind).into()
+                }),
+                if cluster.ackers.members.contains(instance) {
+                    "yes".into()
+                } else {
+                    String::new()
+                },
             ]);
         }
         let _ = writeln!(text, "{rows}");
@@ -75,19 +108,33 @@ pub(super) fn describe(document: &StatusDocument, id: &ClusterId) -> String {
         text,
         "a commit waits for {} of: {}",
         cluster.ackers.k,
-        cluster.ackers.members.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ")
+        cluster
+            .ackers
+            .members
+            .iter()
+            .map(|id| id.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     );
     let _ = writeln!(text, "floor: {}", cluster.floor.compact());
     if let Some(promotion) = cluster.promotion() {
         let choice = &promotion.choice;
         let _ = writeln!(text, "epoch {} rests on: {}", choice.epoch, choice.proof);
-        let _ = writeln!(text, "acknowledged writes that could be missing: {}", choice.loss);
+        let _ = writeln!(
+            text,
+            "acknowledged writes that could be missing: {}",
+            choice.loss
+        );
         for why in &choice.why {
             let _ = writeln!(text, "  {why}");
         }
         for (instance, follower) in &promotion.followers {
             if let Follower::Refused { extra } = follower {
-                let _ = writeln!(text, "{instance} must not follow: it holds {}", extra.compact());
+                let _ = writeln!(
+                    text,
+                    "{instance} must not follow: it holds {}",
+                    extra.compact()
+                );
             }
         }
     }
@@ -117,7 +164,10 @@ pub(super) fn explain(document: &StatusDocument, id: &ClusterId) -> Explanation 
         stage: status.stage.clone(),
         epoch: cluster.epoch.0,
         primary: cluster.primary.to_string(),
-        verdict: cluster.judgement.as_ref().map(|judgement| format!("{:?}", judgement.verdict)),
+        verdict: cluster
+            .judgement
+            .as_ref()
+            .map(|judgement| format!("{:?}", judgement.verdict)),
         findings: cluster
             .judgement
             .iter()
@@ -125,7 +175,11 @@ pub(super) fn explain(document: &StatusDocument, id: &ClusterId) -> Explanation 
             .map(|finding| format!("{finding:?}"))
             .collect(),
         waits: standing.waits,
-        refused: standing.refused.iter().map(|(who, why)| format!("{who}: {why}")).collect(),
+        refused: standing
+            .refused
+            .iter()
+            .map(|(who, why)| format!("{who}: {why}"))
+            .collect(),
     }
 }
 
@@ -181,7 +235,10 @@ pub(super) fn readiness(document: &StatusDocument, id: &ClusterId) -> Vec<Gap> {
     let mut gaps = Vec::new();
     for (instance, spec) in &cluster.instances {
         let view = document.view.instances.get(instance);
-        if view.and_then(|view| view.agent_heard_ms).is_none_or(|ms| ms > 1_000) {
+        if view
+            .and_then(|view| view.agent_heard_ms)
+            .is_none_or(|ms| ms > 1_000)
+        {
             gaps.push(Gap {
                 rule: "agent",
                 instance: instance.to_string(),
@@ -242,7 +299,12 @@ pub(super) fn history(events: &[HistoryEvent]) -> String {
         rows.add_row([
             event.log_index.to_string(),
             clock_of_day(event.wall_ms),
-            event.event.cluster.as_ref().map(ToString::to_string).unwrap_or_default(),
+            event
+                .event
+                .cluster
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             event.event.epoch.to_string(),
             event.event.what.clone(),
         ]);
@@ -254,5 +316,8 @@ pub(super) fn history(events: &[HistoryEvent]) -> String {
 fn clock_of_day(wall_ms: u64) -> String {
     let of_day = wall_ms / 1_000 % 86_400;
     let (hours, minutes, seconds) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    format!("{hours:02}:{minutes:02}:{seconds:02}.{:03}", wall_ms % 1_000)
+    format!(
+        "{hours:02}:{minutes:02}:{seconds:02}.{:03}",
+        wall_ms % 1_000
+    )
 }

@@ -21,7 +21,9 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 pub(crate) async fn fetch(client: &Client, cluster: &str) -> Result<StatusDocument, Failure> {
     let answer = client
         .ask(|channel| {
-            let request = GetStatusRequest { cluster: cluster.to_owned() };
+            let request = GetStatusRequest {
+                cluster: cluster.to_owned(),
+            };
             async move { operator(channel).get_status(request).await }
         })
         .await?
@@ -48,7 +50,10 @@ async fn fetch_from_leader(client: &Client, cluster: &str) -> Result<StatusDocum
 }
 
 fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
-    println!("{}", serde_json::to_string_pretty(value).context("not printable as JSON")?);
+    println!(
+        "{}",
+        serde_json::to_string_pretty(value).context("not printable as JSON")?
+    );
     Ok(())
 }
 
@@ -104,7 +109,9 @@ pub(super) async fn register(common: &Common, file: &Path) -> Result<(), Failure
     common
         .client()?
         .ask(|channel| {
-            let request = RegisterClusterRequest { registration_json: text.clone() };
+            let request = RegisterClusterRequest {
+                registration_json: text.clone(),
+            };
             async move { operator(channel).register_cluster(request).await }
         })
         .await?;
@@ -119,7 +126,11 @@ pub(super) async fn check(common: &Common, cluster: &ClusterId) -> Result<ExitCo
         Output::Json => print_json(&findings)?,
         Output::Table => println!("{}", show::readiness_text(&findings)),
     }
-    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(4) })
+    Ok(if findings.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(4)
+    })
 }
 
 pub(super) async fn policy_get(common: &Common, cluster: &ClusterId) -> Result<(), Failure> {
@@ -190,8 +201,11 @@ pub(super) async fn approve(
     common
         .client()?
         .ask(|channel| {
-            let request =
-                ApproveFailoverRequest { cluster: cluster.to_string(), epoch, who: who() };
+            let request = ApproveFailoverRequest {
+                cluster: cluster.to_string(),
+                epoch,
+                who: who(),
+            };
             async move { operator(channel).approve_failover(request).await }
         })
         .await?;

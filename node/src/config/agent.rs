@@ -77,7 +77,12 @@ impl AgentConfig {
             return contradiction(path, "server.admin_port", config.server.admin_port, remedy);
         }
         if config.server.server_id == 0 {
-            return contradiction(path, "server.server_id", 0, "a server_id of 0 refuses replicas");
+            return contradiction(
+                path,
+                "server.server_id",
+                0,
+                "a server_id of 0 refuses replicas",
+            );
         }
         Ok(config)
     }

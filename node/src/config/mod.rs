@@ -15,17 +15,27 @@ pub use node::{MemberConfig, NodeConfig, ProbeAccount, RaftTimes};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{path}: cannot be read")]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{path}: {reason}")]
     Malformed { path: PathBuf, reason: String },
     #[error("{path}: {field} = {value:?}: {remedy}")]
-    Contradiction { path: PathBuf, field: String, value: String, remedy: String },
+    Contradiction {
+        path: PathBuf,
+        field: String,
+        value: String,
+        remedy: String,
+    },
 }
 
 /// Reads a TOML file; environment variables with `prefix` override it.
 fn read<T: DeserializeOwned>(path: &Path, prefix: &str) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.into(),
+        source,
+    })?;
     Figment::new()
         .merge(Toml::string(&text))
         .merge(Env::prefixed(prefix).split("__"))

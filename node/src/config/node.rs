@@ -60,7 +60,11 @@ pub struct RaftTimes {
 
 impl Default for RaftTimes {
     fn default() -> Self {
-        Self { heartbeat_ms: 75, election_min_ms: 400, election_max_ms: 800 }
+        Self {
+            heartbeat_ms: 75,
+            election_min_ms: 400,
+            election_max_ms: 800,
+        }
     }
 }
 
@@ -82,7 +86,11 @@ impl NodeConfig {
                 let remedy = "each node has its own address";
                 return contradiction(path, "members.address", &member.address, remedy);
             }
-            if member.address.parse::<axum::http::uri::Authority>().is_err() {
+            if member
+                .address
+                .parse::<axum::http::uri::Authority>()
+                .is_err()
+            {
                 return contradiction(path, "members.address", &member.address, "use host:port");
             }
         }

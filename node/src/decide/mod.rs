@@ -70,8 +70,11 @@ impl Driver {
             memory.seen_alive,
             first.clone(),
         );
-        let mut probers =
-            Probers::new(self.config.probe.clone(), Duration::ZERO, self.inputs.clone());
+        let mut probers = Probers::new(
+            self.config.probe.clone(),
+            Duration::ZERO,
+            self.inputs.clone(),
+        );
         let mut founded = None;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -145,7 +148,10 @@ impl Driver {
                 tracing::debug!(order = what, %to, token = %order.get().token, "ordered");
                 self.links.order(order);
             }
-            NodeOutput::Acknowledge { instance, acknowledgement } => {
+            NodeOutput::Acknowledge {
+                instance,
+                acknowledgement,
+            } => {
                 self.links.acknowledge(&instance, acknowledgement);
             }
             NodeOutput::Propose(proposal) => propose(&self.handle, proposal, &self.inputs),
@@ -161,7 +167,10 @@ impl Driver {
     fn found_plane(&self) {
         let (door, plane) = (self.door.clone(), self.config.plane.clone());
         tokio::spawn(async move {
-            if let Err(error) = door.submit(Command::FoundPlane { plane }, FOUND_LIMIT).await {
+            if let Err(error) = door
+                .submit(Command::FoundPlane { plane }, FOUND_LIMIT)
+                .await
+            {
                 tracing::info!("not founded yet: {:#}", anyhow::Error::new(error));
             }
         });
@@ -169,5 +178,10 @@ impl Driver {
 }
 
 fn spec_of(node: &Node, instance: &InstanceId) -> Option<InstanceSpec> {
-    node.state().get().cluster_of(instance)?.instances.get(instance).cloned()
+    node.state()
+        .get()
+        .cluster_of(instance)?
+        .instances
+        .get(instance)
+        .cloned()
 }

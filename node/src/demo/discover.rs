@@ -35,7 +35,11 @@ pub(super) fn discover(agents: Asked) -> watch::Receiver<Option<Found>> {
             let mut stream = None;
             while !sender.is_closed() {
                 let epoch = ask(&mut stream, http).await;
-                let found = epoch.map(|epoch| Found { instance: instance.clone(), address, epoch });
+                let found = epoch.map(|epoch| Found {
+                    instance: instance.clone(),
+                    address,
+                    epoch,
+                });
                 let best = best_of(&answers, &instance, found);
                 sender.send_if_modified(|last| {
                     let changed = *last != best;
@@ -55,7 +59,9 @@ fn best_of(
     instance: &InstanceId,
     found: Option<Found>,
 ) -> Option<Found> {
-    let mut all = answers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut all = answers
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     match found {
         Some(found) => all.insert(instance.clone(), found),
         None => all.remove(instance),
@@ -82,7 +88,10 @@ async fn exchange(kept: &mut Option<TcpStream>, http: SocketAddr) -> Option<(u16
         Some(stream) => stream,
         None => TcpStream::connect(http).await.ok()?,
     };
-    stream.write_all(b"GET /primary HTTP/1.1\r\nHost: agent\r\n\r\n").await.ok()?;
+    stream
+        .write_all(b"GET /primary HTTP/1.1\r\nHost: agent\r\n\r\n")
+        .await
+        .ok()?;
     let mut answer = Vec::new();
     let (head, length) = loop {
         if stream.read_buf(&mut answer).await.ok()? == 0 {
@@ -90,7 +99,9 @@ async fn exchange(kept: &mut Option<TcpStream>, http: SocketAddr) -> Option<(u16
         }
         if let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length:"));
             break (end + 4, length?.trim().parse::<usize>().ok()?);
         }
     };
@@ -99,7 +110,11 @@ async fn exchange(kept: &mut Option<TcpStream>, http: SocketAddr) -> Option<(u16
             return None;
         }
     }
-    let code = String::from_utf8_lossy(&answer[..head]).split(' ').nth(1)?.parse().ok()?;
+    let code = String::from_utf8_lossy(&answer[..head])
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()?;
     *kept = Some(stream);
     Some((code, answer[head..].to_vec()))
 }

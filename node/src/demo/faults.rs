@@ -35,7 +35,9 @@ impl Fault {
             Fault::Kill => "kill -9 of its mysqld",
             Fault::Hang => "its mysqld is stopped (SIGSTOP)",
             Fault::Host => "its whole host is stopped: mysqld and agent (SIGSTOP)",
-            Fault::Region => "every process in its region is stopped, the leader included (SIGSTOP)",
+            Fault::Region => {
+                "every process in its region is stopped, the leader included (SIGSTOP)"
+            }
         }
     }
 
@@ -56,9 +58,16 @@ impl Fault {
                 stopped.extend(mysqld);
             }
             Fault::Region => {
-                let nodes = world.nodes.values().filter(|(region, _)| *region == place.region);
+                let nodes = world
+                    .nodes
+                    .values()
+                    .filter(|(region, _)| *region == place.region);
                 stopped.extend(nodes.map(|(_, process)| process.pid()));
-                for other in world.places.values().filter(|other| other.region == place.region) {
+                for other in world
+                    .places
+                    .values()
+                    .filter(|other| other.region == place.region)
+                {
                     stopped.push(other.agent.pid());
                     stopped.extend(other.mysqld_pid());
                 }

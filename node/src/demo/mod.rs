@@ -65,9 +65,15 @@ impl Profile {
     fn policy(self) -> Policy {
         let policy = match self {
             Profile::Fast => Policy::fast(),
-            Profile::Default => Policy { min_interval_s: 0, ..Policy::default() },
+            Profile::Default => Policy {
+                min_interval_s: 0,
+                ..Policy::default()
+            },
         };
-        Policy { automation: Automation::Auto, ..policy }
+        Policy {
+            automation: Automation::Auto,
+            ..policy
+        }
     }
 }
 
@@ -104,11 +110,18 @@ async fn run_all(args: DemoArgs, output: Output) -> anyhow::Result<ExitCode> {
     let failed = summary.lost > 0 || summary.double_acked > 0;
     match output {
         Output::Json => {
-            println!("{}", serde_json::json!({ "runs": runs, "summary": summary }));
+            println!(
+                "{}",
+                serde_json::json!({ "runs": runs, "summary": summary })
+            );
         }
         Output::Table => println!("{}", summary.text()),
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 async fn find_server() -> anyhow::Result<Server> {

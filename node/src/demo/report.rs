@@ -59,7 +59,11 @@ impl Spread {
         let last = values.len().saturating_sub(1);
         // Of an even number the mean of the middle two.
         let median = (at(last / 2) + at(values.len() / 2)) / 2;
-        Self { min: at(0), median, max: at(last) }
+        Self {
+            min: at(0),
+            median,
+            max: at(last),
+        }
     }
 }
 

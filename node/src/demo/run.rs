@@ -41,8 +41,10 @@ pub(super) async fn once(
     template: &Template,
 ) -> anyhow::Result<RunReport> {
     let screen = Screen::new(quiet);
-    let world =
-        World::build(template, args.instances, args.profile.policy(), |what| screen.say(what)).await?;
+    let world = World::build(template, args.instances, args.profile.policy(), |what| {
+        screen.say(what)
+    })
+    .await?;
     let old = world.first();
     let old_address = world.places[&old].address();
     let from_index = last_index(&world).await?;
@@ -61,7 +63,10 @@ pub(super) async fn once(
         ));
     }
     let enough = WARM_ACKS * args.writers as usize;
-    until(SETTLE_LIMIT, "the clients to write", || ledger.count() >= enough).await?;
+    until(SETTLE_LIMIT, "the clients to write", || {
+        ledger.count() >= enough
+    })
+    .await?;
     if args.fault == Fault::Region {
         let region = &world.places[&old].region;
         let node = world.node_in(region).context("every region has a node")?;
@@ -75,9 +80,11 @@ pub(super) async fn once(
     screen.fault(args.fault, &old);
     tokio::spawn(stayers.write(ledger.clone(), stopped.clone()));
 
-    let outcome = until(FAILOVER_LIMIT, "a write acknowledged by a new primary", || {
-        ledger.first_elsewhere(old_address).is_some()
-    })
+    let outcome = until(
+        FAILOVER_LIMIT,
+        "a write acknowledged by a new primary",
+        || ledger.first_elsewhere(old_address).is_some(),
+    )
     .await;
     if let Err(error) = outcome {
         let explained = explain(&world).await;
@@ -92,33 +99,54 @@ pub(super) async fn once(
     stop.send_replace(true);
 
     let (document, events) = aftermath(&world, from_index).await?;
-    let report = report(args, &world, &ledger, &document, &events, fault_ms, old_address).await?;
+    let report = report(
+        args,
+        &world,
+        &ledger,
+        &document,
+        &events,
+        fault_ms,
+        old_address,
+    )
+    .await?;
     screen.after(&report);
     Ok(report)
 }
 
 fn agents(world: &World) -> super::discover::Asked {
-    world.places.values().map(|place| (place.id.clone(), place.http, place.address())).collect()
+    world
+        .places
+        .values()
+        .map(|place| (place.id.clone(), place.http, place.address()))
+        .collect()
 }
 
 async fn make_table(address: SocketAddr, app: &Login) -> anyhow::Result<()> {
     let deadline = within(READ_LIMIT);
     let mut session = Session::connect(&writers::target(address, app), deadline).await?;
-    session.execute(writers::TABLE, deadline).await.context("the demo's table cannot be made")
+    session
+        .execute(writers::TABLE, deadline)
+        .await
+        .context("the demo's table cannot be made")
 }
 
 /// Waits for a condition.
 async fn until(limit: Duration, what: &str, holds: impl Fn() -> bool) -> anyhow::Result<()> {
     let deadline = Instant::now() + limit;
     while !holds() {
-        anyhow::ensure!(Instant::now() < deadline, "waited {limit:?} in vain for {what}");
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "waited {limit:?} in vain for {what}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())
 }
 
 async fn last_index(world: &World) -> anyhow::Result<u64> {
-    Ok(crate::cli::fetch(&world.client, CLUSTER).await?.applied_index)
+    Ok(crate::cli::fetch(&world.client, CLUSTER)
+        .await?
+        .applied_index)
 }
 
 async fn explain(world: &World) -> String {
@@ -136,7 +164,9 @@ async fn aftermath(
     let deadline = Instant::now() + SETTLE_LIMIT;
     loop {
         for client in world.client.each() {
-            let Ok(document) = crate::cli::fetch(&client, CLUSTER).await else { continue };
+            let Ok(document) = crate::cli::fetch(&client, CLUSTER).await else {
+                continue;
+            };
             let done = document.clusters.get(&world.cluster).is_some_and(|status| {
                 let promotion = status.cluster.promotion();
                 promotion.is_some_and(|p| p.acknowledged && p.after.is_some())
@@ -154,7 +184,10 @@ async fn aftermath(
                 return Ok((document, all));
             }
         }
-        anyhow::ensure!(Instant::now() < deadline, "the failover was not recorded in the log");
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "the failover was not recorded in the log"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -164,7 +197,10 @@ async fn read_back(address: SocketAddr, app: &Login) -> anyhow::Result<BTreeSet<
     let deadline = within(READ_LIMIT);
     let mut session = Session::connect(&writers::target(address, app), deadline).await?;
     let sql = "SELECT CONCAT(writer, ' ', n) AS pair FROM app.writes";
-    let sets = session.ask(sql, deadline).await.context("the writes cannot be read back")?;
+    let sets = session
+        .ask(sql, deadline)
+        .await
+        .context("the writes cannot be read back")?;
     let mut rows = BTreeSet::new();
     for row in sets.into_iter().flatten() {
         let pair: String = row.get(0).context("a row without its number")?;
@@ -185,11 +221,18 @@ async fn report(
 ) -> anyhow::Result<RunReport> {
     let cluster = &document.clusters[&world.cluster].cluster;
     let promotion = cluster.promotion().context("somebody is named")?;
-    let after = promotion.after.as_ref().context("the promotion follows a deposed epoch")?;
+    let after = promotion
+        .after
+        .as_ref()
+        .context("the promotion follows a deposed epoch")?;
     let since = |ms: u64| ms as i64 - fault_ms as i64;
     let when = |kind: EventKind| {
-        let found = events.iter().find(|e| e.event.kind == kind && e.wall_ms >= fault_ms);
-        found.map(|event| event.wall_ms).context("the log lacks a step of the failover")
+        let found = events
+            .iter()
+            .find(|e| e.event.kind == kind && e.wall_ms >= fault_ms);
+        found
+            .map(|event| event.wall_ms)
+            .context("the log lacks a step of the failover")
     };
     let opened_ms = when(EventKind::Opened)?;
     let acks = ledger.all();
@@ -197,8 +240,9 @@ async fn report(
     let rows = read_back(new_address, &world.app).await?;
     let present = |ack: &Ack| rows.contains(&(ack.writer, ack.n));
     let late = |ack: &Ack| ack.by == old_address && ack.at_ms > opened_ms;
-    let first_ack =
-        ledger.first_elsewhere(old_address).context("the new primary acknowledged a write")?;
+    let first_ack = ledger
+        .first_elsewhere(old_address)
+        .context("the new primary acknowledged a write")?;
     let threshold_ms = after.judgement.threshold_ms;
     let first_ack_ms = since(first_ack.at_ms);
     Ok(RunReport {
@@ -211,7 +255,10 @@ async fn report(
         first_ack_ms,
         overhead_ms: first_ack_ms - threshold_ms as i64,
         acked: acks.len(),
-        lost: acks.iter().filter(|ack| !present(ack) && !late(ack)).count(),
+        lost: acks
+            .iter()
+            .filter(|ack| !present(ack) && !late(ack))
+            .count(),
         attempted_on_old: ledger.attempted_on_old(),
         late_acked: acks.iter().filter(|ack| late(ack) && present(ack)).count(),
         double_acked: acks.iter().filter(|ack| late(ack) && !present(ack)).count(),
@@ -227,7 +274,11 @@ async fn report(
             .values()
             .map(|vote| VoteReport {
                 node: vote.node,
-                region: document.nodes.get(&vote.node).map(|m| m.region.clone()).unwrap_or_default(),
+                region: document
+                    .nodes
+                    .get(&vote.node)
+                    .map(|m| m.region.clone())
+                    .unwrap_or_default(),
                 sight: vote.sight.kind,
                 for_ms: vote.sight.for_ms,
             })
@@ -257,8 +308,10 @@ pub(super) async fn stay(
 ) -> anyhow::Result<ExitCode> {
     let quiet = output == Output::Json;
     let screen = Screen::new(quiet);
-    let world =
-        World::build(template, args.instances, args.profile.policy(), |what| screen.say(what)).await?;
+    let world = World::build(template, args.instances, args.profile.policy(), |what| {
+        screen.say(what)
+    })
+    .await?;
     make_table(world.places[&world.first()].address(), &world.app).await?;
     if quiet {
         println!("{}", screen::addresses(&world));

@@ -31,10 +31,22 @@ impl Screen {
         }
         println!("\ncluster {}, epoch 1:", world.cluster);
         for place in world.places.values() {
-            let role = if place.id == world.first() { "primary" } else { "replica" };
-            println!("  {}  {role}  {}  {}", place.id, place.region, place.address());
+            let role = if place.id == world.first() {
+                "primary"
+            } else {
+                "replica"
+            };
+            println!(
+                "  {}  {role}  {}  {}",
+                place.id,
+                place.region,
+                place.address()
+            );
         }
-        println!("clients write; {} writes acknowledged so far", ledger.count());
+        println!(
+            "clients write; {} writes acknowledged so far",
+            ledger.count()
+        );
     }
 
     pub fn fault(&self, fault: Fault, on: &InstanceId) {
@@ -50,7 +62,10 @@ impl Screen {
         for (at, what) in &report.timeline {
             println!("{at:>5} ms  {what}");
         }
-        println!("{:>5} ms  first write acknowledged by {}\n", report.first_ack_ms, report.to);
+        println!(
+            "{:>5} ms  first write acknowledged by {}\n",
+            report.first_ack_ms, report.to
+        );
         println!("what each region saw when the verdict fell:");
         for vote in &report.votes {
             println!(
@@ -107,7 +122,10 @@ pub(super) fn addresses(world: &World) -> serde_json::Value {
 pub(super) fn how_to(world: &World) -> String {
     let mut text = String::from("\nrunning; Ctrl-C ends it all\n\n");
     for ((id, (region, process)), address) in world.nodes.iter().zip(&world.node_addresses) {
-        text.push_str(&format!("node {id}   {region:10} {address}  pid {}\n", process.pid()));
+        text.push_str(&format!(
+            "node {id}   {region:10} {address}  pid {}\n",
+            process.pid()
+        ));
     }
     for place in world.places.values() {
         text.push_str(&format!(

@@ -42,7 +42,11 @@ pub(super) struct Place {
 impl Place {
     /// The process id of its `mysqld`, if it runs.
     pub fn mysqld_pid(&self) -> Option<u32> {
-        std::fs::read_to_string(self.instance.pid_file()).ok()?.trim().parse().ok()
+        std::fs::read_to_string(self.instance.pid_file())
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -67,7 +71,9 @@ fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
         .map(|_| TcpListener::bind((LOCAL, 0)))
         .collect::<Result<_, _>>()
         .context("no free port on the loopback interface")?;
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    held.iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
 }
 
 fn write_toml<T: serde::Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
@@ -92,7 +98,15 @@ impl World {
         let client = Client::new(&node_addresses, CALL_LIMIT)?;
         let app = template.accounts.app.clone();
         let cluster = ClusterId::from(CLUSTER);
-        let mut world = Self { cluster, client, node_addresses, nodes, places, app, dir };
+        let mut world = Self {
+            cluster,
+            client,
+            node_addresses,
+            nodes,
+            places,
+            app,
+            dir,
+        };
         say("registering the cluster");
         world.register(policy).await?;
         say("waiting until every node sees every instance alive and every acker has joined");
@@ -138,8 +152,9 @@ impl World {
         let patient = Client::new(&self.node_addresses, READY_LIMIT)?;
         patient
             .ask(|channel| {
-                let request =
-                    RegisterClusterRequest { registration_json: registration_json.clone() };
+                let request = RegisterClusterRequest {
+                    registration_json: registration_json.clone(),
+                };
                 async move { operator(channel).register_cluster(request).await }
             })
             .await
@@ -155,7 +170,12 @@ impl World {
                 return Ok(());
             }
             for (_, process) in self.nodes.values_mut() {
-                anyhow::ensure!(process.alive(), "{} ended: {}", process.name, self.dir.path().display());
+                anyhow::ensure!(
+                    process.alive(),
+                    "{} ended: {}",
+                    process.name,
+                    self.dir.path().display()
+                );
             }
             if Instant::now() > deadline {
                 anyhow::bail!(
@@ -185,7 +205,10 @@ impl World {
 
     /// The control node in a region.
     pub fn node_in(&self, region: &str) -> Option<NodeId> {
-        self.nodes.iter().find(|(_, (of, _))| of == region).map(|(id, _)| *id)
+        self.nodes
+            .iter()
+            .find(|(_, (of, _))| of == region)
+            .map(|(id, _)| *id)
     }
 
     /// Moves the control plane's leadership to a node, and waits until it has it.
@@ -210,7 +233,9 @@ impl World {
     /// The last lines of every log, for an error that must explain itself.
     pub fn log_ends(&self) -> String {
         let mut text = String::new();
-        let Ok(entries) = std::fs::read_dir(self.dir.path()) else { return text };
+        let Ok(entries) = std::fs::read_dir(self.dir.path()) else {
+            return text;
+        };
         let mut logs: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.extension().is_some_and(|end| end == "log"))
@@ -220,7 +245,10 @@ impl World {
             let log = std::fs::read_to_string(&path).unwrap_or_default();
             let lines: Vec<_> = log.lines().rev().take(5).collect();
             for line in lines.iter().rev() {
-                text.push_str(&format!("{}: {line}\n", path.file_stem().unwrap_or_default().display()));
+                text.push_str(&format!(
+                    "{}: {line}\n",
+                    path.file_stem().unwrap_or_default().display()
+                ));
             }
         }
         text
@@ -245,13 +273,23 @@ fn unready(document: &StatusDocument, cluster: &ClusterId) -> Vec<String> {
         _ => waits.push(format!("an acknowledged write ({})", status.stage)),
     }
     for instance in cluster.instances.keys() {
-        let seen = document.view.instances.get(instance).map(|view| view.sight.kind);
+        let seen = document
+            .view
+            .instances
+            .get(instance)
+            .map(|view| view.sight.kind);
         let primary = *instance == cluster.primary;
         // A replica is not judged; that it answers is enough.
         if primary && seen != Some(SightKind::Alive) {
-            waits.push(format!("node {node} to see {instance} alive (it sees {seen:?})"));
+            waits.push(format!(
+                "node {node} to see {instance} alive (it sees {seen:?})"
+            ));
         }
-        let heard = document.view.instances.get(instance).and_then(|view| view.agent_heard_ms);
+        let heard = document
+            .view
+            .instances
+            .get(instance)
+            .and_then(|view| view.agent_heard_ms);
         if heard.is_none_or(|ms| ms > 1_000) {
             waits.push(format!("node {node} to hear the agent of {instance}"));
         }
@@ -371,7 +409,16 @@ async fn start_places(
         let path = path.display().to_string();
         let agent = Process::start(&name, &log, &["agent", "--config", &path])?;
         let region = (*region).to_owned();
-        places.insert(id.clone(), Place { id, region, instance, http, agent });
+        places.insert(
+            id.clone(),
+            Place {
+                id,
+                region,
+                instance,
+                http,
+                agent,
+            },
+        );
     }
     Ok(places)
 }

@@ -46,22 +46,42 @@ pub(super) struct Ledger {
 
 impl Ledger {
     fn note(&self, writer: u64, n: u64, by: SocketAddr) {
-        let ack = Ack { writer, n, by, at_ms: clock::wall_ms() };
-        self.acks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(ack);
+        let ack = Ack {
+            writer,
+            n,
+            by,
+            at_ms: clock::wall_ms(),
+        };
+        self.acks
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .push(ack);
     }
 
     pub fn all(&self) -> Vec<Ack> {
-        self.acks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.acks
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
     }
 
     pub fn count(&self) -> usize {
-        self.acks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).len()
+        self.acks
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .len()
     }
 
     /// When a server other than `old` first acknowledged a write.
     pub fn first_elsewhere(&self, old: SocketAddr) -> Option<Ack> {
-        let acks = self.acks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        acks.iter().filter(|ack| ack.by != old).min_by_key(|ack| ack.at_ms).copied()
+        let acks = self
+            .acks
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        acks.iter()
+            .filter(|ack| ack.by != old)
+            .min_by_key(|ack| ack.at_ms)
+            .copied()
     }
 
     pub fn attempted_on_old(&self) -> u64 {
@@ -71,7 +91,10 @@ impl Ledger {
 
 pub(super) fn target(address: SocketAddr, app: &Login) -> Target {
     Target {
-        address: Address::Tcp { host: address.ip().to_string(), port: address.port() },
+        address: Address::Tcp {
+            host: address.ip().to_string(),
+            port: address.port(),
+        },
         login: app.clone(),
         transport: Transport::Plain,
     }
@@ -122,7 +145,9 @@ async fn moved(primary: &mut watch::Receiver<Option<Found>>, from: &Found) {
 async fn write_to(writer: u64, n: &mut u64, to: SocketAddr, app: &Login, ledger: &Ledger) {
     let target = target(to, app);
     let connecting = Session::connect(&target, within(CONNECT_LIMIT));
-    let Ok(mut session) = connecting.await else { return };
+    let Ok(mut session) = connecting.await else {
+        return;
+    };
     loop {
         *n += 1;
         if insert(&mut session, writer, *n).await.is_err() {
@@ -148,7 +173,11 @@ impl Stayers {
             let session = Session::connect(&target(old, app), within(CONNECT_LIMIT)).await?;
             sessions.push((OLD_WRITER + number, session));
         }
-        Ok(Self { sessions, old, app: app.clone() })
+        Ok(Self {
+            sessions,
+            old,
+            app: app.clone(),
+        })
     }
 
     /// From now on: an INSERT begun on the next connection every 50 ms and not waited for, and one

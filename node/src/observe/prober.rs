@@ -30,14 +30,26 @@ pub struct Probers {
 
 impl Probers {
     pub fn new(account: ProbeAccount, rtt: Duration, inputs: mpsc::Sender<NodeInput>) -> Self {
-        Self { account, inputs, rtt, warm: BTreeMap::new() }
+        Self {
+            account,
+            inputs,
+            rtt,
+            warm: BTreeMap::new(),
+        }
     }
 
     fn target(&self, spec: &InstanceSpec) -> Target {
         Target {
-            address: Address::Tcp { host: spec.host.clone(), port: spec.port },
+            address: Address::Tcp {
+                host: spec.host.clone(),
+                port: spec.port,
+            },
             login: Login::new(&self.account.user, &self.account.password),
-            transport: if self.account.tls { Transport::TlsUnverified } else { Transport::Plain },
+            transport: if self.account.tls {
+                Transport::TlsUnverified
+            } else {
+                Transport::Plain
+            },
         }
     }
 
@@ -54,7 +66,13 @@ impl Probers {
                 Probe::Warm => look(&target, &kept, LIMIT + rtt, rtt).await,
             };
             let (pulse, executed) = read(sight);
-            let input = NodeInput::Pulse { instance, probe, begun, pulse, executed };
+            let input = NodeInput::Pulse {
+                instance,
+                probe,
+                begun,
+                pulse,
+                executed,
+            };
             let _ = inputs.send(input).await;
         });
     }
@@ -91,9 +109,12 @@ async fn look(
 
 fn read(sight: Sight) -> (Pulse, Option<GtidSet>) {
     match sight {
-        Sight::Answered(seen) => {
-            (Pulse::Answered { fenced: seen.super_read_only }, seen.gtid_executed.parse().ok())
-        }
+        Sight::Answered(seen) => (
+            Pulse::Answered {
+                fenced: seen.super_read_only,
+            },
+            seen.gtid_executed.parse().ok(),
+        ),
         Sight::Failed { code, .. } => (Pulse::Refused { code }, None),
         Sight::Refused | Sight::Reset => (Pulse::Failed { reset: true }, None),
         Sight::Silent | Sight::Other(_) => (Pulse::Failed { reset: false }, None),

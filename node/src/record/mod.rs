@@ -45,7 +45,11 @@ impl MemoryFile {
         &self.memory
     }
 
-    pub fn remember(&mut self, cluster: ClusterId, epoch: Epoch) -> Result<(), durable::DurableError> {
+    pub fn remember(
+        &mut self,
+        cluster: ClusterId,
+        epoch: Epoch,
+    ) -> Result<(), durable::DurableError> {
         self.memory.seen_alive.insert(cluster, epoch);
         durable::save(&self.path, &self.memory)
     }
@@ -78,7 +82,9 @@ pub fn propose(handle: &Handle, mut proposal: Proposal, inputs: &mpsc::Sender<No
 pub enum SubmitError {
     #[error(transparent)]
     Refused(Refusal),
-    #[error("no majority of the control plane answers; nothing was changed unless it says so later")]
+    #[error(
+        "no majority of the control plane answers; nothing was changed unless it says so later"
+    )]
     Unavailable(#[source] ProposeError),
 }
 
@@ -93,11 +99,20 @@ pub struct Door {
 
 impl Door {
     pub fn new(handle: Handle, node: NodeId, incarnation: Incarnation) -> Self {
-        Self { handle, proposer: node.operators_door(), incarnation, seq: Arc::default() }
+        Self {
+            handle,
+            proposer: node.operators_door(),
+            incarnation,
+            seq: Arc::default(),
+        }
     }
 
     /// Proposes one command and waits for what its apply said.
-    pub async fn submit(&self, command: Command, limit: Duration) -> Result<Vec<Event>, SubmitError> {
+    pub async fn submit(
+        &self,
+        command: Command,
+        limit: Duration,
+    ) -> Result<Vec<Event>, SubmitError> {
         let mut seq = self.seq.lock().await;
         *seq = seq.next();
         let proposal = Proposal {
@@ -107,8 +122,11 @@ impl Door {
             wall_ms: clock::wall_ms(),
             commands: vec![command],
         };
-        let outcome =
-            self.handle.propose(proposal, limit).await.map_err(SubmitError::Unavailable)?;
+        let outcome = self
+            .handle
+            .propose(proposal, limit)
+            .await
+            .map_err(SubmitError::Unavailable)?;
         let mut results = outcome.into_inner().results;
         match results.pop() {
             Some(result) => result.map_err(SubmitError::Refused),

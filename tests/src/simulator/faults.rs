@@ -306,7 +306,7 @@ impl World {
             Fault::Election => self.elect(),
             Fault::RelayLost(host) => {
                 let deposed = self.shop().is_some_and(|shop| shop.deposition().is_some());
-                if !deposed {
+                if !deposed || !self.servers[*host].powered {
                     return; // one that was chosen meanwhile must keep what it reported
                 }
                 self.servers[*host].lost_relay = true;

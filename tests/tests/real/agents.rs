@@ -92,14 +92,22 @@ async fn a_database_serves_on_without_its_agent() {
     assert!(writer.acked() > before + 20, "writes go on meanwhile");
     let uptime = "SELECT CAST(VARIABLE_VALUE AS CHAR) FROM performance_schema.global_status \
                   WHERE VARIABLE_NAME='Uptime'";
-    let up: u64 = world.value("mysql-1", uptime).await.parse().expect("seconds");
+    let up: u64 = world
+        .value("mysql-1", uptime)
+        .await
+        .parse()
+        .expect("seconds");
 
     world.start_agent("mysql-1");
     until(LIMIT, "the new agent to vouch for its server", async || {
         (world.serves("mysql-1").await == Some(1)).then_some(())
     })
     .await;
-    let later: u64 = world.value("mysql-1", uptime).await.parse().expect("seconds");
+    let later: u64 = world
+        .value("mysql-1", uptime)
+        .await
+        .parse()
+        .expect("seconds");
     assert!(later >= up, "the same server runs on");
     assert_eq!(world.happened(EventKind::Deposed).await, 0);
     assert_eq!(world.happened(EventKind::Reopened).await, 0);

@@ -40,8 +40,9 @@ async fn the_leader_dies_in_the_middle_of_a_failover() {
     loop {
         let seen = world.seen_by(&witness).await;
         let cluster = seen.and_then(|mut seen| seen.clusters.remove(world.cluster_id()));
-        let over = cluster
-            .is_some_and(|status| status.cluster.epoch.0 == 2 || status.cluster.deposition().is_some());
+        let over = cluster.is_some_and(|status| {
+            status.cluster.epoch.0 == 2 || status.cluster.deposition().is_some()
+        });
         if over {
             break;
         }
@@ -50,7 +51,11 @@ async fn the_leader_dies_in_the_middle_of_a_failover() {
     signal(leader.pid, Signal::SIGKILL);
     let cluster = world.opened(2).await;
     assert_ne!(cluster.primary.as_str(), "mysql-1");
-    assert_eq!(world.happened(EventKind::Chosen).await, 2, "founding, and one more");
+    assert_eq!(
+        world.happened(EventKind::Chosen).await,
+        2,
+        "founding, and one more"
+    );
     world.settle(writer, &[]).await;
 }
 

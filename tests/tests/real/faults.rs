@@ -81,7 +81,10 @@ fn check(document: &Value, threshold_ms: i64, proofs: &[&str]) {
     assert!(verdict <= chosen && chosen <= open, "{run}");
     assert!(first > verdict, "{run}");
     let votes = run["votes"].as_array().map_or(&[][..], Vec::as_slice);
-    let silent = votes.iter().filter(|vote| vote["sight"] == "silent").count();
+    let silent = votes
+        .iter()
+        .filter(|vote| vote["sight"] == "silent")
+        .count();
     assert!(silent >= 2, "a majority saw silence: {run}");
 }
 

@@ -1,7 +1,7 @@
 //! One `primacy demo --stay`: what it started, how to ask it, and its certain end.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -113,11 +113,7 @@ pub fn signal(pid: u32, signal: Signal) {
 }
 
 /// Waits for a condition: looks until there is something to return.
-pub async fn until<T>(
-    limit: Duration,
-    what: &str,
-    mut look: impl AsyncFnMut() -> Option<T>,
-) -> T {
+pub async fn until<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(found) = look().await {
@@ -151,6 +147,7 @@ impl World {
             .args(["demo", "--stay", "-o", "json"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
             .expect("the demo starts");
@@ -173,7 +170,11 @@ impl World {
             }),
             Err(error) => {
                 end(&mut demo);
-                panic!("the demo did not say what it built: {error}; {line:?}");
+                let mut said = String::new();
+                if let Some(mut stderr) = demo.stderr.take() {
+                    let _ = stderr.read_to_string(&mut said);
+                }
+                panic!("the demo did not say what it built: {error}; {line:?}; {said}");
             }
         }
     }
@@ -188,11 +189,6 @@ impl World {
 
     pub fn nodes(&self) -> &[Node] {
         &self.shape.nodes
-    }
-
-    pub fn node(&self, id: u64) -> &Node {
-        let found = self.nodes().iter().find(|node| node.id == id);
-        found.expect("a node of this world")
     }
 
     pub fn instances(&self) -> &[Instance] {
@@ -296,6 +292,22 @@ impl World {
         clusters
             .remove(self.cluster_id())
             .map(|status| status.cluster)
+    }
+
+    /// Waits until no node has a recent word of this instance's agent.
+    pub async fn unheard(&self, id: &str) {
+        let what = format!("{id} to be unheard");
+        until(LIMIT, &what, async || {
+            for node in self.nodes() {
+                let seen = self.seen_by(node).await?;
+                let view = &seen.view.instances[&InstanceId::from(id)];
+                if view.agent_heard_ms? < 500 {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
     }
 
     /// The leader of the control plane, by its own word.

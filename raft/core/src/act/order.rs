@@ -110,15 +110,7 @@ impl OrderKind {
 pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Order>> {
     let mut orders = Vec::new();
     let mut give = |instance: &InstanceId, at: Position, kind: OrderKind| {
-        let epoch = match &kind {
-            OrderKind::Report { .. } => Epoch::INITIAL,
-            OrderKind::Freeze { epoch }
-            | OrderKind::Fence { epoch }
-            | OrderKind::Follow { epoch, .. }
-            | OrderKind::Open { epoch, .. }
-            | OrderKind::Reopen { epoch, .. } => *epoch,
-        };
-        if let Some(token) = state.get().token(epoch, at) {
+        if let Some(token) = state.get().token(cluster.epoch, at) {
             let order = Order {
                 token,
                 cluster: cluster.id.clone(),
@@ -177,8 +169,14 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
                 give(&cluster.primary, promotion.at, open);
             }
             for instance in cluster.instances.keys() {
-                // A former primary is compared and rejoined by an entry of its own.
-                if *instance == cluster.primary || cluster.left_behind.contains(instance) {
+                if *instance == cluster.primary {
+                    continue;
+                }
+                // A former primary is compared and rejoined by an entry of its own. Until then it
+                // is shut, whenever it comes back.
+                if cluster.left_behind.contains(instance) {
+                    let over = Epoch(epoch.0 - 1);
+                    give(instance, promotion.at, OrderKind::Fence { epoch: over });
                     continue;
                 }
                 if let Some(Follower::Refused { .. }) = promotion.followers.get(instance) {

@@ -1152,7 +1152,8 @@ fn the_orders_of_each_stage() {
     world.freeze(report("b", "p:1-12", ""));
     let choice = crate::decide::choose(world.cluster()).expect("a candidate");
     world.must(crate::record::Command::Choose(Box::new(choice)));
-    assert_eq!(standing(&world), ["a open", "b follow"]);
+    // The old one is shut whenever it comes back, whatever the proof was.
+    assert_eq!(standing(&world), ["a open", "b follow", "p fence"]);
     let mut founding = World::of("xyz");
     let registration = crate::testing::registration("pab", 1);
     founding.must(crate::record::Command::Register(Box::new(registration)));

@@ -266,6 +266,17 @@ fn one_that_heard_outweighs_those_that_did_not() {
 }
 
 #[test]
+fn silences_of_different_lengths_make_no_age_older() {
+    // The paths to it were cut one after the other: what the second hears of the ackers is new.
+    case("ssa")
+        .lasting(1, 13_000)
+        .sees(1, "__")
+        .sees(2, "hh")
+        .sees(3, "__")
+        .is(Isolated);
+}
+
+#[test]
 fn silence_has_to_last() {
     let lasting = |ms, expected| case("ss_").lasting(1, ms).lasting(2, ms).is(expected);
     lasting(3_000, Dead);

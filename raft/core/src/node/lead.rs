@@ -169,6 +169,9 @@ impl Node {
                     })
             }
             OrderKind::Reopen { mysqld, .. } => beat.word.mysqld != *mysqld,
+            OrderKind::Fence { .. } if cluster.deposition().is_none() => {
+                beat.fenced && !matches!(beat.role, Role::Open(_))
+            }
             _ => false,
         }
     }
@@ -215,7 +218,8 @@ impl Node {
                 let known = cluster
                     .deposition()
                     .and_then(|record| record.fence.as_ref());
-                if known == Some(&report) {
+                // After the choice it is only shut again; nothing rests on what it says then.
+                if known == Some(&report) || cluster.deposition().is_none() {
                     return;
                 }
                 (
@@ -260,7 +264,10 @@ impl Node {
                 },
             ),
             Said::Opened => {
-                if cluster.promotion().is_some_and(|p| p.opened) && cluster.reopen.is_none() {
+                let recorded = cluster
+                    .promotion()
+                    .is_some_and(|p| p.opened && (cluster.reopen.is_none() || !p.acknowledged));
+                if recorded {
                     return;
                 }
                 (

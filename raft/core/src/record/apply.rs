@@ -705,7 +705,10 @@ impl Cluster {
 
     fn opened(&mut self, epoch: Epoch, instance: &InstanceId) -> Applied {
         let mut moved = false;
-        if self.epoch == epoch && self.primary == *instance {
+        let proved = self
+            .promotion()
+            .is_some_and(|promotion| promotion.acknowledged);
+        if self.epoch == epoch && self.primary == *instance && proved {
             // The right to open again is used up: another closing is compared anew.
             self.reopen = None;
         }
@@ -762,6 +765,7 @@ impl Cluster {
         // Its opening need not have been reported: the answers overtake each other.
         let moved = !promotion.opened && promotion.choice.from != promotion.choice.to;
         (promotion.applied, promotion.opened, promotion.acknowledged) = (true, true, true);
+        self.reopen = None;
         self.floor.union_with(floor);
         self.floor_stands = true;
         if moved {
