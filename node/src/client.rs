@@ -12,6 +12,8 @@ use tonic::{Code, Status};
 /// A node that does not answer a connect by then is passed over.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(100);
+/// A healthy node, some regions away, answers within this.
+const TURN_LIMIT_MIN: Duration = Duration::from_millis(300);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -88,10 +90,13 @@ impl Client {
         F: Future<Output = Result<T, Status>>,
     {
         let deadline = tokio::time::Instant::now() + self.limit;
+        // A stopped process still accepts connections: no node may use up the others' time.
+        let turn = (self.limit / (2 * self.nodes.len().max(1) as u32)).max(TURN_LIMIT_MIN);
         let mut last = None;
         loop {
             for (_, channel) in &self.nodes {
-                match tokio::time::timeout_at(deadline, ask(channel.clone())).await {
+                let until = (tokio::time::Instant::now() + turn).min(deadline);
+                match tokio::time::timeout_at(until, ask(channel.clone())).await {
                     Ok(Ok(answer)) => return Ok(answer),
                     Ok(Err(status))
                         if matches!(status.code(), Code::Unavailable | Code::Unknown) =>

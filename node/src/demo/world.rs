@@ -65,15 +65,31 @@ pub(super) struct World {
     pub dir: tempfile::TempDir,
 }
 
-/// Ports that were free a moment ago, all different.
+/// Outgoing connections take their ports from above (`ip_local_port_range`): one that is chosen
+/// below cannot be taken by any of them between now and its server's start.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// Ports that are free now, all different; two demos begin at different places.
 fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
-    let held: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind((LOCAL, 0)))
-        .collect::<Result<_, _>>()
-        .context("no free port on the loopback interface")?;
-    held.iter()
-        .map(|listener| Ok(listener.local_addr()?.port()))
-        .collect()
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let span = u32::from(PORTS.end - PORTS.start);
+    let begin = std::process::id().wrapping_mul(97);
+    let mut ports = Vec::new();
+    for _ in 0..span {
+        let step = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let port = PORTS.start + (begin.wrapping_add(step) % span) as u16;
+        if TcpListener::bind((LOCAL, port)).is_ok() {
+            ports.push(port);
+        }
+        if ports.len() == count {
+            return Ok(ports);
+        }
+    }
+    anyhow::bail!(
+        "no {count} free ports between {} and {}",
+        PORTS.start,
+        PORTS.end
+    )
 }
 
 fn write_toml<T: serde::Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
