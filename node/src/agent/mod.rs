@@ -64,6 +64,9 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
             },
             _ = ticks.tick() => AgentInput::Tick,
         };
+        if matches!(input, AgentInput::ServerUp | AgentInput::ServerExited) {
+            sql.reset();
+        }
         for output in agent.handle(clock::now(), input) {
             match output {
                 AgentOutput::Persist(seal) => file.save(&seal)?,

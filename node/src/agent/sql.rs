@@ -100,6 +100,15 @@ impl Executor {
         }
     }
 
+    /// The server that the kept sessions belong to is gone, or another has come up: their numbers
+    /// mean nothing to it.
+    pub fn reset(&self) {
+        lock(&self.shared.kept).clear();
+        lock(&self.shared.sessions).clear();
+        lock(&self.shared.leftovers).clear();
+        lock(&self.shared.opener).take();
+    }
+
     /// Begins an op; its result comes back as an input.
     pub fn run(&self, id: OpId, op: Op) {
         let (shared, inputs, running) = (

@@ -172,7 +172,7 @@ pub(super) fn explain(document: &StatusDocument, id: &ClusterId) -> Explanation 
             .judgement
             .iter()
             .flat_map(|judgement| &judgement.findings)
-            .map(|finding| format!("{finding:?}"))
+            .map(ToString::to_string)
             .collect(),
         waits: standing.waits,
         refused: standing

@@ -1,7 +1,7 @@
 //! **Law (A):** no acknowledged write is lost. Every write that any primary answered with OK is on
 //! the newest opened primary: the very row, not merely one of the same GTID.
 //!
-//! Source: design, section 10. Planted: `one-too-few-frozen`, `own-errant`, `no-floor`,
+//! Source: `raft/core/PROTOCOL.md`. Planted: `one-too-few-frozen`, `own-errant`, `no-floor`,
 //! `last-known-suffices`, `report-before-freeze`, `graceful-stop`, `opens-unapplied`,
 //! `purged-relay`, `reports-overwritten`.
 

@@ -1,7 +1,7 @@
 //! **Law:** an epoch is deposed only by votes that were cast in the inquest that deposed it.
 //! Silences seen at different times never add up.
 //!
-//! Source: design, section 3. Planted: `votes-added`.
+//! Source: `raft/core/PROTOCOL.md`. Planted: `votes-added`.
 
 use primacy_core::record::{Command, Proposal, State};
 

@@ -1,8 +1,8 @@
 //! **Law:** what a member of V holds it keeps: neither its relay log nor its data is discarded while
 //! it counts, and what it reported once in a deposed epoch the log never forgets.
 //!
-//! Source: design, sections 3 ("united, never overwritten") and 4 ("leaves V before its data or its
-//! unapplied relay log is discarded"). Planted: `purged-relay`, `reports-overwritten`.
+//! Source: `raft/core/PROTOCOL.md` ("united, never overwritten"; "no relay log thrown away").
+//! Planted: `purged-relay`, `reports-overwritten`.
 
 use primacy_core::gtid::GtidSet;
 use primacy_core::record::State;

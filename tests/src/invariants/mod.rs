@@ -6,6 +6,7 @@ mod acked;
 mod compared;
 mod inquest;
 mod kept;
+mod next_v;
 mod one_primary;
 mod progress;
 mod proof;
@@ -149,6 +150,9 @@ impl World {
         }
         if let Some(words) = kept::in_log(before, state) {
             self.violate("kept", words);
+        }
+        if let Some(words) = next_v::check(before, state) {
+            self.violate("next V", words);
         }
         for cluster in state.clusters.values() {
             let Stage::Named(promotion) = &cluster.stage else {

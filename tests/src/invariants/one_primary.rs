@@ -1,7 +1,7 @@
 //! **Law (P):** one primary per epoch, and an instance opens only for an epoch that a committed
 //! entry names it for.
 //!
-//! Source: design, sections 3 and 4. Planted: `open-uncommitted`.
+//! Source: `raft/core/PROTOCOL.md`. Planted: `open-uncommitted`.
 
 use primacy_core::ids::Epoch;
 

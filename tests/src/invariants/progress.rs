@@ -5,7 +5,7 @@
 //! this version a former primary does not rejoin and V is not changed, so members may be left
 //! behind for good.
 //!
-//! Source: design, section 9. Planted: none of its own; the others must not hide behind a halt.
+//! Source: `raft/core/PROTOCOL.md`. Planted: none of its own; the others must not hide behind a halt.
 
 use primacy_core::agree::Verdict;
 use primacy_core::ids::Epoch;

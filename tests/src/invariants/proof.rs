@@ -2,7 +2,7 @@
 //! acknowledgements: of the replicas that are attached to it and acknowledge, fewer than k are left.
 //! Where it confirmed its fence, it must truly be shut instead.
 //!
-//! Source: design, section 4. Planted: `one-too-few-frozen`, `repair-thaws`,
+//! Source: `raft/core/PROTOCOL.md`. Planted: `one-too-few-frozen`, `repair-thaws`,
 //! `confirmed-does-not-bind`, `next-of-frozen-only`.
 
 use primacy_core::ids::Epoch;

@@ -1,6 +1,6 @@
 //! **Law:** an agent obeys no token older than one it has obeyed in any of its runs.
 //!
-//! Source: design, section 2, point 4. Planted: `token-forgotten`.
+//! Source: `raft/core/PROTOCOL.md`. Planted: `token-forgotten`.
 
 use primacy_core::act::Seal;
 use primacy_core::ids::Token;

@@ -2,7 +2,7 @@
 //! need. (An acknowledgement may lie in a stopped server's socket while the next primary opens with
 //! that very write; its late delivery loses nothing.)
 //!
-//! Source: design, section 10. Planted: `repair-thaws`, `late-session`, `confirmed-does-not-bind`.
+//! Source: `raft/core/PROTOCOL.md`. Planted: `repair-thaws`, `late-session`, `confirmed-does-not-bind`.
 
 use super::Acked;
 use crate::simulator::{World, instance_name};

@@ -56,3 +56,18 @@ pub fn ends(dir: &Path, count: usize) -> String {
     }
     text
 }
+
+#[test]
+fn only_our_own_warnings_count_and_only_unlisted_ones() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = "2026-01-01T00:00:00.000000Z  INFO primacy::agent: stopping\n\
+               2026-01-01T00:00:00.000000Z  WARN openraft::core::raft_core: no vote\n\
+               2026-01-01T00:00:00.000000Z  WARN primacy_raft::history: one\n\
+               2026-01-01T00:00:00.000000Z ERROR primacy::agent::server: two\n\
+               thread 'main' panicked at three\n";
+    fs::write(dir.path().join("node-1.log"), log).expect("a log");
+    assert_eq!(unlisted(dir.path(), &[]).len(), 3);
+    let left = unlisted(dir.path(), &["history: one", "panicked at three"]);
+    assert_eq!(left.len(), 1);
+    assert!(left[0].starts_with("node-1: ") && left[0].ends_with("two"));
+}

@@ -498,16 +498,17 @@ pub fn end(child: &mut Child) -> bool {
 }
 
 /// Processes that have this folder in their command line.
-fn processes_of(dir: &Path) -> Vec<u32> {
+fn processes_of(dir: &Path) -> Vec<(u32, String)> {
     let dir = dir.as_os_str().as_encoded_bytes();
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
     entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid: &u32| {
-            std::fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|line| line.windows(dir.len()).any(|part| part == dir))
+        .filter_map(|entry| {
+            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let ours = line.windows(dir.len()).any(|part| part == dir);
+            ours.then(|| (pid, String::from_utf8_lossy(&line).replace('\0', " ")))
         })
         .collect()
 }
@@ -530,7 +531,7 @@ impl Drop for World {
             std::thread::sleep(LOOK_EVERY);
             left = processes_of(self.dir());
         }
-        for pid in &left {
+        for (pid, _) in &left {
             signal(*pid, Signal::SIGKILL);
         }
         if !failed {

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,50 @@ pub enum Finding {
     AckerUnreached {
         instance: InstanceId,
     },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::Silent {
+                voters,
+                of,
+                threshold_ms,
+            } => write!(
+                f,
+                "{voters} of {of} nodes saw it silent for {threshold_ms} ms; {} must",
+                of / 2 + 1
+            ),
+            Finding::TooShort {
+                node,
+                for_ms,
+                threshold_ms,
+            } => {
+                write!(
+                    f,
+                    "node {node}: silent for {for_ms} ms, {threshold_ms} are demanded"
+                )
+            }
+            Finding::NotHeard { node } => write!(f, "node {node} has not voted"),
+            Finding::Blind { node } => write!(f, "node {node} cannot tell"),
+            Finding::OneRegionOnly { region } => {
+                write!(
+                    f,
+                    "all who saw silence are in {region}; another region must see it too"
+                )
+            }
+            Finding::AckersDeaf { deaf, needed } => {
+                write!(
+                    f,
+                    "{deaf} ackers are reached and do not hear it; {needed} must"
+                )
+            }
+            Finding::AckersHear { hear, k } => {
+                write!(f, "{hear} ackers still hear it, and a write needs {k}")
+            }
+            Finding::AckerUnreached { instance } => write!(f, "{instance} is not reached"),
+        }
+    }
 }
 
 /// Everything an inquest is judged by.

@@ -139,15 +139,13 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
                 if final_set.union(received) == choice.within),
             "others are compared with what the chosen one holds",
         );
-    } else if let Some(report) = record.frozen.get(&choice.to) {
-        let mut holds = report.executed.clone();
-        holds.union_with(&report.received);
+    } else if let Some(holds) = record.newest.get(&choice.to) {
         law(
             holds.is_superset_of(&choice.need),
             "the chosen one holds what is needed",
         );
         law(
-            choice.within == holds,
+            choice.within == *holds,
             "others are compared with what the chosen one holds",
         );
         law(

@@ -18,8 +18,9 @@ pub enum Reason {
     #[error("nothing is deposed")]
     NotDeposed,
     #[error(
-        "{frozen} of {needed} ackers needed are frozen; waiting for one of {missing:?}, or for \
-         the old primary to confirm its fence"
+        "{frozen} of {needed} ackers needed are frozen; waiting for one of {names}, or for \
+         the old primary to confirm its fence",
+        names = listed(.missing)
     )]
     TooFewFrozen {
         frozen: usize,
@@ -51,6 +52,11 @@ pub enum Reason {
          acknowledged marker)"
     )]
     Loss(LossBound),
+}
+
+fn listed(instances: &[InstanceId]) -> String {
+    let names: Vec<_> = instances.iter().map(InstanceId::as_str).collect();
+    names.join(", ")
 }
 
 /// What frozen members tell, minus what was never acknowledged.
@@ -87,6 +93,15 @@ impl<'a> Evidence<'a> {
             errant = errant.subtract(final_set);
         }
         errant.subtract(&self.base())
+    }
+
+    /// What it can still apply: one that lost its relay log between two reports told more once.
+    fn still_holds(&self, instance: &InstanceId) -> GtidSet {
+        self.deposition
+            .newest
+            .get(instance)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Needed whoever reports.
@@ -285,7 +300,7 @@ fn best(
         from: cluster.primary.clone(),
         epoch: cluster.epoch.next(),
         proof,
-        within: evidence.held[&to].clone(),
+        within: evidence.still_holds(&to),
         need,
         ackers: cluster.ackers.without(&to),
         loss,
@@ -317,7 +332,7 @@ fn disqualification(
             set: errant.compact().to_string(),
         });
     }
-    let lacks = need.subtract(&evidence.held[id]);
+    let lacks = need.subtract(&evidence.still_holds(id));
     if !lacks.is_empty() {
         return Some(Reason::Lacks {
             instance,

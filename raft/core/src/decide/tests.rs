@@ -90,8 +90,8 @@ fn too_few_frozen_says_which() {
         )
     };
     let one = [("a", "p:1-20", "")];
-    let b = r#"[InstanceId("b")]"#;
-    let bc = r#"[InstanceId("b"), InstanceId("c")]"#;
+    let b = "b";
+    let bc = "b, c";
     frozen("pab", 1, &one, &waits(1, 2, b));
     frozen("pabc", 2, &one, &waits(1, 2, bc));
     frozen(

@@ -393,6 +393,10 @@ impl Node {
                     .into(),
             ),
             Some(Verdict::Undecided | Verdict::Standing) | None => {
+                // Votes alone would not do where no proof is within reach.
+                if let Err(obstacles) = crate::decide::feasible(cluster) {
+                    waits.extend(obstacles);
+                }
                 waits.push("more votes, or longer silence".into());
             }
         }

@@ -20,7 +20,7 @@ use crate::gtid::GtidSet;
 use crate::ids::{
     ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Seq, Tick,
 };
-use crate::observe::{Heartbeat, Named, Probe, Pulse, Sight, SightKind};
+use crate::observe::{Heartbeat, Named, Probe, Pulse, Reached, Sight, SightKind};
 use crate::record::{Cluster, Command, Proposal, Stage, State};
 
 use lead::Lead;
@@ -54,6 +54,9 @@ impl Default for NodeSettings {
         }
     }
 }
+
+/// A vote that says nothing new is cast again after this, once no threshold is left to cross.
+const SETTLED_REVOTE_MS: u64 = 1_000;
 
 /// What the node knows of the log's leadership.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,6 +121,7 @@ struct Cast {
     sight: Sight,
     at: Tick,
     exited: bool,
+    ackers: BTreeMap<InstanceId, bool>,
 }
 
 pub struct Node {
@@ -431,6 +435,25 @@ impl Node {
             .cast
             .get(&cluster.id)
             .filter(|cast| cast.inquest == inquest);
+        let reached: BTreeMap<_, Reached> = cluster
+            .instances
+            .keys()
+            .filter(|id| **id != cluster.primary)
+            .filter_map(|id| {
+                Some((
+                    id.clone(),
+                    self.watches.get(id)?.reached(now, &cluster.primary)?,
+                ))
+            })
+            .collect();
+        // Which ackers are reached, and which of them hear the primary: what a verdict turns on.
+        let ackers: BTreeMap<InstanceId, bool> = reached
+            .iter()
+            .map(|(id, seen)| {
+                let stale_ms = cluster.policy.replica_stale_ms;
+                (id.clone(), seen.heard_ms.is_some_and(|ms| ms <= stale_ms))
+            })
+            .collect();
         let due = match last {
             // Alive is said of an answer that came after the question.
             None => match sight.kind {
@@ -446,10 +469,13 @@ impl Node {
                     last.sight.for_ms < threshold_ms && sight.for_ms >= threshold_ms
                 };
                 let again_ms = match verdict {
-                    Some(Verdict::Dead | Verdict::Isolated | Verdict::Wedged) => 1_000,
+                    Some(Verdict::Dead | Verdict::Isolated | Verdict::Wedged) => SETTLED_REVOTE_MS,
+                    // Past every threshold only a change says anything new.
+                    _ if sight.for_ms > policy.cross_region_sustain_ms => SETTLED_REVOTE_MS,
                     _ => self.settings.revote_ms,
                 };
                 last.sight.kind != sight.kind
+                    || last.ackers != ackers
                     || (exited && !last.exited)
                     || (exited && crossed(policy.crash_sustain_ms))
                     || crossed(policy.sustain_ms)
@@ -467,20 +493,10 @@ impl Node {
                 sight,
                 at: now,
                 exited,
+                ackers,
             },
         );
         self.votes = self.votes.next();
-        let reached = cluster
-            .instances
-            .keys()
-            .filter(|id| **id != cluster.primary)
-            .filter_map(|id| {
-                Some((
-                    id.clone(),
-                    self.watches.get(id)?.reached(now, &cluster.primary)?,
-                ))
-            })
-            .collect();
         let vote = Vote {
             cluster: cluster.id.clone(),
             inquest,

@@ -575,6 +575,7 @@ impl Cluster {
             inquest,
             approved_by,
             frozen: BTreeMap::new(),
+            newest: BTreeMap::new(),
             fence: None,
         }));
         event

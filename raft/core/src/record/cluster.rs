@@ -158,13 +158,16 @@ pub struct Deposition {
     /// Who approved it, where the policy asks for approval.
     pub approved_by: Option<String>,
     pub frozen: BTreeMap<InstanceId, FreezeReport>,
-    /// What frozen members outside the report of `frozen` once said is in there too: united.
+    /// What each holds by its newest report alone: what it could still apply, as a candidate.
+    #[serde(default)]
+    pub newest: BTreeMap<InstanceId, GtidSet>,
     pub fence: Option<FenceReport>,
 }
 
 impl Deposition {
     /// Records what a frozen instance holds; earlier reports are united, never overwritten.
     pub fn record_freeze(&mut self, instance: &InstanceId, mut report: FreezeReport) {
+        self.newest.insert(instance.clone(), report.holds());
         if let Some(earlier) = self.frozen.get(instance) {
             report.unite(earlier);
         }
