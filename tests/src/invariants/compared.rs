@@ -1,7 +1,7 @@
 //! **Law:** a replica that starts to replicate holds nothing that its source does not. (One that
 //! does stops applying at the first conflict and still acknowledges.)
 //!
-//! Source: `raft/core/PROTOCOL.md`"Coming back". Planted: `follow-uncompared`.
+//! Source: `raft/core/PROTOCOL.md`, "Who, and with whom". Planted: `follow-uncompared`.
 
 use std::collections::BTreeSet;
 

@@ -12,12 +12,14 @@ use primacy_core::ids::Epoch;
 use primacy_core::record::{Cluster, Follower, Stage};
 
 use super::acked;
-use crate::simulator::{ANY_RUN, HEAL_US, Target, What, World};
+use crate::simulator::{ANY_RUN, HEAL_US, Target, What, World, instance_name};
 
 /// From healing until a write must have been acknowledged. Above `restart_hold_ms`, one more
 /// failover across regions, and the far ackers' connects.
 const BOUND_US: u64 = 40_000_000;
 const AGAIN_US: u64 = 250_000;
+/// The slowest applier of a plan, with the longest backlog that a run can give it.
+const CATCH_UP_US: u64 = 200_000_000;
 
 pub fn judge(world: &mut World) {
     if serves(world) {
@@ -32,7 +34,9 @@ pub fn judge(world: &mut World) {
         world.done = true;
         return;
     }
-    if world.now < HEAL_US + BOUND_US {
+    // A candidate that works off its relay log is not stuck; one whose applier broke is.
+    let bound_us = if catches_up(world) { CATCH_UP_US } else { BOUND_US };
+    if world.now < HEAL_US + bound_us {
         return world.after(AGAIN_US, Target::World, ANY_RUN, What::Judge);
     }
     match world.shop().and_then(|cluster| legitimate(world, cluster)) {
@@ -65,6 +69,19 @@ pub fn judge(world: &mut World) {
             world.violate("progress", words);
         }
     }
+}
+
+/// Whether the log's primary still applies what it received.
+fn catches_up(world: &World) -> bool {
+    let Some(cluster) = world.shop() else {
+        return false;
+    };
+    world.servers.iter().enumerate().any(|(host, server)| {
+        instance_name(host) == cluster.primary
+            && server.applier
+            && server.broken.is_empty()
+            && !server.relay.is_empty()
+    })
 }
 
 /// The log's primary is truly open, and acknowledged a client's write after the healing.

