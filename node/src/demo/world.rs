@@ -319,12 +319,27 @@ impl Drop for World {
         for place in self.places.values() {
             place.agent.signal(Signal::SIGKILL);
         }
-        for place in self.places.values() {
-            if let Some(pid) = place.mysqld_pid() {
-                send(pid, Signal::SIGKILL);
-            }
+        // By their configuration's path, which is nobody else's: one that is just being started has
+        // no pid file yet.
+        for pid in running_in(self.dir.path()) {
+            send(pid, Signal::SIGKILL);
         }
     }
+}
+
+/// Servers whose configuration lies in this folder.
+fn running_in(dir: &Path) -> Vec<u32> {
+    let mark = format!("--defaults-file={}", dir.display());
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &u32| {
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).contains(&mark)
+        })
+        .collect()
 }
 
 type Nodes = BTreeMap<NodeId, (String, Process)>;

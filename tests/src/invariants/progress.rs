@@ -35,7 +35,11 @@ pub fn judge(world: &mut World) {
         return;
     }
     // A candidate that works off its relay log is not stuck; one whose applier broke is.
-    let bound_us = if catches_up(world) { CATCH_UP_US } else { BOUND_US };
+    let bound_us = if catches_up(world) {
+        CATCH_UP_US
+    } else {
+        BOUND_US
+    };
     if world.now < HEAL_US + bound_us {
         return world.after(AGAIN_US, Target::World, ANY_RUN, What::Judge);
     }

@@ -145,8 +145,6 @@ async fn a_stopped_region_is_replaced_from_another() {
 
 /// Its agents start killed servers again, at any moment: also in its last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a server that is being started when the demo ends is left running: its pid file is not \
-            written yet"]
 async fn a_run_leaves_nothing_behind() {
     let Some((_, running)) = run("host", &[]).await else {
         return;

@@ -121,8 +121,6 @@ async fn too_few_ackers_frozen_promotes_nobody_until_one_returns() {
 /// Nobody can be chosen, and meanwhile its agent starts the old primary again: it shows what it
 /// holds, and is reinstated as an epoch of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "ackers that were never frozen are refused for what the reinstated primary wrote since, \
-            and its agent kills the restarted server over sessions of the dead one"]
 async fn an_old_primary_that_returns_before_the_choice_is_reinstated() {
     let Some(world) = World::build().await else {
         return;

@@ -35,7 +35,8 @@ pub enum OrderKind {
         /// A member of V acknowledges; nobody else does.
         acking: bool,
         within: GtidSet,
-        /// Of an adopted primary, which keeps writing: its own transactions are nothing extra.
+        /// Of a primary that was adopted or reinstated: a replica may have received its writes while
+        /// nobody asked, and they are in its binary log, so they are nothing extra.
         own: Option<Uuid>,
         heartbeat_ms: u64,
     },
@@ -151,6 +152,9 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
             let (epoch, k) = (cluster.epoch, cluster.ackers.k);
             let primary = &cluster.instances[&cluster.primary];
             let adopted = promotion.choice.proof == Proof::Founding { adopted: true };
+            // Adopted or reinstated: whatever a replica has of its own writes is in its binary log.
+            let serves_on =
+                adopted || (promotion.choice.to == promotion.choice.from && epoch > Epoch(1));
             if let Some(reopen) = cluster.reopen {
                 let kind = OrderKind::Reopen {
                     epoch,
@@ -189,7 +193,7 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
                     port: primary.port,
                     acking: cluster.ackers.members.contains(instance),
                     within: promotion.choice.within.clone(),
-                    own: adopted.then_some(primary.server_uuid).flatten(),
+                    own: serves_on.then_some(primary.server_uuid).flatten(),
                     heartbeat_ms: cluster.policy.source_heartbeat_ms,
                 };
                 give(instance, promotion.at, follow);
