@@ -19,8 +19,8 @@ use crate::world::{LIMIT, World, signal, throughout, until};
 use crate::writer::Writer;
 
 const NOTHING_HAPPENS: Duration = Duration::from_secs(3);
-/// An agent counts the runs of its server from zero.
-const FIRST_RESTART: u64 = 1;
+/// An agent counts the runs of its server from one.
+const FIRST_RESTART: u64 = 2;
 /// Less than the hold after which an agent starts a crashed server by itself.
 const FEW_SECONDS: Duration = Duration::from_secs(6);
 
