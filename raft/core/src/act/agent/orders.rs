@@ -1,0 +1,285 @@
+//! Orders: refused if stale, durable before anything is done, one at a time.
+
+use super::super::op::Op;
+use super::super::order::{Order, OrderKind, Reply, Said};
+use crate::ids::{Epoch, Tick, Token};
+use crate::observe::Role;
+use crate::record::FenceReport;
+
+use super::{Agent, AgentOutput, Job, Server, Waits, refused};
+
+impl Agent {
+    pub(super) fn order(&mut self, now: Tick, order: Order, out: &mut Vec<AgentOutput>) {
+        if let Some(why) = self.objection(&order) {
+            return self.say_once(&order, refused(&why), out);
+        }
+        let same = |token: &Token, name: &str| *token == order.token && name == order.kind.name();
+        if let Some(job) = &self.job
+            && same(&job.order.token, job.order.kind.name())
+        {
+            return; // in hand
+        }
+        if let Some((token, name, said)) = &self.said
+            && same(token, name)
+            && self.still_true(&order, said)
+        {
+            let said = said.clone();
+            return self.say_once(&order, said, out);
+        }
+        if let Some(job) = self.job.take() {
+            out.push(AgentOutput::Cancel { id: job.op });
+        }
+        self.seal.plane = Some(order.token.plane.clone());
+        self.seal.token = Some(order.token.clone());
+        if let OrderKind::Freeze { epoch } = order.kind {
+            self.seal.frozen = self.seal.frozen.max(Some(epoch));
+        }
+        if let OrderKind::Open {
+            epoch,
+            adopted: true,
+            ..
+        } = order.kind
+        {
+            // It is open already; a restart of this agent must not take it for a stranger's.
+            self.seal.opened = self.seal.opened.max(Some(epoch));
+        }
+        self.persist(out);
+        self.begin(now, order, out);
+    }
+
+    pub(super) fn objection(&self, order: &Order) -> Option<String> {
+        if order.cluster != self.seal.cluster || order.instance != self.seal.instance {
+            return Some(format!(
+                "this is {} of cluster {}, the order is for {} of {}",
+                self.seal.instance, self.seal.cluster, order.instance, order.cluster
+            ));
+        }
+        if self
+            .seal
+            .plane
+            .as_ref()
+            .is_some_and(|plane| *plane != order.token.plane)
+        {
+            return Some(format!(
+                "enrolled in control plane {}, the order comes from {}",
+                self.seal.plane.as_ref().map_or("", |plane| plane.as_str()),
+                order.token.plane
+            ));
+        }
+        if self.seal.plane.is_none() && order.token.epoch > Epoch::INITIAL {
+            return Some(
+                "this agent has no memory of this cluster (its seal is lost or new), so it cannot \
+                 tell a late order from a new one; it has to be enrolled again"
+                    .into(),
+            );
+        }
+        if let Some(newest) = &self.seal.token
+            && order.token.older_than(newest)
+        {
+            return Some(format!(
+                "stale: token {} is older than {newest}",
+                order.token
+            ));
+        }
+        let found = self.survey.as_ref().map(|survey| survey.server_uuid);
+        if found.is_some() && self.seal.server_uuid.is_some() && found != self.seal.server_uuid {
+            return Some("the server_uuid is not the one it was enrolled with".into());
+        }
+        None
+    }
+
+    /// Whether the newest answer still describes the server.
+    pub(super) fn still_true(&self, order: &Order, said: &Said) -> bool {
+        if !matches!(self.server, Server::Up) {
+            return matches!(order.kind, OrderKind::Fence { .. });
+        }
+        match &order.kind {
+            OrderKind::Follow {
+                epoch,
+                host,
+                port,
+                acking,
+                ..
+            } => {
+                self.role == Role::Following(*epoch)
+                    && self.survey.as_ref().is_some_and(|survey| {
+                        survey.source.as_ref() == Some(&(host.clone(), *port))
+                            && survey.acking == *acking
+                            && survey.io != crate::observe::IoThread::Off
+                            && survey.applier_runs
+                    })
+            }
+            OrderKind::Open { epoch, .. } | OrderKind::Reopen { epoch, .. } => {
+                self.role == Role::Open(*epoch)
+            }
+            OrderKind::Report { .. } => false,
+            OrderKind::Freeze { .. } => true,
+            // It is up again: now it can say what it holds, which an exit could not.
+            OrderKind::Fence { .. } => !matches!(
+                said,
+                Said::Fenced {
+                    report: FenceReport::Exited
+                }
+            ),
+        }
+    }
+
+    pub(super) fn begin(&mut self, now: Tick, order: Order, out: &mut Vec<AgentOutput>) {
+        if !matches!(self.server, Server::Up) {
+            if let (
+                OrderKind::Fence { epoch },
+                Server::Exited {
+                    restarting: false, ..
+                },
+            ) = (&order.kind, self.server)
+            {
+                return self.shut(&order, *epoch, FenceReport::Exited, out);
+            }
+            return self.say(&order, refused("mysqld is not up yet"), out);
+        }
+        let (epoch, adopts) = match &order.kind {
+            OrderKind::Report { .. } => (Epoch::INITIAL, false),
+            OrderKind::Open { epoch, adopted, .. } => (*epoch, *adopted),
+            OrderKind::Freeze { epoch }
+            | OrderKind::Fence { epoch }
+            | OrderKind::Follow { epoch, .. }
+            | OrderKind::Reopen { epoch, .. } => (*epoch, false),
+        };
+        if let Role::Open(open) = self.role
+            && open < epoch
+            && !adopts
+        {
+            // Whatever a higher epoch orders, what is open under a lower one is shut first.
+            return self.step(order, Waits::Closing, Op::Fence, out);
+        }
+        self.begin_proper(now, order, out);
+    }
+
+    pub(super) fn step(&mut self, order: Order, waits: Waits, op: Op, out: &mut Vec<AgentOutput>) {
+        let op = self.run(op, out);
+        self.job = Some(Job { order, waits, op });
+    }
+
+    pub(super) fn begin_proper(&mut self, now: Tick, order: Order, out: &mut Vec<AgentOutput>) {
+        match order.kind.clone() {
+            OrderKind::Report { adopted } => {
+                let op = if adopted { Op::Survey } else { Op::Freeze };
+                self.step(order, Waits::Report, op, out);
+            }
+            OrderKind::Freeze { epoch } => {
+                self.role = Role::Frozen(epoch);
+                self.step(order, Waits::Freeze, Op::Freeze, out);
+            }
+            OrderKind::Fence { .. } => self.step(order, Waits::Fence, Op::Fence, out),
+            OrderKind::Follow { epoch, source, .. } => {
+                if !self.seal.may_follow(epoch) {
+                    let why = format!("frozen for an epoch not below {epoch}");
+                    return self.say(&order, refused(&why), out);
+                }
+                if self.seal.source == Some((source, epoch)) {
+                    // Compared already, and nobody else could write to it since.
+                    return self.follow(order, out);
+                }
+                self.step(order, Waits::Compare, Op::Freeze, out);
+            }
+            OrderKind::Open {
+                epoch,
+                need,
+                adopted,
+                ..
+            } => {
+                if !self.seal.may_open(epoch) {
+                    let why = format!("shut or frozen for an epoch not below {epoch}");
+                    return self.say(&order, refused(&why), out);
+                }
+                if !adopted && self.role != Role::Open(epoch) && self.seal.opened >= Some(epoch) {
+                    // An order opens once. What restarted since is compared with V first.
+                    let why = "opened for this epoch before, and restarted since: it is opened \
+                               again once k of V hold what it has";
+                    return self.say(&order, refused(why), out);
+                }
+                if self.role == Role::Open(epoch) {
+                    // Open already; only its first acknowledged write is not reported.
+                    self.prove(now, &order);
+                    return self.say(&order, Said::Opened, out);
+                }
+                let received = self
+                    .survey
+                    .as_ref()
+                    .map(|survey| survey.received.clone())
+                    .unwrap_or_default();
+                let set = need.union(&received);
+                self.step(order, Waits::Apply, Op::WaitApplied { set }, out);
+            }
+            OrderKind::Reopen { epoch, mysqld, .. } => {
+                if self.role == Role::Open(epoch) {
+                    self.prove(now, &order);
+                    return self.say(&order, Said::Opened, out);
+                }
+                if mysqld != self.seal.mysqld || !self.seal.may_open(epoch) {
+                    let why = "another incarnation of mysqld, or shut for this epoch";
+                    return self.say(&order, refused(why), out);
+                }
+                self.step(order, Waits::Session, Op::PrepareOpen, out);
+            }
+        }
+    }
+
+    pub(super) fn follow(&mut self, order: Order, out: &mut Vec<AgentOutput>) {
+        let OrderKind::Follow {
+            epoch,
+            source,
+            host,
+            port,
+            acking,
+            heartbeat_ms,
+            ..
+        } = order.kind.clone()
+        else {
+            return;
+        };
+        self.role = Role::Closed;
+        self.seal.source = Some((source, epoch));
+        self.persist(out);
+        self.step(
+            order,
+            Waits::Follow,
+            Op::Follow {
+                host,
+                port,
+                acking,
+                heartbeat_ms,
+            },
+            out,
+        );
+    }
+
+    pub(super) fn shut(
+        &mut self,
+        order: &Order,
+        epoch: Epoch,
+        report: FenceReport,
+        out: &mut Vec<AgentOutput>,
+    ) {
+        self.role = Role::Closed;
+        self.seal.shut = self.seal.shut.max(Some(epoch));
+        self.persist(out);
+        self.say(order, Said::Fenced { report }, out);
+    }
+
+    pub(super) fn say(&mut self, order: &Order, said: Said, out: &mut Vec<AgentOutput>) {
+        if !matches!(said, Said::Refused { .. } | Said::Applied) {
+            self.said = Some((order.token.clone(), order.kind.name(), said.clone()));
+        }
+        self.say_once(order, said, out);
+    }
+
+    pub(super) fn say_once(&self, order: &Order, said: Said, out: &mut Vec<AgentOutput>) {
+        out.push(AgentOutput::Reply(Reply {
+            token: order.token.clone(),
+            cluster: self.seal.cluster.clone(),
+            instance: self.seal.instance.clone(),
+            said,
+        }));
+    }
+}

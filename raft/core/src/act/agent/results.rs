@@ -1,0 +1,271 @@
+//! What the server answered, and the next step of the order in hand.
+
+use std::collections::BTreeSet;
+
+use super::super::op::{Op, OpDone, OpError, OpId, Survey};
+use super::super::order::{Order, OrderKind, Reply, Said};
+use crate::gtid::{GtidSet, Uuid};
+use crate::ids::{Epoch, Tick};
+use crate::observe::Role;
+use crate::record::{FenceReport, FreezeReport};
+
+use super::{Agent, AgentOutput, Job, Waits, refused};
+
+impl Agent {
+    pub(super) fn ended(
+        &mut self,
+        now: Tick,
+        id: OpId,
+        result: Result<OpDone, OpError>,
+        out: &mut Vec<AgentOutput>,
+    ) {
+        if let Some((op, begun)) = self.survey_op
+            && op == id
+        {
+            self.survey_op = None;
+            if let Ok(OpDone::Surveyed(survey)) = result {
+                self.surveyed(now, begun, *survey, out);
+            }
+            return;
+        }
+        if let Some(begun) = self.markers.remove(&id) {
+            if let Ok(OpDone::Marked(marker)) = result {
+                self.marked(begun, marker.before, out);
+            }
+            return;
+        }
+        if self.side_ops.remove(&id) {
+            return;
+        }
+        if self.side_fences.remove(&id) {
+            self.beat_due = now;
+            if result.is_err() {
+                out.push(AgentOutput::KillServer);
+            }
+            return;
+        }
+        let Some(job) = self.job.take() else { return };
+        if job.op != id {
+            self.job = Some(job);
+            return; // of an order that was superseded
+        }
+        match result {
+            Ok(done) => self.advance(now, job, done, out),
+            Err(why) => self.failed(job, &why, out),
+        }
+    }
+
+    pub(super) fn marked(&mut self, begun: Tick, before: GtidSet, out: &mut Vec<AgentOutput>) {
+        self.marked = self.marked.max(Some(begun));
+        if let Some((since, _)) = self.doubt
+            && begun > since
+        {
+            // k of V acknowledged a probe begun after the doubt: still primary.
+            self.doubt = None;
+        }
+        if let Some((token, name, _)) = self.proving.take() {
+            let said = Said::Acknowledged { floor: before };
+            self.said = Some((token.clone(), name, said.clone()));
+            out.push(AgentOutput::Reply(Reply {
+                token,
+                cluster: self.seal.cluster.clone(),
+                instance: self.seal.instance.clone(),
+                said,
+            }));
+            if self.clean_up {
+                self.clean_up = false;
+                let id = self.run(Op::CleanUp, out);
+                self.side_ops.insert(id);
+            }
+        }
+    }
+
+    pub(super) fn failed(&mut self, job: Job, why: &OpError, out: &mut Vec<AgentOutput>) {
+        match (&job.waits, &job.order.kind) {
+            // It could not be fenced: only its death is certain now.
+            (Waits::Fence | Waits::Closing, _) => {
+                out.push(AgentOutput::KillServer);
+                self.job = Some(job);
+            }
+            _ => {
+                let why = format!("{} failed: {why}", job.order.kind.name());
+                self.say(&job.order, refused(&why), out);
+            }
+        }
+    }
+
+    pub(super) fn advance(
+        &mut self,
+        now: Tick,
+        job: Job,
+        done: OpDone,
+        out: &mut Vec<AgentOutput>,
+    ) {
+        let order = job.order;
+        match (job.waits, done) {
+            (Waits::Closing, OpDone::Fenced { .. }) => {
+                self.role = Role::Closed;
+                self.begin_proper(now, order, out);
+            }
+            (Waits::Report, OpDone::Surveyed(survey) | OpDone::Frozen(survey)) => {
+                let fenced = survey.fenced();
+                let report = self.report(&survey);
+                self.survey = Some(*survey);
+                self.say(&order, Said::Reported { report, fenced }, out);
+            }
+            (Waits::Freeze, OpDone::Frozen(survey)) => {
+                let report = self.report(&survey);
+                self.survey = Some(*survey);
+                self.say(&order, Said::Frozen { report }, out);
+            }
+            (
+                Waits::Fence,
+                OpDone::Fenced {
+                    final_set,
+                    server_uuid,
+                },
+            ) => {
+                if let OrderKind::Fence { epoch } = order.kind {
+                    let received = self
+                        .survey
+                        .as_ref()
+                        .map(|survey| survey.received.clone())
+                        .unwrap_or_default();
+                    let report = FenceReport::Confirmed {
+                        final_set,
+                        received,
+                        server_uuid,
+                    };
+                    self.shut(&order, epoch, report, out);
+                }
+            }
+            (Waits::Compare, OpDone::Frozen(survey)) => {
+                let extra = self.extra(&order, &survey);
+                self.survey = Some(*survey);
+                if extra.is_empty() {
+                    self.follow(order, out);
+                } else {
+                    self.role = Role::Closed;
+                    self.say(&order, Said::WillNotFollow { extra }, out);
+                }
+            }
+            (Waits::Follow, OpDone::Followed) => {
+                if let OrderKind::Follow { epoch, .. } = order.kind {
+                    self.role = Role::Following(epoch);
+                    self.survey_due = now;
+                    self.say(&order, Said::Following, out);
+                }
+            }
+            (Waits::Apply, OpDone::Applied) => {
+                self.say(&order, Said::Applied, out);
+                let op = match &order.kind {
+                    OrderKind::Open {
+                        adopted: true, k, ..
+                    } => {
+                        return self.step(order.clone(), Waits::Open, Op::Adopt { k: *k }, out);
+                    }
+                    _ => Op::PrepareOpen,
+                };
+                self.step(order, Waits::Session, op, out);
+            }
+            (
+                Waits::Session,
+                OpDone::Prepared {
+                    executed,
+                    server_uuid,
+                },
+            ) => {
+                self.open(order, executed, server_uuid, out);
+            }
+            (Waits::Open, OpDone::Opened(_)) => self.opened(now, order, out),
+            (_, other) => {
+                let why = format!("unexpected answer {other:?}");
+                self.say(&order, refused(&why), out);
+            }
+        }
+    }
+
+    /// What the instance holds beyond what the new primary does.
+    pub(super) fn extra(&self, order: &Order, survey: &Survey) -> GtidSet {
+        let OrderKind::Follow { within, own, .. } = &order.kind else {
+            return GtidSet::default();
+        };
+        let extra = survey.holds().subtract(within);
+        match own {
+            Some(own) => extra.without(&BTreeSet::from([*own])),
+            None => extra,
+        }
+    }
+
+    pub(super) fn report(&self, survey: &Survey) -> FreezeReport {
+        FreezeReport {
+            server_uuid: survey.server_uuid,
+            version: survey.version,
+            executed: survey.executed.clone(),
+            received: survey.received.clone(),
+            purged: survey.purged.clone(),
+            replicated_from: self.seal.source.as_ref().map(|(source, _)| source.clone()),
+        }
+    }
+
+    /// The session stands, so nothing can slip in between: had this agent slept since, the session
+    /// would be dead by now (`wait_timeout=1`).
+    pub(super) fn open(
+        &mut self,
+        order: Order,
+        executed: GtidSet,
+        uuid: Uuid,
+        out: &mut Vec<AgentOutput>,
+    ) {
+        let (epoch, k, need) = match &order.kind {
+            OrderKind::Open { epoch, k, need, .. } => (*epoch, *k, need.clone()),
+            OrderKind::Reopen { epoch, k, .. } => (*epoch, *k, GtidSet::default()),
+            _ => return,
+        };
+        let lacks = need.subtract(&executed);
+        let objection = if self.seal.server_uuid != Some(uuid) {
+            Some("the server_uuid is not the enrolled one".to_owned())
+        } else if !self.seal.may_open(epoch) {
+            Some(format!("shut or frozen for an epoch not below {epoch}"))
+        } else if self.seal.token.as_ref() != Some(&order.token) {
+            Some("a newer order came".to_owned())
+        } else if !lacks.is_empty() {
+            Some(format!("lacks {} of what it needs", lacks.compact()))
+        } else {
+            None
+        };
+        if let Some(why) = objection {
+            return self.say(&order, refused(&why), out);
+        }
+        self.seal.opened = self.seal.opened.max(Some(epoch));
+        // From here on it replicates from nobody: what it holds is its own.
+        self.seal.source = None;
+        self.persist(out);
+        self.step(order, Waits::Open, Op::Open { k }, out);
+    }
+
+    pub(super) fn opened(&mut self, now: Tick, order: Order, out: &mut Vec<AgentOutput>) {
+        let epoch = match order.kind {
+            OrderKind::Open { epoch, .. } | OrderKind::Reopen { epoch, .. } => epoch,
+            _ => return,
+        };
+        self.role = Role::Open(epoch);
+        self.opened_at = now;
+        self.doubt = None;
+        // A write begun under an earlier epoch proves nothing of this one.
+        self.markers.clear();
+        self.clean_up = self
+            .survey
+            .as_ref()
+            .is_some_and(|survey| survey.source.is_some());
+        self.prove(now, &order);
+        self.beat_due = now;
+        self.say(&order, Said::Opened, out);
+    }
+
+    pub(super) fn prove(&mut self, now: Tick, order: &Order) {
+        let first = order.token.epoch == Epoch(1);
+        self.proving = Some((order.token.clone(), order.kind.name(), first));
+        self.marker_due = now;
+    }
+}

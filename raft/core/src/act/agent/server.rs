@@ -1,0 +1,165 @@
+//! What becomes of the server: it exits, comes up, is surveyed; what is writable without the right
+//! to be is shut.
+
+use super::super::op::{Op, Survey};
+use super::super::order::OrderKind;
+use crate::ids::{Epoch, Tick};
+use crate::observe::Role;
+use crate::record::FenceReport;
+
+use super::{Acknowledgement, Agent, AgentOutput, Server, refused};
+
+impl Agent {
+    pub(super) fn exited(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
+        self.server = Server::Exited {
+            at: now,
+            restarting: false,
+        };
+        self.role = Role::Closed;
+        self.survey_op = None;
+        self.markers.clear();
+        self.side_ops.clear();
+        self.side_fences.clear();
+        self.proving = None;
+        self.clean_up = false;
+        // At once, not with the next beat.
+        self.beat_due = now;
+        if let Some(job) = self.job.take() {
+            match job.order.kind {
+                OrderKind::Fence { epoch } => {
+                    self.shut(&job.order, epoch, FenceReport::Exited, out)
+                }
+                _ => self.say(
+                    &job.order,
+                    refused("mysqld exited; it is asked again when it is up"),
+                    out,
+                ),
+            }
+        }
+    }
+
+    /// The first look at a server that came up: it must be fenced unless this agent opened it.
+    pub(super) fn came_up(&mut self, now: Tick, survey: &Survey, out: &mut Vec<AgentOutput>) {
+        self.server = Server::Up;
+        self.beat_due = now;
+        if self.seal.server_uuid.is_none() {
+            self.seal.server_uuid = Some(survey.server_uuid);
+            self.persist(out);
+        }
+        self.role = Role::Closed;
+        if !survey.fenced() {
+            match self.seal.opened {
+                // One that was started anew has not been opened yet, whatever it boots as.
+                Some(epoch)
+                    if self.seal.mysqld == self.found
+                        && self.seal.may_open(epoch)
+                        && self.seal.source.as_ref().is_none_or(|(_, of)| *of < epoch) =>
+                {
+                    // The agent restarted, its database served on.
+                    self.role = Role::Open(epoch);
+                    self.opened_at = now;
+                    self.doubt = Some((now, self.beat));
+                }
+                // Fenced below, unless it is somebody else's still.
+                _ => {}
+            }
+        } else if let Some((_, epoch)) = &self.seal.source
+            && survey.io != crate::observe::IoThread::Off
+            && self.seal.may_follow(*epoch)
+        {
+            self.role = Role::Following(*epoch);
+        }
+    }
+
+    pub(super) fn surveyed(
+        &mut self,
+        now: Tick,
+        begun: Tick,
+        survey: Survey,
+        out: &mut Vec<AgentOutput>,
+    ) {
+        self.answered = self.answered.max(Some(begun));
+        if self.server == Server::Fresh {
+            self.came_up(now, &survey, out);
+        }
+        if let Role::Open(epoch) = self.role {
+            if survey.fenced() && begun > self.opened_at {
+                // Somebody else fenced it; the control plane decides whether it opens again.
+                self.role = Role::Closed;
+                self.beat_due = now;
+            }
+            self.cut_strangers(epoch, &survey, out);
+        } else if !survey.fenced()
+            && self.governed()
+            && self.job.is_none()
+            && self.side_fences.is_empty()
+        {
+            // Writable without the right to be: by hand, by a restart, by an opening given up.
+            self.fence_aside(out);
+        }
+        self.survey = Some(survey);
+    }
+
+    /// An order of a real epoch was obeyed: from then on it is open by right only. Before, it may
+    /// be somebody's running primary that is to be adopted.
+    pub(super) fn governed(&self) -> bool {
+        self.seal
+            .token
+            .as_ref()
+            .is_some_and(|token| token.epoch > Epoch::INITIAL)
+    }
+
+    /// Fences without an order; what cannot be fenced is killed.
+    pub(super) fn fence_aside(&mut self, out: &mut Vec<AgentOutput>) {
+        let id = self.run(Op::Fence, out);
+        self.side_fences.insert(id);
+    }
+
+    /// Semi-sync has no allow-list: a replica that is not in V must not acknowledge. What is open
+    /// for an epoch that is over has no V at all: it is shut at once, before any order comes.
+    pub(super) fn cut_strangers(
+        &mut self,
+        epoch: Epoch,
+        survey: &Survey,
+        out: &mut Vec<AgentOutput>,
+    ) {
+        let Some(named) = &self.named else { return };
+        if named.epoch > epoch || (named.epoch == epoch && named.deposed) {
+            self.role = Role::Closed;
+            self.fence_aside(out);
+            return;
+        }
+        if named.epoch != epoch || named.instance != self.seal.instance {
+            return;
+        }
+        let strangers: Vec<u64> = survey
+            .semi_sync_replicas
+            .iter()
+            .filter(|(uuid, _)| !named.ackers.contains(*uuid))
+            .map(|(_, session)| *session)
+            .collect();
+        if !strangers.is_empty() {
+            let id = self.run(
+                Op::Cut {
+                    sessions: strangers,
+                },
+                out,
+            );
+            self.side_ops.insert(id);
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, ack: Acknowledgement) {
+        if let (Some((_, beat)), Some(named)) = (self.doubt, &ack.named) {
+            let mine = Role::Open(named.epoch) == self.role
+                && named.instance == self.seal.instance
+                && !named.deposed;
+            if ack.beat > beat && mine {
+                self.doubt = None;
+            }
+        }
+        if ack.named.as_ref().map(|n| n.epoch) >= self.named.as_ref().map(|n| n.epoch) {
+            self.named = ack.named.or(self.named.take());
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What the passing of time asks of an agent: beats, surveys, markers, a restart.
+
+use super::super::op::{Op, Survey};
+use crate::gtid::GtidSet;
+use crate::ids::{Epoch, Tick};
+use crate::observe::{Heartbeat, MysqldWord, ReplicaReport, Role, TICK_GAP_MS, Word};
+use crate::policy::Policy;
+
+use super::{Agent, AgentOutput, Server};
+
+impl Agent {
+    pub(super) fn tick(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
+        if now.since_ms(self.last_tick) > TICK_GAP_MS {
+            // As after SIGCONT: the world may have gone on without us.
+            self.doubt = Some((now, self.beat));
+        }
+        self.last_tick = now;
+        if matches!(self.server, Server::Fresh | Server::Up)
+            && self.survey_op.is_none()
+            && now >= self.survey_due
+        {
+            let id = self.run(Op::Survey, out);
+            self.survey_op = Some((id, now));
+            self.survey_due = now.plus_ms(self.settings.beat_ms);
+        }
+        self.tick_markers(now, out);
+        self.tick_restart(now, out);
+        if now >= self.beat_due {
+            self.beat(now, out);
+        }
+    }
+
+    pub(super) fn tick_markers(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
+        let Role::Open(epoch) = self.role else { return };
+        if self.server != Server::Up || now < self.marker_due || epoch == Epoch::INITIAL {
+            return;
+        }
+        let (every_ms, most, create) = match self.proving {
+            // The first epoch makes the table: one at a time.
+            Some((_, _, true)) => (self.settings.marker_ms, 1, true),
+            Some((_, _, false)) => (self.settings.marker_ms, self.settings.markers_max, false),
+            None => (self.settings.write_probe_ms, 1, false),
+        };
+        self.marker_due = now.plus_ms(every_ms);
+        if self.markers.len() < most {
+            let id = self.run(Op::Marker { epoch, create }, out);
+            self.markers.insert(id, now);
+        }
+        // An agent that no node has told anything since it began is no less bound.
+        let fence_ms = self
+            .named
+            .as_ref()
+            .map_or(Policy::default().unacked_fence_ms, |named| {
+                named.unacked_fence_ms
+            });
+        let proved = self.marked.unwrap_or(self.opened_at).max(self.opened_at);
+        if now.since_ms(proved) > fence_ms {
+            // Nobody acknowledges: it may be deposed long since. Better shut than stale.
+            self.role = Role::Closed;
+            self.fence_aside(out);
+            self.beat_due = now;
+        }
+    }
+
+    pub(super) fn tick_restart(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
+        let Server::Exited {
+            at,
+            restarting: false,
+        } = self.server
+        else {
+            return;
+        };
+        let hold_ms = self
+            .named
+            .as_ref()
+            .map_or(Policy::default().restart_hold_ms, |named| {
+                named.restart_hold_ms
+            });
+        let was_primary = self.seal.opened.is_some_and(|opened| {
+            self.seal
+                .source
+                .as_ref()
+                .is_none_or(|(_, epoch)| *epoch < opened)
+        });
+        // A replica starts at once: it boots fenced and acknowledges nothing. A primary waits until
+        // the log says what became of its epoch.
+        let replaced = self
+            .named
+            .as_ref()
+            .is_some_and(|named| Some(named.epoch) > self.seal.opened);
+        if was_primary && !replaced && now.since_ms(at) < hold_ms {
+            return;
+        }
+        self.seal.mysqld = self.seal.mysqld.next();
+        self.persist(out);
+        out.push(AgentOutput::StartServer);
+        self.server = Server::Exited {
+            at,
+            restarting: true,
+        };
+    }
+
+    pub(super) fn beat(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
+        self.beat += 1;
+        self.beat_due = now.plus_ms(self.settings.beat_ms);
+        let says = match self.server {
+            Server::Exited { .. } => MysqldWord::Exited,
+            Server::Starting | Server::Fresh => MysqldWord::Starting,
+            Server::Up => match self.answered {
+                Some(at) => MysqldWord::Running {
+                    answered_ms_ago: now.since_ms(at),
+                },
+                None => MysqldWord::Starting,
+            },
+        };
+        let word = Word {
+            agent: self.seal.agent,
+            beat: self.beat,
+            mysqld: self.seal.mysqld,
+            says,
+        };
+        let replica = self
+            .survey
+            .as_ref()
+            .filter(|survey| survey.source.is_some())
+            .map(|survey| ReplicaReport {
+                io: survey.io,
+                applier_runs: survey.applier_runs,
+                source: self.seal.source.as_ref().map(|(source, _)| source.clone()),
+                heartbeats: survey.heartbeats,
+                read_position: survey.read_position.clone(),
+                acking: survey.acking,
+                error: survey.replication_error.clone(),
+            });
+        let known = self.survey.as_ref();
+        let set = |of: fn(&Survey) -> &GtidSet| known.map(of).cloned().unwrap_or_default();
+        out.push(AgentOutput::Beat(Box::new(Heartbeat {
+            cluster: self.seal.cluster.clone(),
+            instance: self.seal.instance.clone(),
+            word,
+            role: self.role,
+            token: self.seal.token.clone(),
+            opened: self.seal.opened,
+            server_uuid: known.map(|survey| survey.server_uuid),
+            version: known.map(|survey| survey.version).unwrap_or_default(),
+            fenced: known.is_none_or(Survey::fenced) || !matches!(self.role, Role::Open(_)),
+            executed: set(|survey| &survey.executed),
+            received: set(|survey| &survey.received),
+            purged: set(|survey| &survey.purged),
+            replica,
+            write_stuck_ms: self.write_stuck_ms(now),
+            semi_sync_replicas: known
+                .map(|survey| survey.semi_sync_replicas.clone())
+                .unwrap_or_default(),
+        })));
+    }
+
+    /// A write probe that hangs while reads answer and nobody waits for an acknowledgement or a
+    /// lock: the disk is full or stuck.
+    pub(super) fn write_stuck_ms(&self, now: Tick) -> Option<u64> {
+        let begun = *self.markers.values().next()?;
+        let survey = self.survey.as_ref()?;
+        let stuck_ms = now.since_ms(begun);
+        (survey.waiting == 0
+            && stuck_ms > self.settings.write_probe_ms
+            && self.answered > Some(begun))
+        .then_some(stuck_ms)
+    }
+}
