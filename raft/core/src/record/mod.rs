@@ -4,6 +4,7 @@ mod apply;
 mod cluster;
 mod command;
 mod state;
+mod steps;
 mod validate;
 
 #[cfg(test)]

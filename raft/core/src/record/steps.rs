@@ -1,0 +1,456 @@
+//! What each command does to one cluster, guarded by the epoch and the stage it expects.
+
+use std::collections::BTreeMap;
+
+use super::cluster::{
+    Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport, Promotion, Stage,
+};
+use super::command::{Event, EventKind, Refusal};
+use crate::agree::Inquest;
+use crate::decide::{self, Choice, LossBound, Proof};
+use crate::gtid::{GtidSet, Uuid};
+use crate::ids::{Epoch, InquestId, InstanceId, Position};
+
+use super::apply::Applied;
+
+impl Cluster {
+    pub(super) fn event(&self, kind: EventKind, what: String) -> Event {
+        Event {
+            cluster: Some(self.id.clone()),
+            epoch: self.epoch,
+            kind,
+            what,
+        }
+    }
+
+    pub fn stage_name(&self) -> &'static str {
+        match &self.stage {
+            Stage::Founding { .. } => "being founded",
+            Stage::Deposed(_) => "primary deposed",
+            Stage::Named(promotion) if !promotion.opened => "opening the new primary",
+            Stage::Named(promotion) if !promotion.acknowledged => "open, first write pending",
+            Stage::Named(_) => "serving",
+        }
+    }
+
+    pub(super) fn other_stage(&self, what: &str) -> Refusal {
+        Refusal::OtherStage {
+            what: what.into(),
+            stage: self.stage_name().into(),
+        }
+    }
+
+    pub(super) fn expect_epoch(&self, what: &str, expected: Epoch) -> Result<(), Refusal> {
+        if self.epoch == expected {
+            return Ok(());
+        }
+        Err(Refusal::OtherEpoch {
+            what: what.into(),
+            expected,
+            found: self.epoch,
+        })
+    }
+
+    pub(super) fn expect_instance(&self, instance: &InstanceId) -> Result<(), Refusal> {
+        if self.instances.contains_key(instance) {
+            return Ok(());
+        }
+        Err(Refusal::NoSuchInstance {
+            cluster: self.id.clone(),
+            instance: instance.clone(),
+        })
+    }
+
+    /// Where the data is not what it was, a report of it counts for nothing.
+    pub(super) fn expect_data(&self, instance: &InstanceId, found: Uuid) -> Result<(), Refusal> {
+        let known = self
+            .instances
+            .get(instance)
+            .and_then(|spec| spec.server_uuid);
+        if known.is_none_or(|uuid| uuid == found) {
+            return Ok(());
+        }
+        Err(Refusal::Invalid {
+            field: format!("server_uuid of {instance}"),
+            value: found.to_string(),
+            remedy: "its data directory was replaced; it has to be confirmed first".into(),
+        })
+    }
+
+    pub(super) fn set_policy(&mut self, policy: &crate::policy::Policy) -> Applied {
+        if let Some(bad) = policy.contradictions().into_iter().next() {
+            return Err(Refusal::Invalid {
+                field: bad.field,
+                value: bad.value,
+                remedy: bad.rule,
+            });
+        }
+        self.policy = policy.clone();
+        Ok(vec![
+            self.event(EventKind::PolicyChanged, "policy changed".into()),
+        ])
+    }
+
+    pub(super) fn founding_report(
+        &mut self,
+        at: Position,
+        instance: &InstanceId,
+        report: &FreezeReport,
+        fenced: bool,
+    ) -> Applied {
+        self.expect_instance(instance)?;
+        self.expect_data(instance, report.server_uuid)?;
+        let stage = self.other_stage("founding report");
+        let all: Vec<_> = self.instances.keys().cloned().collect();
+        let Stage::Founding {
+            registration,
+            reports,
+            ..
+        } = &mut self.stage
+        else {
+            return Err(stage);
+        };
+        let must_be_fenced =
+            registration.founding == Founding::New || *instance != registration.primary;
+        if must_be_fenced && !fenced {
+            return Err(Refusal::Invalid {
+                field: format!("super_read_only of {instance}"),
+                value: "OFF".into(),
+                remedy: "an instance boots fenced; set super_read_only=ON".into(),
+            });
+        }
+        reports.insert(instance.clone(), report.clone());
+        if !all.iter().all(|id| reports.contains_key(id)) {
+            return Ok(Vec::new());
+        }
+        let reports = reports.clone();
+        let adopted = registration.founding == Founding::Adopted;
+        let primary = &reports[&self.primary];
+        let holds = primary.holds();
+        // A running primary's set grows while the others are asked: what they hold under its own
+        // UUID is its own.
+        let beyond: Vec<_> = reports
+            .iter()
+            .filter(|(id, _)| **id != self.primary)
+            .map(|(id, report)| (id, report.holds().subtract(&holds)))
+            .filter(|(_, extra)| {
+                extra
+                    .uuids()
+                    .any(|uuid| !adopted || uuid != primary.server_uuid)
+            })
+            .collect();
+        if let Some((id, extra)) = beyond.first() {
+            return Err(Refusal::Invalid {
+                field: format!("gtid_executed of {id}"),
+                value: extra.compact().to_string(),
+                remedy: format!(
+                    "{} does not have these; found the cluster with the instance that has \
+                     everything, or rebuild {id}",
+                    self.primary
+                ),
+            });
+        }
+        let choice = Choice {
+            cluster: self.id.clone(),
+            from: self.primary.clone(),
+            to: self.primary.clone(),
+            epoch: Epoch(1),
+            proof: Proof::Founding { adopted },
+            need: holds.clone(),
+            within: holds.clone(),
+            ackers: self.ackers.clone(),
+            loss: if adopted {
+                LossBound::Unknown
+            } else {
+                LossBound::Zero
+            },
+            why: vec!["named at registration".into()],
+        };
+        self.primaries.insert(primary.server_uuid);
+        self.floor_stands = !adopted;
+        Ok(vec![self.name(at, &choice)])
+    }
+
+    pub(super) fn open_inquest(&mut self, at: Position, epoch: Epoch) -> Applied {
+        self.expect_epoch("open inquest", epoch)?;
+        if self.serving().is_none() && self.promotion().is_none() {
+            return Err(self.other_stage("open inquest"));
+        }
+        if self.inquest.is_some() {
+            return Ok(Vec::new());
+        }
+        self.inquests = self.inquests.next();
+        self.inquest = Some(Inquest::new(self.inquests, epoch, at));
+        self.judgement = None;
+        Ok(vec![self.event(
+            EventKind::InquestOpened,
+            format!("inquest {} into {} opened", self.inquests, self.primary),
+        )])
+    }
+
+    pub(super) fn close_inquest(&mut self, inquest: InquestId, why: &str) -> Vec<Event> {
+        if self.inquest.as_ref().is_none_or(|open| open.id != inquest) {
+            return Vec::new();
+        }
+        self.inquest = None;
+        self.judgement = None;
+        vec![self.event(
+            EventKind::InquestClosed,
+            format!("inquest {inquest} closed: {why}"),
+        )]
+    }
+
+    pub(super) fn depose(&mut self, at: Position, approved_by: Option<String>) -> Event {
+        let inquest = self
+            .inquest
+            .take()
+            .expect("a verdict stems from an open inquest");
+        let judgement = self
+            .judgement
+            .take()
+            .expect("an epoch is deposed by a verdict");
+        let event = self.event(
+            EventKind::Deposed,
+            format!("epoch {} of {} deposed", self.epoch, self.primary),
+        );
+        self.reopen = None;
+        self.stage = Stage::Deposed(Box::new(Deposition {
+            at,
+            judgement,
+            inquest,
+            approved_by,
+            frozen: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            fence: None,
+        }));
+        event
+    }
+
+    pub(super) fn deposition_mut(
+        &mut self,
+        what: &str,
+        epoch: Epoch,
+        instance: &InstanceId,
+    ) -> Result<&mut Deposition, Refusal> {
+        self.expect_epoch(what, epoch)?;
+        self.expect_instance(instance)?;
+        let stage = self.other_stage(what);
+        match &mut self.stage {
+            Stage::Deposed(deposition) => Ok(deposition),
+            _ => Err(stage),
+        }
+    }
+
+    pub(super) fn frozen(
+        &mut self,
+        epoch: Epoch,
+        instance: &InstanceId,
+        report: &FreezeReport,
+    ) -> Applied {
+        self.expect_data(instance, report.server_uuid)?;
+        let text = format!("{instance} frozen, holds {}", report.holds().compact());
+        self.deposition_mut("freeze report", epoch, instance)?
+            .record_freeze(instance, report.clone());
+        Ok(vec![self.event(EventKind::Frozen, text)])
+    }
+
+    pub(super) fn fenced(
+        &mut self,
+        epoch: Epoch,
+        instance: &InstanceId,
+        report: &FenceReport,
+    ) -> Applied {
+        if *instance != self.primary {
+            return Err(self.other_stage("fence report of another than the primary"));
+        }
+        let text = match report {
+            FenceReport::Confirmed { .. } => format!("{instance} confirms that it is fenced"),
+            FenceReport::Exited => format!("{instance} has exited"),
+        };
+        if let FenceReport::Confirmed { server_uuid, .. } = report {
+            self.expect_data(instance, *server_uuid)?;
+        }
+        let deposition = self.deposition_mut("fence report", epoch, instance)?;
+        match (&deposition.fence, report) {
+            // Content, once known, is never forgotten.
+            (Some(FenceReport::Confirmed { .. }), _) => return Ok(Vec::new()),
+            _ => deposition.fence = Some(report.clone()),
+        }
+        Ok(vec![self.event(EventKind::Fenced, text)])
+    }
+
+    pub(super) fn choose(&mut self, at: Position, choice: &Choice) -> Applied {
+        let found = decide::check(self, choice);
+        if !found.is_empty() {
+            return Err(Refusal::Unsound(found.join("; ")));
+        }
+        if choice.to != self.primary {
+            self.left_behind.insert(self.primary.clone());
+        }
+        self.left_behind.remove(&choice.to);
+        // What it writes from now on is never errant, so its name must not be missed: its report
+        // tells it where no enrolment has.
+        let reported = self
+            .deposition()
+            .and_then(|record| record.frozen.get(&choice.to))
+            .map(|report| report.server_uuid);
+        let enrolled = self
+            .instances
+            .get(&choice.to)
+            .and_then(|spec| spec.server_uuid);
+        self.primaries.extend(enrolled.or(reported));
+        Ok(vec![self.name(at, choice)])
+    }
+
+    /// The chosen one becomes the named primary of the next epoch.
+    pub(super) fn name(&mut self, at: Position, choice: &Choice) -> Event {
+        self.epoch = choice.epoch;
+        self.primary = choice.to.clone();
+        self.ackers = choice.ackers.clone();
+        self.floor.union_with(&choice.need);
+        self.inquest = None;
+        self.judgement = None;
+        self.reopen = None;
+        let after = match &self.stage {
+            Stage::Deposed(deposition) => Some(deposition.clone()),
+            Stage::Founding { .. } | Stage::Named(_) => None,
+        };
+        self.stage = Stage::Named(Box::new(Promotion {
+            at,
+            after,
+            choice: choice.clone(),
+            applied: false,
+            opened: false,
+            acknowledged: false,
+            followers: BTreeMap::new(),
+        }));
+        self.event(
+            EventKind::Chosen,
+            format!(
+                "{} chosen for epoch {}, proof: {}",
+                choice.to, choice.epoch, choice.proof
+            ),
+        )
+    }
+
+    pub(super) fn promotion_mut(
+        &mut self,
+        what: &str,
+        epoch: Epoch,
+    ) -> Result<&mut Promotion, Refusal> {
+        self.expect_epoch(what, epoch)?;
+        let stage = self.other_stage(what);
+        match &mut self.stage {
+            Stage::Named(promotion) => Ok(promotion),
+            _ => Err(stage),
+        }
+    }
+
+    pub(super) fn progress(
+        &mut self,
+        epoch: Epoch,
+        instance: &InstanceId,
+        kind: EventKind,
+        step: impl FnOnce(&mut Promotion) -> Option<&'static str>,
+    ) -> Applied {
+        if *instance != self.primary {
+            return Err(self.other_stage("progress of another than the primary"));
+        }
+        let said = step(self.promotion_mut("progress", epoch)?);
+        Ok(said
+            .map(|what| self.event(kind, format!("{instance} {what}")))
+            .into_iter()
+            .collect())
+    }
+
+    pub(super) fn opened(&mut self, epoch: Epoch, instance: &InstanceId) -> Applied {
+        let mut moved = false;
+        let proved = self
+            .promotion()
+            .is_some_and(|promotion| promotion.acknowledged);
+        if self.epoch == epoch && self.primary == *instance && proved {
+            // The right to open again is used up: another closing is compared anew.
+            self.reopen = None;
+        }
+        let events = self.progress(epoch, instance, EventKind::Opened, |promotion| {
+            (!promotion.opened).then(|| {
+                moved = promotion.choice.from != promotion.choice.to;
+                (promotion.applied, promotion.opened) = (true, true);
+                "is open"
+            })
+        })?;
+        // Reinstatements, and epochs that never opened, do not count.
+        if moved {
+            self.rest();
+        }
+        Ok(events)
+    }
+
+    pub(super) fn rest(&mut self) {
+        self.rest_ms = self.policy.min_interval_s.saturating_mul(1_000);
+    }
+
+    pub(super) fn follower(
+        &mut self,
+        epoch: Epoch,
+        instance: &InstanceId,
+        follower: Follower,
+    ) -> Applied {
+        self.expect_instance(instance)?;
+        let promotion = self.promotion_mut("follow report", epoch)?;
+        if promotion.followers.get(instance) == Some(&follower) {
+            return Ok(Vec::new());
+        }
+        let joined = follower == Follower::Joined;
+        let text = match &follower {
+            Follower::Joined => format!("{instance} follows {}", promotion.choice.to),
+            Follower::Refused { extra } => format!(
+                "{instance} must not follow: it holds {}, which {} does not",
+                extra.compact(),
+                promotion.choice.to
+            ),
+        };
+        promotion.followers.insert(instance.clone(), follower);
+        Ok(vec![self.event(
+            if joined {
+                EventKind::Followed
+            } else {
+                EventKind::Refused
+            },
+            text,
+        )])
+    }
+
+    pub(super) fn acknowledged(
+        &mut self,
+        epoch: Epoch,
+        instance: &InstanceId,
+        floor: &GtidSet,
+    ) -> Applied {
+        if *instance != self.primary {
+            return Err(self.other_stage("acknowledgement of another than the primary"));
+        }
+        let promotion = self.promotion_mut("acknowledged", epoch)?;
+        let first = !promotion.acknowledged;
+        // Its opening need not have been reported: the answers overtake each other.
+        let moved = !promotion.opened && promotion.choice.from != promotion.choice.to;
+        (promotion.applied, promotion.opened, promotion.acknowledged) = (true, true, true);
+        self.reopen = None;
+        self.floor.union_with(floor);
+        self.floor_stands = true;
+        if moved {
+            self.rest();
+        }
+        Ok(if first {
+            vec![self.event(
+                EventKind::Acknowledged,
+                format!(
+                    "{instance} writes, acknowledged by {} ackers",
+                    self.ackers.k
+                ),
+            )]
+        } else {
+            Vec::new()
+        })
+    }
+}
