@@ -87,7 +87,7 @@ pub enum NodeInput {
         executed: Option<GtidSet>,
     },
     Reply(Box<Reply>),
-    /// An operator's command, to be proposed as it is.
+    /// How the proposal under this number ended.
     Proposed {
         seq: Seq,
         end: ProposalEnd,

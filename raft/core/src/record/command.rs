@@ -66,8 +66,7 @@ pub enum Command {
         epoch: Epoch,
         who: String,
     },
-    /// An operator forbids what was started, before the choice: the old primary is to be
-    /// reinstated.
+    /// A replica stopped its IO thread by order, and holds this.
     Freeze {
         cluster: ClusterId,
         epoch: Epoch,
