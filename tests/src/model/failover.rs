@@ -11,17 +11,20 @@
 //! | [`agent`] | the agent: obeys orders, refuses stale ones, answers |
 //! | [`plane`] | the replicated log: reports, V and k, and the orders that follow |
 //! | [`choice`] | `PrimaryChosen`: proof, need, candidate, V′ and k′ |
+//! | [`stranger`] | a replica that nobody registered, and that acknowledges |
 //! | [`laws`] | what must be true in every state |
 //!
 //! Left out, and why nothing is lost by it: what voters last knew of the primary (it can only
 //! enlarge need), the applier (a candidate applies before it opens), and joint changes of V but the
-//! adding of a member, which needs no barrier.
+//! adding of a member, which needs no barrier. Of strangers, those that acknowledge before anybody
+//! has seen them: no proof can count them.
 
 pub mod agent;
 pub mod choice;
 pub mod laws;
 pub mod plane;
 pub mod server;
+pub mod stranger;
 
 use std::fmt::{self, Display};
 
@@ -92,6 +95,8 @@ pub struct Config {
     pub wait_for: u8,
     /// Instances that replicate from the first primary, but are not in its V.
     pub outside: Set<Instance>,
+    /// Servers beyond `instances` that nobody registered, and that no agent governs.
+    pub strangers: u8,
     pub epochs_max: u8,
     pub writes_max: u8,
     pub crashes_max: u8,
@@ -118,6 +123,7 @@ impl Config {
         instances: 3,
         wait_for: 1,
         outside: Set::EMPTY,
+        strangers: 0,
         epochs_max: 2,
         writes_max: 2,
         crashes_max: 1,
@@ -135,8 +141,14 @@ impl Config {
         self.mistakes.contains(&mistake)
     }
 
+    /// Every registered instance.
     pub fn all(&self) -> Set<Instance> {
         Set::first(self.instances)
+    }
+
+    /// Strangers included.
+    pub fn every_server(&self) -> Set<Instance> {
+        Set::first(self.instances + self.strangers)
     }
 }
 
@@ -146,6 +158,7 @@ pub struct Used {
     pub crashes: u8,
     pub relay_losses: u8,
     pub errants: u8,
+    pub attachments: u8,
 }
 
 /// Everything at one moment. When a write was acknowledged is remembered for the laws alone.
@@ -190,7 +203,7 @@ impl State {
         };
         let mut state = Self {
             servers: config
-                .all()
+                .every_server()
                 .iter()
                 .map(|i| Server::at_start(i, &log, config))
                 .collect(),
@@ -249,6 +262,9 @@ pub enum Action {
     OrderBeforeCommit(Choice),
     Join(Instance),
     Found(Instance),
+    Attach(Instance),
+    CutOff(Instance),
+    Settle,
 }
 
 impl Display for Action {
@@ -281,6 +297,9 @@ impl Display for Action {
             }
             Self::Join(on) => write!(f, "log: {on} joins V"),
             Self::Found(on) => write!(f, "log: the cluster is founded with primary {on}, epoch 1"),
+            Self::Attach(on) => write!(f, "log: the stranger {on} is seen to acknowledge"),
+            Self::CutOff(on) => write!(f, "the primary's agent cuts the stranger {on}"),
+            Self::Settle => write!(f, "log: V holds all that a stranger acknowledged"),
         }
     }
 }
@@ -320,6 +339,9 @@ impl Model for Config {
             Action::OrderBeforeCommit(choice) => state.order_before_commit(self, choice),
             Action::Join(on) => state.join(self, on),
             Action::Found(on) => state.found(self, on),
+            Action::Attach(on) => state.attach(on),
+            Action::CutOff(on) => state.cut_off(on),
+            Action::Settle => state.log.settle_strangers(),
         }
         state.settle(self);
         (state != *before).then_some(state)

@@ -58,6 +58,11 @@ pub enum Mistake {
     AcksBeforeLogged,
     /// An order of a higher epoch leaves open what was open under a lower one. Breaks A.
     OrdersDoNotClose,
+    /// A stranger that was seen to acknowledge is not counted as a member of V that nobody froze.
+    /// Breaks A.
+    StrangersNotCounted,
+    /// A stranger counts no longer once it is cut, though V has not caught up. Breaks A.
+    StrangerForgottenWhenCut,
     /// A cluster is founded though some instance has not reported itself fenced. Breaks A.
     FoundedUnfenced,
 }

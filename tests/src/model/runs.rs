@@ -84,6 +84,14 @@ const OUTSIDER: Failover = Failover {
     ..TWICE
 };
 
+/// A stranger acknowledges besides two ackers, both of whom a commit waits for otherwise.
+const STRANGER: Failover = Failover {
+    strangers: 1,
+    wait_for: 2,
+    epochs_max: 2,
+    ..TWICE
+};
+
 const RELAY_LOST: Failover = Failover {
     relay_losses_max: 1,
     ..SMALL
@@ -115,6 +123,7 @@ pub fn bases() -> Vec<Base> {
         base!("three failovers", THRICE),
         base!("two failovers, a crash, reopening", REOPENING),
         base!("an instance joins V, two failovers", OUTSIDER),
+        base!("a stranger acknowledges", STRANGER),
         base!("founding from open servers", FOUNDING),
         base!(
             "replies come late and twice",
@@ -274,6 +283,8 @@ pub fn planted() -> Vec<Planted> {
         failover!(RejoinWithoutCompare, D, SMALL),
         failover!(SupersededSourceFollowed, W, THRICE),
         failover!(AcksBeforeLogged, W, OUTSIDER),
+        failover!(StrangersNotCounted, A, STRANGER),
+        failover!(StrangerForgottenWhenCut, A, STRANGER),
         failover!(FoundedUnfenced, A, FOUNDING),
     ]
 }

@@ -20,7 +20,7 @@ pub fn always() -> Vec<Property<Config>> {
         Property::always(A, |_, state| acknowledged_writes_are_kept(state)),
         Property::always(W, |_, state| late_acknowledgements_are_needed(state)),
         Property::always(P, |_, state| openings_were_chosen(state)),
-        Property::always(D, |_, state| followers_have_not_diverged(state)),
+        Property::always(D, followers_have_not_diverged),
         Property::always(N, |_, state| need_is_lawful(state)),
         Property::always(S, the_departed_block_nobody),
     ]
@@ -82,9 +82,11 @@ fn openings_were_chosen(state: &State) -> bool {
 }
 
 /// D. A diverged replica still acknowledges, so none may be attached. (Errant transactions, written
-/// past the plane while it replicates, are that replica's own affair: they bar it from promotion.)
-fn followers_have_not_diverged(state: &State) -> bool {
-    state.servers.iter().all(|server| {
+/// past the plane while it replicates, are that replica's own affair: they bar it from promotion. A
+/// stranger is compared by nobody; it counts for nothing either.)
+fn followers_have_not_diverged(config: &Config, state: &State) -> bool {
+    let governed = &state.servers[..usize::from(config.instances)];
+    governed.iter().all(|server| {
         let Some(source) = server.source else {
             return true;
         };
@@ -203,6 +205,22 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
         properties.push(Property::<Config>::sometimes(
             "a relay log is lost, a failover opens",
             |_, state| state.used.relay_losses > 0 && state.opened(Epoch(2)),
+        ));
+    }
+    if config.strangers > 0 {
+        properties.push(Property::<Config>::sometimes(
+            "a stranger was counted, and a failover opens by frozen ackers",
+            |config, state| {
+                state.used.attachments > 0
+                    && state.log.epoch.0 == config.epochs_max
+                    && opened_with(state, Proof::AckersFrozen)
+            },
+        ));
+        properties.push(Property::<Config>::sometimes(
+            "a stranger is settled: V caught up after the cut",
+            |_, state| {
+                state.used.attachments > 0 && !state.log.deposed && state.log.strangers.is_empty()
+            },
         ));
     }
     if config.errants_max > 0 {

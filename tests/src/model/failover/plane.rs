@@ -83,6 +83,10 @@ pub struct Log {
     pub frozen: [Option<FreezeReport>; INSTANCES_MAX],
     pub confirmed: Option<Set<WriteId>>,
     pub exited: bool,
+    /// Seen to acknowledge without being in V: members of V that nobody can freeze.
+    pub strangers: Set<Instance>,
+    /// How many writes there were when the last of them was cut off.
+    pub cut_after: Option<u8>,
 }
 
 impl Log {
@@ -98,6 +102,8 @@ impl Log {
             frozen: [None; INSTANCES_MAX],
             confirmed: None,
             exited: false,
+            strangers: Set::EMPTY,
+            cut_after: None,
         }
     }
 
@@ -162,10 +168,16 @@ impl Log {
         }
     }
 
-    /// |V|−k+1: as many frozen ackers leave the old primary without k.
+    /// |V|−k+1: as many frozen ackers leave the old primary without k. A stranger counts as one more
+    /// that nobody froze.
     pub fn enough_frozen(&self, config: &Config) -> u8 {
         let spared = u8::from(config.makes(Mistake::OneAckerTooFew));
-        self.ackers.len() - self.wait_for + 1 - spared
+        let strangers = if config.makes(Mistake::StrangersNotCounted) {
+            0
+        } else {
+            self.strangers.len()
+        };
+        self.ackers.len() + strangers - self.wait_for + 1 - spared
     }
 
     /// F: the replicas that reported their freeze.
@@ -205,6 +217,7 @@ impl State {
             if config.joins {
                 actions.extend(self.joinable(config).map(Action::Join));
             }
+            self.actions_of_strangers(config, actions);
         }
     }
 

@@ -70,6 +70,8 @@ impl Server {
             // Two servers were left writable, as happens; the others are fenced already.
             let open = (instance.0 < 2).then_some(Epoch::UNFOUNDED);
             Self { open, ..closed }
+        } else if instance.0 >= config.instances {
+            closed
         } else if instance == log.primary() {
             let token = Token::of_opening(log.epoch);
             Self {
@@ -99,8 +101,13 @@ impl State {
         let next = WriteId(self.writes.len() as u8);
         let may_write = next.0 < config.writes_max + self.used.errants;
 
-        for on in config.all().iter() {
+        for on in config.every_server().iter() {
             let server = self.server(on);
+            if !config.all().contains(on) {
+                let next = self.next_to_receive(on);
+                actions.extend(next.map(|write| Action::Receive { on, write }));
+                continue;
+            }
             if !server.up {
                 actions.push(Action::Restart(on));
                 continue;
