@@ -340,6 +340,17 @@ pub fn acknowledged(epoch: u64, letter: &str, floor: &str) -> Command {
     }
 }
 
+/// The primary's agent says, by its beat of this number, that these acknowledge without being in V.
+pub fn strangers(epoch: u64, letter: &str, beat: u64, letters: &str) -> Command {
+    Command::Strangers {
+        cluster: cluster_id(),
+        epoch: Epoch(epoch),
+        instance: instance(letter),
+        told: (Incarnation(1), beat),
+        seen: letters.chars().map(|c| uuid(&c.to_string())).collect(),
+    }
+}
+
 /// Beat `beat` of the agent's first run, about this incarnation of `mysqld`.
 pub fn word(beat: u64, mysqld: u64, says: MysqldWord) -> Word {
     Word {
@@ -385,6 +396,7 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         }),
         write_stuck_ms: None,
         opened: None,
-        semi_sync_replicas: BTreeMap::new(),
+        strangers: BTreeSet::new(),
+        strangers_known: true,
     }
 }

@@ -10,7 +10,7 @@ const USAGE: &str = "\
 usage: sim --seeds A..B [--mistake NAME]    runs seeds A to B-1
        sim --seed N [--trace] [--mistake NAME] [--calm]
                                             runs one; --trace prints its timeline
-       either with --strangers              an unregistered replica acknowledges, too
+       either with --strangers              an unregistered replica is heard before it is seen
        sim --planted                        looks for every planted mistake
        sim --mistakes                       lists them";
 
@@ -47,7 +47,7 @@ fn command(args: &[String]) -> Result<bool, String> {
             }
             "--trace" => options.trace = true,
             "--calm" => options.calm = true,
-            "--strangers" => options.strangers = true,
+            "--strangers" => options.unseen_strangers = true,
             "--planted" => planted = true,
             "--mistakes" => {
                 for mistake in Planted::ALL {
@@ -81,7 +81,7 @@ fn replay(options: &Options) -> String {
         .map(|mistake| format!(" --mistake {}", mistake.word()))
         .unwrap_or_default();
     let calm = if options.calm { " --calm" } else { "" };
-    let strangers = if options.strangers {
+    let strangers = if options.unseen_strangers {
         " --strangers"
     } else {
         ""

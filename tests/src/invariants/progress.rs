@@ -8,7 +8,7 @@
 //! Source: `raft/core/PROTOCOL.md`. Planted: none of its own; the others must not hide behind a halt.
 
 use primacy_core::agree::Verdict;
-use primacy_core::ids::Epoch;
+use primacy_core::ids::{Epoch, InstanceId};
 use primacy_core::record::{Cluster, Follower, Stage};
 
 use super::acked;
@@ -35,12 +35,10 @@ pub fn judge(world: &mut World) {
         return;
     }
     // A candidate that works off its relay log is not stuck; one whose applier broke is.
-    let bound_us = if catches_up(world) {
-        CATCH_UP_US
-    } else {
-        BOUND_US
-    };
-    if world.now < HEAL_US + bound_us {
+    if catches_up(world) && world.now < HEAL_US + CATCH_UP_US {
+        world.caught_up = world.now;
+    }
+    if world.now < HEAL_US.max(world.caught_up) + BOUND_US {
         return world.after(AGAIN_US, Target::World, ANY_RUN, What::Judge);
     }
     match world.shop().and_then(|cluster| legitimate(world, cluster)) {
@@ -67,7 +65,7 @@ pub fn judge(world: &mut World) {
                 });
             let words = format!(
                 "{} s after healing nothing is acknowledged; {stage}; {}",
-                BOUND_US / 1_000_000,
+                (world.now - HEAL_US) / 1_000_000,
                 waits.join("; ")
             );
             world.violate("progress", words);
@@ -131,8 +129,26 @@ fn legitimate(world: &World, cluster: &Cluster) -> Option<String> {
         Stage::Deposed(record) => {
             // Fenced because it could not write, it is not reinstated; nobody else holds the need.
             let wedged = record.judgement.verdict == Verdict::Wedged;
-            (wedged && cluster.epoch > Epoch::INITIAL)
-                .then(|| "a wedged primary is fenced, and nobody else holds what it has".into())
+            if wedged && cluster.epoch > Epoch::INITIAL {
+                return Some("a wedged primary is fenced, and nobody else holds what it has".into());
+            }
+            only_a_former_primary(world, cluster)
         }
     }
+}
+
+/// What every proof needs, a disk of a replica has lost, and only a former primary still holds it:
+/// it is no candidate before it rejoined, and does not rejoin in this version.
+fn only_a_former_primary(world: &World, cluster: &Cluster) -> Option<String> {
+    let holds = |id: &InstanceId| world.servers[world.host_of(id)].holds();
+    let (former, others): (Vec<_>, Vec<_>) = cluster
+        .instances
+        .keys()
+        .partition(|id| cluster.left_behind.contains(*id));
+    let lacks = |id: &&InstanceId| !holds(id).is_superset_of(&cluster.floor);
+    let holder = former.iter().find(|id| !lacks(id))?;
+    others
+        .iter()
+        .all(lacks)
+        .then(|| format!("only {holder}, a former primary, still holds the floor"))
 }

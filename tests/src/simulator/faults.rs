@@ -300,7 +300,7 @@ impl World {
                 let primary = self.shop().map(|cluster| self.host_of(&cluster.primary));
                 let stranger = self.members;
                 self.servers[stranger].source = primary;
-                self.servers[stranger].acking = self.options.strangers;
+                self.servers[stranger].acking = true;
                 self.start_io(stranger);
             }
             Fault::Election => self.elect(),

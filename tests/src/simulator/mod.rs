@@ -52,8 +52,9 @@ pub struct Options {
     pub trace: bool,
     /// One fault only: the first primary loses power. For a first look.
     pub calm: bool,
-    /// The stranger acknowledges. No proof counts strangers, so this breaks the laws.
-    pub strangers: bool,
+    /// The stranger is heard at once. Otherwise its acknowledgements reach nobody before the log
+    /// counts it: what nobody has seen no proof can count, so this breaks the laws.
+    pub unseen_strangers: bool,
 }
 
 /// How a run ended.

@@ -51,6 +51,7 @@ planted! {
     ReportBeforeFreeze, "report-before-freeze", "reads what it holds before its IO thread stopped";
     GracefulStop, "graceful-stop", "stops mysqld by SIGTERM, which acknowledges waiting writes";
     LastKnownSuffices, "last-known-suffices", "needs only what was last seen on the old primary";
+    StrangersNotCounted, "strangers-not-counted", "freezes as if V alone could have acknowledged";
     OpensUnapplied, "opens-unapplied", "opens without having applied what it needs";
 }
 
@@ -117,6 +118,13 @@ fn distort_cluster(
                 && !matches!(choice.proof, Proof::Confirmed { .. })
             {
                 choice.ackers = cluster.ackers.without(&choice.to);
+                name(cluster, at, choice);
+            }
+        }
+        Planted::StrangersNotCounted if !cluster.strangers.seen.is_empty() => {
+            let mut wrong = cluster.clone();
+            wrong.strangers.seen.clear();
+            if let Ok(choice) = choose(&wrong) {
                 name(cluster, at, choice);
             }
         }
@@ -212,6 +220,7 @@ fn name(cluster: &mut Cluster, at: Position, choice: Choice) {
     cluster.inquest = None;
     cluster.judgement = None;
     cluster.reopen = None;
+    cluster.strangers.seen.clear();
     cluster.stage = Stage::Named(Box::new(Promotion {
         at,
         choice,

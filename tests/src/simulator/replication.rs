@@ -269,6 +269,9 @@ impl World {
             return self.after(us, Target::Mysqld(source), ANY_RUN, what);
         }
         let newest = self.faults.acks.take(source, replica, now, connection);
+        if !self.options.unseen_strangers && self.is_unseen(source, replica) {
+            return;
+        }
         if let Some(position) = newest.filter(|_| semi) {
             let server = &mut self.servers[source];
             let at = server.acked_by.entry(replica).or_default();
@@ -278,6 +281,18 @@ impl World {
             }
             self.release(source);
         }
+    }
+
+    /// A replica that nobody registered, and that the log does not count yet.
+    fn is_unseen(&self, source: usize, replica: usize) -> bool {
+        let counted = self.shop().is_some_and(|cluster| {
+            self.host_of(&cluster.primary) == source
+                && cluster
+                    .strangers
+                    .seen
+                    .contains(&self.servers[replica].uuid)
+        });
+        replica >= self.members && !counted
     }
 
     // ---- the applier

@@ -91,6 +91,8 @@ pub struct World {
     pub counts: Counts,
     pub violation: Option<Violation>,
     pub done: bool,
+    /// When the log's primary last worked off its relay log, every fault over.
+    pub caught_up: u64,
     /// How many of the servers belong to the cluster; the rest are strangers.
     pub members: usize,
     numbers: u64,
@@ -118,6 +120,7 @@ impl World {
             faults: Faults::default(),
             truth: Truth::new(plan.instances.len()),
             counts: Counts::default(),
+            caught_up: 0,
             violation: None,
             done: false,
             members: plan.instances.len(),

@@ -933,7 +933,15 @@ fn strangers_are_cut() {
     assert_eq!(said, "run marker 1", "V is not known yet");
     desk.acknowledged(1, named(1, "a"));
     assert_eq!(desk.waits(100, &connected), "run cut [9]");
+    assert_eq!(desk.beats().strangers, [uuid("z")].into());
     assert_eq!(desk.waits(100, &with(&[("b", 7)])), "");
+    // Cut, and still counted: V has not caught up with what it acknowledged.
+    assert_eq!(desk.beats().strangers, [uuid("z")].into());
+    desk.marked();
+    desk.waits(1_200, &with(&[("b", 7)]));
+    desk.marked();
+    desk.waits(200, &with(&[("b", 7)]));
+    assert!(desk.beats().strangers.is_empty() && desk.beats().strangers_known);
     // V of an epoch that is over is empty: what is open for it is shut at once.
     for over in [
         named(2, "b"),

@@ -27,6 +27,7 @@ struct Case {
     inquest: Inquest,
     ackers: BTreeSet<InstanceId>,
     k: usize,
+    strangers: usize,
     at_home: BTreeSet<InstanceId>,
     policy: Policy,
 }
@@ -80,6 +81,7 @@ fn case(voters: &str) -> Case {
         inquest,
         ackers: BTreeSet::new(),
         k: 1,
+        strangers: 0,
         at_home: BTreeSet::from([instance("a"), instance("b")]),
         policy,
     }
@@ -113,6 +115,11 @@ impl Case {
         self
     }
 
+    fn strangers(mut self, count: usize) -> Self {
+        self.strangers = count;
+        self
+    }
+
     fn lasting(mut self, node: u64, for_ms: u64) -> Self {
         self.vote(node).sight.for_ms = for_ms;
         self
@@ -142,6 +149,7 @@ impl Case {
             policy: &self.policy,
             ackers: &self.ackers,
             k: self.k,
+            strangers: self.strangers,
             at_home: self.at_home.clone(),
         };
         judge(&bench, &self.inquest)
@@ -333,6 +341,26 @@ fn closed_serves_nobody() {
     check("cs_", Dead);
     // An exit shortens no patience with a server that answers.
     case("cc_")
+        .lasting(1, 250)
+        .lasting(2, 250)
+        .says(1, word(1, 1, EXITED))
+        .is(Undecided);
+}
+
+#[test]
+fn a_stranger_is_an_acker_that_nobody_silences() {
+    // One of three may hear it where a write needs two, but for a stranger that may, too.
+    case("sss").ackers("ddl", 2).strangers(0).is(Dead);
+    case("sss").ackers("ddh", 2).strangers(1).is(Undecided);
+    case("sss").ackers("ddd", 2).strangers(1).is(Dead);
+    case("sss").ackers("ddd", 2).strangers(2).is(Undecided);
+    case("sss").ackers("hhd", 2).strangers(1).is(Isolated);
+    // Two that a write needs one of: no number of silent ackers proves anything.
+    case("sss").ackers("dd", 1).strangers(1).is(Undecided);
+    // A reaped server hears nobody, but the content is on whoever acknowledged.
+    case("ss_")
+        .ackers("dd", 1)
+        .strangers(1)
         .lasting(1, 250)
         .lasting(2, 250)
         .says(1, word(1, 1, EXITED))

@@ -63,6 +63,10 @@ pub enum Finding {
     AckerUnreached {
         instance: InstanceId,
     },
+    /// So many replicas outside V acknowledged to it; each counts as one more that is not deaf.
+    Strangers {
+        count: usize,
+    },
 }
 
 impl fmt::Display for Finding {
@@ -105,6 +109,10 @@ impl fmt::Display for Finding {
                 write!(f, "{hear} ackers still hear it, and a write needs {k}")
             }
             Finding::AckerUnreached { instance } => write!(f, "{instance} is not reached"),
+            Finding::Strangers { count } => write!(
+                f,
+                "{count} replicas outside V acknowledged to it, and nobody can freeze them"
+            ),
         }
     }
 }
@@ -117,6 +125,8 @@ pub struct Bench<'a> {
     pub ackers: &'a BTreeSet<InstanceId>,
     /// Acknowledgements that the primary waits for.
     pub k: usize,
+    /// Replicas outside V that acknowledged to it: each one more to be outweighed.
+    pub strangers: usize,
     /// Instances in the primary's own region that could take over. If none of them is reached, the
     /// failover crosses regions.
     pub at_home: BTreeSet<InstanceId>,
@@ -293,7 +303,11 @@ fn weigh_ackers(
     age_waived: bool,
     findings: &mut Vec<Finding>,
 ) -> Verdict {
-    let needed = blocking(bench.ackers.len(), bench.k);
+    let needed = blocking(bench.ackers.len(), bench.k) + bench.strangers;
+    if bench.strangers > 0 {
+        let count = bench.strangers;
+        findings.push(Finding::Strangers { count });
+    }
     let (mut deaf, mut hear) = (0, 0);
     for acker in bench.ackers {
         let mut reached = inquest

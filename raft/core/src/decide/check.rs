@@ -42,12 +42,14 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
     // Has the old primary stopped?
     let v = &cluster.ackers.members;
     let k = cluster.ackers.k as usize;
+    // Who could acknowledge: V, and those outside it that were seen to.
+    let all = v.len() + cluster.strangers.seen.len();
     let reporting: BTreeSet<_> = v
         .iter()
         .filter(|id| record.frozen.contains_key(*id))
         .collect();
     // With this many frozen, fewer than k members are left to acknowledge.
-    let silenced = v.len() - reporting.len() < k;
+    let silenced = all - reporting.len() < k;
     let confirmed = match &record.fence {
         Some(FenceReport::Confirmed { final_set, .. }) => Some(final_set),
         _ => None,
@@ -76,12 +78,17 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
             frozen,
             of,
             k: of_k,
+            strangers,
         } => {
             law(silenced, "the ackers left could still acknowledge a write");
             law(named_frozen(frozen), "who is named is a frozen acker");
             law(
-                of == v && *of_k as usize == k && v.len() - frozen.len().min(v.len()) < k,
+                of == v && *of_k as usize == k && all - frozen.len().min(all) < k,
                 "the proof counts the ackers of the deposed epoch, and names enough of them",
+            );
+            law(
+                *strangers == cluster.strangers.seen,
+                "the proof counts the strangers that acknowledged",
             );
             law(
                 record.judgement.verdict != Verdict::Wedged || record.fence.is_some(),
@@ -112,7 +119,7 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
                 .filter(|id| choice.need.is_superset_of(&acknowledged_by(cluster, id)))
                 .count();
             law(
-                v.len() - told < k,
+                all - told < k,
                 "the need contains the reports of enough ackers",
             );
         }

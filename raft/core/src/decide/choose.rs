@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Choice, LossBound, Proof};
 use crate::agree::Verdict;
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidSet, Uuid};
 use crate::ids::InstanceId;
 use crate::record::{Ackers, Cluster, Deposition, FenceReport, FreezeReport, PromotionRule};
 
@@ -27,6 +27,13 @@ pub enum Reason {
         needed: usize,
         missing: Vec<InstanceId>,
     },
+    #[error(
+        "{names} acknowledged to the old primary without being in V: each counts as an acker that \
+         nobody can freeze; where freezing all of V is not enough, only the old primary's confirmed \
+         fence is",
+        names = named(.uuids)
+    )]
+    Strangers { uuids: Vec<Uuid> },
     #[error(
         "{0} answers but cannot write; waiting until its agent confirms the fence, or its exit"
     )]
@@ -52,6 +59,11 @@ pub enum Reason {
          acknowledged marker)"
     )]
     Loss(LossBound),
+}
+
+fn named(uuids: &[Uuid]) -> String {
+    let names: Vec<_> = uuids.iter().map(Uuid::to_string).collect();
+    names.join(", ")
 }
 
 fn listed(instances: &[InstanceId]) -> String {
@@ -158,7 +170,7 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
     if deposition.judgement.verdict == Verdict::Wedged && deposition.fence.is_none() {
         return Err(vec![Reason::NotFenced(cluster.primary.clone())]);
     }
-    let needed = cluster.ackers.blocking();
+    let needed = cluster.blocking();
     if frozen.len() < needed {
         let missing = cluster
             .ackers
@@ -173,6 +185,12 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
                 missing,
             });
         }
+        let strangers = &cluster.strangers.seen;
+        if !strangers.is_empty() {
+            reasons.push(Reason::Strangers {
+                uuids: strangers.iter().copied().collect(),
+            });
+        }
         return Err(reasons);
     }
     let proof = match &deposition.fence {
@@ -183,6 +201,7 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
             frozen: frozen.clone(),
             of: cluster.ackers.members.clone(),
             k: cluster.ackers.k,
+            strangers: cluster.strangers.seen.clone(),
         },
     };
     // Any F′ of that size is enough: one report that nobody can satisfy must not block the rest.

@@ -18,7 +18,7 @@ pub fn feasible(cluster: &Cluster) -> Result<(), Vec<String>> {
         .collect();
     let mut obstacles = Vec::new();
 
-    let needed = cluster.ackers.blocking();
+    let needed = cluster.blocking();
     let ackers = cluster
         .ackers
         .members
@@ -33,11 +33,20 @@ pub fn feasible(cluster: &Cluster) -> Result<(), Vec<String>> {
             .filter(|id| !reached.contains(id))
             .map(|id| id.as_str())
             .collect();
+        let of = cluster.ackers.members.len();
+        let strangers = cluster.strangers.seen.len();
+        let remedy = if needed > of {
+            "only the old primary's own word can prove it: bring its agent back".to_owned()
+        } else {
+            format!("bring back one of: {}", missing.join(", "))
+        };
+        let counted = match strangers {
+            0 => String::new(),
+            some => format!(" ({some} replicas outside V acknowledged too)"),
+        };
         obstacles.push(format!(
-            "{ackers} of {} ackers are reached, {needed} are needed to prove that the old primary \
-             can acknowledge nothing; bring back one of: {}",
-            cluster.ackers.members.len(),
-            missing.join(", ")
+            "{ackers} of {of} ackers are reached, {needed} are needed to prove that the old primary \
+             can acknowledge nothing{counted}; {remedy}"
         ));
     }
     let candidate = cluster.instances.iter().any(|(id, spec)| {

@@ -21,7 +21,7 @@ pub use registration::check_registration;
 
 use std::collections::BTreeSet;
 
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Epoch, InstanceId};
 use crate::record::Ackers;
 
@@ -40,6 +40,9 @@ pub enum Proof {
         frozen: BTreeSet<InstanceId>,
         of: BTreeSet<InstanceId>,
         k: u32,
+        /// Acknowledged without being in V; counted as members that nobody froze.
+        #[serde(default)]
+        strangers: BTreeSet<Uuid>,
     },
 }
 
@@ -74,13 +77,22 @@ impl fmt::Display for Proof {
                     list(frozen)
                 )
             }
-            Proof::AckersFrozen { frozen, of, k } => write!(
-                f,
-                "{} of {} ackers are frozen ({}), and a write needs {k}",
-                frozen.len(),
-                of.len(),
-                list(frozen)
-            ),
+            Proof::AckersFrozen {
+                frozen,
+                of,
+                k,
+                strangers,
+            } => {
+                let (some, of, names) = (frozen.len(), of.len(), list(frozen));
+                write!(
+                    f,
+                    "{some} of {of} ackers are frozen ({names}), and a write needs {k}"
+                )?;
+                match strangers.len() {
+                    0 => Ok(()),
+                    some => write!(f, "; {some} outside V counted as not frozen"),
+                }
+            }
         }
     }
 }

@@ -9,7 +9,9 @@ use crate::gtid::GtidSet;
 use crate::ids::Epoch;
 use crate::observe::SightKind;
 use crate::record::{Ackers, Command, FenceReport, FreezeReport, PromotionRule, Registration};
-use crate::testing::{World, fenced, instance, instances, registration, report, set, short, uuid};
+use crate::testing::{
+    World, fenced, instance, instances, registration, report, set, short, strangers, uuid,
+};
 
 fn deposed(letters: &str, k: u32) -> World {
     deposed_as(registration(letters, k))
@@ -100,6 +102,47 @@ fn too_few_frozen_says_which() {
         &one,
         "a for p:1-20; b is not frozen".split(';').next().unwrap(),
     );
+}
+
+/// `z` acknowledged without being in V; then `p` is deposed.
+fn deposed_with_a_stranger(letters: &str, k: u32) -> World {
+    let mut world = World::serving(letters, k);
+    world.must(strangers(1, "p", 1, "z"));
+    world.silence("p:1-12");
+    assert!(world.cluster().deposition().is_some(), "enough are reached");
+    world
+}
+
+#[test]
+fn a_stranger_counts_as_an_acker_that_nobody_froze() {
+    let mut world = deposed_with_a_stranger("pabc", 2);
+    world.freeze(report("a", "p:1-20", ""));
+    world.freeze(report("b", "p:1-12", ""));
+    // What `c` and `z` acknowledged could be on neither.
+    assert!(
+        told(&world).starts_with("2 of 3 ackers needed are frozen"),
+        "{}",
+        told(&world)
+    );
+    assert!(told(&world).contains("z acknowledged to the old primary without being in V"));
+    world.freeze(report("c", "p:1-22", ""));
+    assert_eq!(told(&world), "c for p:1-22");
+    // One more, found by a late word of the old primary's agent: freezing proves nothing any more.
+    world.must(strangers(1, "p", 2, "yz"));
+    assert!(told(&world).starts_with("3 of 4 ackers needed are frozen"));
+    world.confirm("p:1-22");
+    assert_eq!(told(&world), "p for p:1-22");
+}
+
+#[test]
+fn an_exit_does_not_tell_what_a_stranger_acknowledged() {
+    let mut world = deposed_with_a_stranger("pabc", 2);
+    world.exit();
+    world.freeze(report("a", "p:1-20", ""));
+    world.freeze(report("b", "p:1-20", ""));
+    assert!(told(&world).starts_with("2 of 3 ackers needed are frozen"));
+    world.freeze(report("c", "p:1-20", ""));
+    assert_eq!(told(&world), "a for p:1-20");
 }
 
 #[test]
@@ -580,6 +623,7 @@ fn altered(world: &World, choice: &Choice) -> Vec<(&'static str, Choice)> {
         frozen: instances(frozen),
         of: instances(of),
         k,
+        strangers: cluster.strangers.seen.clone(),
     };
     alter("names nobody frozen", &|c| {
         c.proof = acker_proof("", "ab", cluster.ackers.k)
@@ -592,6 +636,11 @@ fn altered(world: &World, choice: &Choice) -> Vec<(&'static str, Choice)> {
     alter("counts other ackers", &|c| {
         if let Proof::AckersFrozen { of, .. } = &mut c.proof {
             of.pop_first();
+        }
+    });
+    alter("counts another stranger", &|c| {
+        if let Proof::AckersFrozen { strangers, .. } = &mut c.proof {
+            strangers.insert(uuid("w"));
         }
     });
     alter("counts another k", &|c| {
@@ -637,7 +686,7 @@ proptest! {
         let mut world = scene.world();
         if let Ok(choice) = choose(world.cluster()) {
             prop_assert_eq!(check(world.cluster(), &choice), Vec::<String>::new());
-            let enough = world.cluster().ackers.blocking();
+            let enough = world.cluster().blocking();
             let content = matches!(choice.proof, Proof::Confirmed { .. })
                 || satisfied_without(&world, &choice, &GtidSet::default()) >= enough;
             prop_assert!(content, "{:?}", choice);
@@ -669,7 +718,7 @@ proptest! {
             let must = fixed.iter().any(|set| set.is_superset_of(&gone))
                 || confirmed && choice.need.is_superset_of(&gone)
                 || !confirmed
-                    && satisfied_without(&world, &choice, &gone) < world.cluster().ackers.blocking();
+                    && satisfied_without(&world, &choice, &gone) < world.cluster().blocking();
             choice.need = choice.need.subtract(&gone);
             prop_assert_eq!(must, !check(world.cluster(), &choice).is_empty());
         }

@@ -20,7 +20,7 @@ use crate::gtid::GtidSet;
 use crate::ids::{
     ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Seq, Tick,
 };
-use crate::observe::{Heartbeat, Named, Probe, Pulse, Reached, Sight, SightKind};
+use crate::observe::{Heartbeat, Named, Probe, Pulse, Reached, Role, Sight, SightKind};
 use crate::record::{Cluster, Command, Proposal, Stage, State};
 
 use lead::Lead;
@@ -324,6 +324,7 @@ impl Node {
         let Some(cluster) = state.get().cluster_of(&instance) else {
             return;
         };
+        self.count_strangers(now, cluster, &beat);
         let Some(watch) = self.watches.get_mut(&instance) else {
             return;
         };
@@ -333,6 +334,32 @@ impl Node {
             watch.know(cluster.epoch, &executed);
         }
         self.remember(cluster, out);
+    }
+
+    /// Has the log count who acknowledges to the primary without being in V.
+    fn count_strangers(&mut self, now: Tick, cluster: &Cluster, beat: &Heartbeat) {
+        let told = beat.word.order();
+        let of_this_epoch =
+            cluster.primary == beat.instance && beat.role == Role::Open(cluster.epoch);
+        if !of_this_epoch || told <= cluster.strangers.told {
+            return;
+        }
+        let members: BTreeSet<_> = acker_uuids(cluster).into_iter().collect();
+        let mut seen: BTreeSet<_> = beat.strangers.difference(&members).copied().collect();
+        if !beat.strangers_known || cluster.promotion().is_none() {
+            seen.extend(&cluster.strangers.seen);
+        }
+        if seen != cluster.strangers.seen {
+            let command = Command::Strangers {
+                cluster: cluster.id.clone(),
+                epoch: cluster.epoch,
+                instance: beat.instance.clone(),
+                told,
+                seen,
+            };
+            self.outbox
+                .push(now, format!("strangers/{}", cluster.id), command);
+        }
     }
 
     #[allow(clippy::too_many_arguments)]

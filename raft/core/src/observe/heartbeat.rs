@@ -1,6 +1,6 @@
 //! What an agent says of its instance, every 100 ms and at once when `mysqld` exits.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -100,8 +100,13 @@ pub struct Heartbeat {
     /// How long a write probe has been stuck while reads answered and no thread waited for an
     /// acknowledgement or a global lock; `None` if writes pass.
     pub write_stuck_ms: Option<u64>,
-    /// Semi-sync replicas connected to it, by `server_uuid`.
-    pub semi_sync_replicas: BTreeMap<Uuid, u64>,
+    /// Replicas outside V, by `server_uuid`, that were seen to acknowledge to it and whose
+    /// acknowledgements V has not caught up with.
+    #[serde(default)]
+    pub strangers: BTreeSet<Uuid>,
+    /// `strangers` is all that there is: this run of the agent knows since when there were none.
+    #[serde(default)]
+    pub strangers_known: bool,
 }
 
 impl Heartbeat {

@@ -113,6 +113,7 @@ impl State {
             floor_stands: false,
             primaries: Default::default(),
             left_behind: Default::default(),
+            strangers: Default::default(),
             inquest: None,
             judgement: None,
             inquests: InquestId::INITIAL,
@@ -189,6 +190,7 @@ impl State {
             policy: &cluster.policy,
             ackers: &cluster.ackers.members,
             k: cluster.ackers.k as usize,
+            strangers: cluster.strangers.seen.len(),
             at_home: cluster.at_home(),
         };
         Ok(use_it(&bench, cluster))
@@ -351,6 +353,13 @@ impl State {
                     format!("{instance} may open again within its epoch"),
                 )])
             }
+            Command::Strangers {
+                epoch,
+                instance,
+                told,
+                seen,
+                ..
+            } => cluster.count_strangers(*epoch, instance, *told, seen),
             Command::FoundPlane { .. }
             | Command::Register(_)
             | Command::TimePassed { .. }

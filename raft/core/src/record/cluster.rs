@@ -240,6 +240,8 @@ pub struct Cluster {
     pub primaries: BTreeSet<Uuid>,
     /// Former primaries that have not rejoined; never in V.
     pub left_behind: BTreeSet<InstanceId>,
+    #[serde(default)]
+    pub strangers: Strangers,
     pub inquest: Option<Inquest>,
     pub judgement: Option<Judgement>,
     /// The number of the newest inquest.
@@ -251,6 +253,15 @@ pub struct Cluster {
     pub reopen: Option<Reopen>,
 }
 
+/// Replicas that are not in V, and whose acknowledgements the newest primary counted all the same:
+/// semi-sync has no list of who may. Each counts as a member of V that nobody can freeze.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strangers {
+    pub seen: BTreeSet<Uuid>,
+    /// The newest word of the primary's agent that was taken.
+    pub told: (crate::ids::Incarnation, u64),
+}
+
 /// The right to open again within an epoch, for one incarnation of its `mysqld`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reopen {
@@ -259,6 +270,12 @@ pub struct Reopen {
 }
 
 impl Cluster {
+    /// Frozen members of V that leave the primary unable to gather k acknowledgements, strangers
+    /// counted: |V| + |strangers| − k + 1. More than |V| if freezing alone proves nothing.
+    pub fn blocking(&self) -> usize {
+        self.ackers.blocking() + self.strangers.seen.len()
+    }
+
     /// The primary that the log names as serving now, and its epoch.
     pub fn serving(&self) -> Option<(Epoch, &InstanceId)> {
         match &self.stage {

@@ -1,6 +1,8 @@
 //! The commands of the log. Each is guarded by what it expects (epoch, inquest, stage), so that a
 //! delayed or repeated one has no effect.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{FenceReport, FreezeReport, Registration};
@@ -115,6 +117,15 @@ pub enum Command {
         instance: InstanceId,
         mysqld: Incarnation,
     },
+    /// What the primary's agent said of strangers by the word `told`: `seen` is all that there is
+    /// to count.
+    Strangers {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+        told: (Incarnation, u64),
+        seen: BTreeSet<Uuid>,
+    },
     /// The leader's clock says that so much has passed since it last said so.
     TimePassed {
         ms: u64,
@@ -142,7 +153,8 @@ impl Command {
             | Command::Followed { cluster, .. }
             | Command::FollowRefused { cluster, .. }
             | Command::Acknowledged { cluster, .. }
-            | Command::Reopen { cluster, .. } => Some(cluster),
+            | Command::Reopen { cluster, .. }
+            | Command::Strangers { cluster, .. } => Some(cluster),
         }
     }
 }
@@ -178,6 +190,7 @@ pub enum EventKind {
     Refused,
     Acknowledged,
     Reopened,
+    Strangers,
 }
 
 /// Why a command had no effect.

@@ -1,6 +1,6 @@
 //! What each command does to one cluster, guarded by the epoch and the stage it expects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cluster::{
     Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport, Promotion, Stage,
@@ -9,7 +9,7 @@ use super::command::{Event, EventKind, Refusal};
 use crate::agree::Inquest;
 use crate::decide::{self, Choice, LossBound, Proof};
 use crate::gtid::{GtidSet, Uuid};
-use crate::ids::{Epoch, InquestId, InstanceId, Position};
+use crate::ids::{Epoch, Incarnation, InquestId, InstanceId, Position};
 
 use super::apply::Applied;
 
@@ -302,6 +302,44 @@ impl Cluster {
         Ok(vec![self.name(at, choice)])
     }
 
+    /// Takes the newest word on strangers. Of a deposed epoch none is forgotten any more.
+    pub(super) fn count_strangers(
+        &mut self,
+        epoch: Epoch,
+        instance: &InstanceId,
+        told: (Incarnation, u64),
+        seen: &BTreeSet<Uuid>,
+    ) -> Applied {
+        self.expect_epoch("strangers", epoch)?;
+        if *instance != self.primary {
+            return Err(self.other_stage("strangers of another than the primary"));
+        }
+        if told <= self.strangers.told {
+            return Ok(Vec::new()); // overtaken
+        }
+        let mut now = seen.clone();
+        if !matches!(self.stage, Stage::Named(_)) {
+            now.extend(&self.strangers.seen);
+        }
+        let before = std::mem::replace(&mut self.strangers.seen, now);
+        self.strangers.told = told;
+        let now = &self.strangers.seen;
+        let what = if *now == before {
+            return Ok(Vec::new());
+        } else if now.is_empty() {
+            "V holds all that strangers acknowledged; they count no longer".to_owned()
+        } else {
+            let names: Vec<String> = now.iter().map(Uuid::to_string).collect();
+            format!(
+                "{} acknowledges to {instance} without being in V, and counts as an acker that \
+                 nobody can freeze: switch its rpl_semi_sync_replica_enabled off, or take the \
+                 replication account from it",
+                names.join(", ")
+            )
+        };
+        Ok(vec![self.event(EventKind::Strangers, what)])
+    }
+
     /// The chosen one becomes the named primary of the next epoch.
     pub(super) fn name(&mut self, at: Position, choice: &Choice) -> Event {
         self.epoch = choice.epoch;
@@ -311,6 +349,8 @@ impl Cluster {
         self.inquest = None;
         self.judgement = None;
         self.reopen = None;
+        // They acknowledged to the former one; its own agent tells of those that go on.
+        self.strangers.seen.clear();
         let after = match &self.stage {
             Stage::Deposed(deposition) => Some(deposition.clone()),
             Stage::Founding { .. } | Stage::Named(_) => None,

@@ -12,7 +12,7 @@ use crate::observe::SightKind;
 use crate::policy::{Automation, Policy};
 use crate::testing::{
     World, acknowledged, at, cluster_id, fenced, frozen, instance, instances, opened, registration,
-    report, set, short, spec, uuid,
+    report, set, short, spec, strangers, uuid,
 };
 
 const SILENT: SightKind = SightKind::Silent;
@@ -636,6 +636,30 @@ fn what_the_old_primary_confirmed_is_not_forgotten() {
         server_uuid: uuid("p"),
     };
     assert_eq!(fence, Some(first));
+}
+
+#[test]
+fn strangers_are_counted_by_the_newest_word() {
+    let mut world = World::serving("pab", 2);
+    let counted = |world: &World| world.cluster().strangers.seen.len();
+    world.must(strangers(1, "p", 5, "z"));
+    assert_eq!(counted(&world), 1);
+    world.must(strangers(1, "p", 4, ""));
+    assert_eq!(counted(&world), 1, "an overtaken word");
+    world.must(strangers(1, "p", 6, ""));
+    assert_eq!(counted(&world), 0, "V holds what it acknowledged");
+    world.must(strangers(1, "p", 7, "z"));
+    world.refusal(strangers(1, "a", 8, ""));
+    world.refusal(strangers(2, "p", 8, ""));
+
+    // Of a deposed epoch none is forgotten; the next one begins without.
+    world.silence("p:1-12");
+    assert!(world.cluster().deposition().is_some());
+    world.must(strangers(1, "p", 9, "y"));
+    assert_eq!(counted(&world), 2);
+    world.confirm("p:1-12");
+    promoted(&mut world);
+    assert_eq!(counted(&world), 0);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 mod orders;
 mod results;
 mod server;
+mod strangers;
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::op::{Op, OpDone, OpError, OpId, Survey};
 use super::order::{Order, Reply, Said};
 use super::seal::Seal;
+use strangers::Strangers;
 use crate::gtid::Uuid;
 use crate::ids::{Epoch, Incarnation, InstanceId, Tick, Token};
 use crate::observe::{Heartbeat, Role};
@@ -159,6 +161,7 @@ pub struct Agent {
     /// Fences without an order under way.
     side_fences: BTreeSet<OpId>,
     clean_up: bool,
+    strangers: Strangers,
     named: Option<NamedPrimary>,
     /// `/primary` answers 503 until a beat sent after this is confirmed.
     doubt: Option<(Tick, u64)>,
@@ -191,6 +194,7 @@ impl Agent {
             side_ops: BTreeSet::new(),
             side_fences: BTreeSet::new(),
             clean_up: false,
+            strangers: Strangers::default(),
             named: None,
             doubt: Some((now, 0)),
             beat: 0,

@@ -30,7 +30,7 @@ impl Agent {
         }
         if let Some(begun) = self.markers.remove(&id) {
             if let Ok(OpDone::Marked(marker)) = result {
-                self.marked(begun, marker.before, out);
+                self.marked(now, begun, marker.before, out);
             }
             return;
         }
@@ -55,7 +55,14 @@ impl Agent {
         }
     }
 
-    pub(super) fn marked(&mut self, begun: Tick, before: GtidSet, out: &mut Vec<AgentOutput>) {
+    pub(super) fn marked(
+        &mut self,
+        now: Tick,
+        begun: Tick,
+        before: GtidSet,
+        out: &mut Vec<AgentOutput>,
+    ) {
+        self.strangers.marked(now, begun);
         self.marked = self.marked.max(Some(begun));
         if let Some((since, _)) = self.doubt
             && begun > since
@@ -249,6 +256,9 @@ impl Agent {
             OrderKind::Open { epoch, .. } | OrderKind::Reopen { epoch, .. } => epoch,
             _ => return,
         };
+        if matches!(order.kind, OrderKind::Open { .. }) {
+            self.strangers.begin();
+        }
         self.role = Role::Open(epoch);
         self.opened_at = now;
         self.doubt = None;

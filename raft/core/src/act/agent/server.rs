@@ -22,6 +22,7 @@ impl Agent {
         self.side_fences.clear();
         self.proving = None;
         self.clean_up = false;
+        self.strangers.lose_sight();
         // At once, not with the next beat.
         self.beat_due = now;
         if let Some(job) = self.job.take() {
@@ -88,7 +89,7 @@ impl Agent {
                 self.role = Role::Closed;
                 self.beat_due = now;
             }
-            self.cut_strangers(epoch, &survey, out);
+            self.cut_strangers(now, begun, epoch, &survey, out);
         } else if !survey.fenced()
             && self.governed()
             && self.job.is_none()
@@ -113,40 +114,6 @@ impl Agent {
     pub(super) fn fence_aside(&mut self, out: &mut Vec<AgentOutput>) {
         let id = self.run(Op::Fence, out);
         self.side_fences.insert(id);
-    }
-
-    /// Semi-sync has no allow-list: a replica that is not in V must not acknowledge. What is open
-    /// for an epoch that is over has no V at all: it is shut at once, before any order comes.
-    pub(super) fn cut_strangers(
-        &mut self,
-        epoch: Epoch,
-        survey: &Survey,
-        out: &mut Vec<AgentOutput>,
-    ) {
-        let Some(named) = &self.named else { return };
-        if named.epoch > epoch || (named.epoch == epoch && named.deposed) {
-            self.role = Role::Closed;
-            self.fence_aside(out);
-            return;
-        }
-        if named.epoch != epoch || named.instance != self.seal.instance {
-            return;
-        }
-        let strangers: Vec<u64> = survey
-            .semi_sync_replicas
-            .iter()
-            .filter(|(uuid, _)| !named.ackers.contains(*uuid))
-            .map(|(_, session)| *session)
-            .collect();
-        if !strangers.is_empty() {
-            let id = self.run(
-                Op::Cut {
-                    sessions: strangers,
-                },
-                out,
-            );
-            self.side_ops.insert(id);
-        }
     }
 
     pub(super) fn acknowledged(&mut self, ack: Acknowledgement) {

@@ -149,9 +149,8 @@ impl Agent {
             purged: set(|survey| &survey.purged),
             replica,
             write_stuck_ms: self.write_stuck_ms(now),
-            semi_sync_replicas: known
-                .map(|survey| survey.semi_sync_replicas.clone())
-                .unwrap_or_default(),
+            strangers: self.strangers.seen.clone(),
+            strangers_known: self.strangers.known,
         })));
     }
 
