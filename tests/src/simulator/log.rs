@@ -256,6 +256,7 @@ impl World {
         };
         let mut state = (**before.get()).clone();
         let outcome = state.apply(at, proposal);
+        self.notice_stranger(&state);
         if let Some(mistake) = self.options.planted {
             let memory = &mut self.log.memory;
             planted::distort(mistake, memory, before.get(), &mut state, at, proposal);

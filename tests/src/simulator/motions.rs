@@ -334,6 +334,9 @@ impl World {
                 OpDone::Cleaned
             }
             Op::Cut { sessions } => {
+                if self.now < self.cuts_hang_until {
+                    return Ok(OpDone::Cut);
+                }
                 let cut: Vec<usize> = self.servers[host]
                     .dumps
                     .iter()

@@ -121,13 +121,7 @@ fn distort_cluster(
                 name(cluster, at, choice);
             }
         }
-        Planted::StrangersNotCounted if !cluster.strangers.seen.is_empty() => {
-            let mut wrong = cluster.clone();
-            wrong.strangers.seen.clear();
-            if let Ok(choice) = choose(&wrong) {
-                name(cluster, at, choice);
-            }
-        }
+        Planted::StrangersNotCounted => cluster.strangers.seen.clear(),
         Planted::LastKnownSuffices => {
             let mut wrong = cluster.clone();
             if let Stage::Deposed(deposition) = &mut wrong.stage {

@@ -287,10 +287,7 @@ impl World {
     fn is_unseen(&self, source: usize, replica: usize) -> bool {
         let counted = self.shop().is_some_and(|cluster| {
             self.host_of(&cluster.primary) == source
-                && cluster
-                    .strangers
-                    .seen
-                    .contains(&self.servers[replica].uuid)
+                && self.stranger_counted == Some(cluster.epoch)
         });
         replica >= self.members && !counted
     }

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use primacy_core::act::{OpError, Reply};
-use primacy_core::ids::{InstanceId, NodeId};
+use primacy_core::ids::{Epoch, InstanceId, NodeId};
 use primacy_core::node::NodeInput;
 use primacy_core::observe::Pulse;
 use primacy_core::record::State;
@@ -91,6 +91,10 @@ pub struct World {
     pub counts: Counts,
     pub violation: Option<Violation>,
     pub done: bool,
+    /// The epoch in which the log counts the stranger, whatever a mistaken apply makes of it.
+    pub stranger_counted: Option<Epoch>,
+    /// Until then a killed dump thread does not end.
+    pub cuts_hang_until: u64,
     /// When the log's primary last worked off its relay log, every fault over.
     pub caught_up: u64,
     /// How many of the servers belong to the cluster; the rest are strangers.
@@ -120,6 +124,8 @@ impl World {
             faults: Faults::default(),
             truth: Truth::new(plan.instances.len()),
             counts: Counts::default(),
+            stranger_counted: None,
+            cuts_hang_until: 0,
             caught_up: 0,
             violation: None,
             done: false,
