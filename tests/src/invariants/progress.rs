@@ -130,7 +130,9 @@ fn legitimate(world: &World, cluster: &Cluster) -> Option<String> {
             // Fenced because it could not write, it is not reinstated; nobody else holds the need.
             let wedged = record.judgement.verdict == Verdict::Wedged;
             if wedged && cluster.epoch > Epoch::INITIAL {
-                return Some("a wedged primary is fenced, and nobody else holds what it has".into());
+                return Some(
+                    "a wedged primary is fenced, and nobody else holds what it has".into(),
+                );
             }
             only_a_former_primary(world, cluster)
         }

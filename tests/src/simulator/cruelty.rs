@@ -123,8 +123,14 @@ impl World {
         let deaf = places.split_off(cluster.ackers.k as usize - 1);
         let ways = deaf.into_iter().map(|place| (here, place)).collect();
         self.cuts_hang_until = self.now + 4_000_000;
-        self.strike(Fault::Cut(ways), 0, 4_000_000);
+        for planned in &mut self.faults.planned {
+            // It stays for as long as this lasts.
+            planned.active &= !matches!(planned.fault, Fault::Stranger);
+        }
+        self.strike(Fault::Stranger, 50_000, 5_000_000);
         let us = self.rng.between(800_000, 2_500_000);
+        // Only just before: what a node still sees executed is needed, whoever has it.
+        self.strike(Fault::Cut(ways), us - 100_000, 4_000_000);
         let power = Fault::Power {
             hosts: vec![primary],
             nodes: vec![],

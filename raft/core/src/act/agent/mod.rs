@@ -19,10 +19,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::op::{Op, OpDone, OpError, OpId, Survey};
 use super::order::{Order, Reply, Said};
 use super::seal::Seal;
-use strangers::Strangers;
 use crate::gtid::Uuid;
 use crate::ids::{Epoch, Incarnation, InstanceId, Tick, Token};
 use crate::observe::{Heartbeat, Role};
+use strangers::Strangers;
 
 /// Times of one agent, in milliseconds.
 #[derive(Clone, Debug)]

@@ -139,7 +139,11 @@ mod tests {
             (&[(10, 'S'), (20, 's'), (24, 'm'), (40, 's')], 1, false),
             // The survey began before the marker was acknowledged: one may have come in between.
             (&[(10, 'S'), (20, 's'), (30, 'm'), (34, 's')], 1, false),
-            (&[(10, 'S'), (20, 's'), (30, 'm'), (40, 'S'), (50, 's')], 1, false),
+            (
+                &[(10, 'S'), (20, 's'), (30, 'm'), (40, 'S'), (50, 's')],
+                1,
+                false,
+            ),
             (&[(10, 'S'), (20, 's'), (30, 'm'), (40, 's')], 0, true),
             (&[(10, 's'), (20, 'm'), (30, 's')], 0, true),
             (&[(10, 's'), (20, 's')], 0, false),
