@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Node, NodeOutput};
+use super::{Node, NodeOutput, SETTLED_REVOTE_MS};
 use crate::act::{Order, OrderKind, Reply, Said, orders};
-use crate::agree::Verdict;
+use crate::agree::{Inquest, Verdict};
 use crate::decide::{check, choose};
-use crate::ids::{ClusterId, InstanceId, Tick, Token};
+use crate::ids::{ClusterId, Incarnation, InquestId, InstanceId, NodeId, Seq, Tick, Token};
 use crate::observe::{IoThread, MysqldWord, Role};
 use crate::record::{Cluster, Command, Follower, Stage};
 
 /// Votes that settle nothing for this long are dropped, and the question is asked anew: silences
 /// seen at different times must not add up.
 const INQUEST_EXPIRES_MS: u64 = 30_000;
+
+/// A voter whose newest vote is older than this has fallen silent itself: a living one votes again
+/// every second at the latest. What it saw last must not hold a verdict up.
+const VOTE_STALE_MS: u64 = 3 * SETTLED_REVOTE_MS;
 
 /// A named primary that is closed for this long is not about to open by an order in hand.
 const CLOSED_MS: u64 = 500;
@@ -41,8 +45,13 @@ pub(super) struct Lead {
     /// Since when a named primary's agent has said that it is closed.
     closed: BTreeMap<ClusterId, Tick>,
     standing: BTreeMap<ClusterId, Standing>,
+    /// When each voter's newest vote in the open inquest was first seen in the log.
+    voted: BTreeMap<(ClusterId, NodeId), (VoteKey, Tick)>,
     rest_logged: Option<Tick>,
 }
+
+/// Which vote: its inquest, and where it stands among its node's.
+type VoteKey = (InquestId, Incarnation, Seq);
 
 impl Lead {
     pub fn reply(&mut self, reply: Reply) {
@@ -347,18 +356,21 @@ impl Node {
             };
             // Not Isolated: a voter that fell silent itself may hold it up by what it once heard.
             let settled = matches!(verdict, Some(Verdict::Dead | Verdict::Wedged));
+            let silent = self.silent_voter(now, cluster, inquest);
             let why = if verdict == Some(Verdict::Standing) {
-                Some("no missing vote can complete a majority of silence")
-            } else if age_ms > INQUEST_EXPIRES_MS && !settled {
-                Some("expired without a verdict")
-            } else {
+                Some("no missing vote can complete a majority of silence".to_owned())
+            } else if settled {
                 None
+            } else if age_ms > INQUEST_EXPIRES_MS {
+                Some("expired without a verdict".to_owned())
+            } else {
+                silent.map(|node| format!("node {node} votes no more, and is asked anew"))
             };
             if let Some(why) = why {
                 let command = Command::CloseInquest {
                     cluster: cluster.id.clone(),
                     inquest: inquest.id,
-                    why: why.into(),
+                    why,
                 };
                 self.outbox
                     .push(now, format!("close/{}", cluster.id), command);
@@ -366,6 +378,27 @@ impl Node {
             self.explain(cluster, verdict);
         }
         self.reopen(now, cluster);
+    }
+
+    /// A voter of this inquest that has fallen silent since it voted.
+    fn silent_voter(&mut self, now: Tick, cluster: &Cluster, inquest: &Inquest) -> Option<NodeId> {
+        let voted = &mut self.lead.voted;
+        for (node, vote) in &inquest.votes {
+            let key = (inquest.id, vote.incarnation, vote.seq);
+            let entry = voted
+                .entry((cluster.id.clone(), *node))
+                .or_insert((key, now));
+            if entry.0 != key {
+                *entry = (key, now);
+            }
+        }
+        let mut voters = inquest.votes.keys();
+        voters
+            .find(|node| {
+                let seen = voted.get(&(cluster.id.clone(), **node));
+                seen.is_some_and(|(_, at)| now.since_ms(*at) > VOTE_STALE_MS)
+            })
+            .copied()
     }
 
     fn explain(&mut self, cluster: &Cluster, verdict: Option<Verdict>) {

@@ -22,6 +22,8 @@ struct Plane {
     /// Hosts that are gone, and (node, host) that do not reach each other.
     down: BTreeSet<&'static str>,
     cut: BTreeSet<(usize, &'static str)>,
+    /// Nodes that are gone.
+    gone: BTreeSet<usize>,
     /// Their agents live; the servers exited.
     exited: BTreeSet<&'static str>,
     /// Ackers whose read position goes on, whoever is cut off.
@@ -70,6 +72,7 @@ impl Plane {
             beats: 0,
             down: BTreeSet::new(),
             cut: BTreeSet::new(),
+            gone: BTreeSet::new(),
             exited: BTreeSet::new(),
             hear: false,
             probes: Vec::new(),
@@ -94,6 +97,9 @@ impl Plane {
     }
 
     fn tell(&mut self, i: usize, input: NodeInput) {
+        if self.gone.contains(&i) {
+            return;
+        }
         for output in self.nodes[i].handle(Tick(self.now), input) {
             match output {
                 NodeOutput::Probe { instance, probe } => {
@@ -366,6 +372,24 @@ fn while_its_ackers_hear_it_nothing_is_promoted() {
     plane.hear = false;
     plane.runs(6_000);
     plane.when("epoch 1 of p deposed");
+}
+
+#[test]
+fn what_a_dead_voter_heard_last_holds_nothing_up() {
+    let mut plane = Plane::new(world());
+    plane.hear = true;
+    plane.down.insert("p");
+    plane.runs(5_000);
+    let isolated = |line: &String| line == "verdict on p: Isolated";
+    assert!(plane.said().iter().any(isolated));
+    // From now on nobody hears it, but node 3 can no longer say so.
+    plane.hear = false;
+    plane.gone.insert(2);
+    let gone = plane.now;
+    plane.runs(6_000);
+    plane.when("1 closes it: node 3 votes no more");
+    let deposed = plane.when("epoch 1 of p deposed") - gone;
+    assert!(deposed < 5_000, "{deposed} ms");
 }
 
 #[test]

@@ -74,6 +74,16 @@ impl State {
                 epoch,
                 who,
             } => self.approve(at, cluster, *epoch, who),
+            Command::FoundingReport {
+                cluster,
+                instance,
+                report,
+                ..
+            } => {
+                // Who acknowledges is known by its `server_uuid`: from here on each has one.
+                self.enrol(cluster, instance, report.server_uuid)?;
+                self.run_in_cluster(at, command)
+            }
             _ => self.run_in_cluster(at, command),
         }
     }

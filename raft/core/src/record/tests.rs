@@ -228,6 +228,12 @@ fn an_instance_is_enrolled_under_one_server_uuid() {
         .unwrap()
         .server_uuid = None;
     let mut world = World::serving_as(registration);
+    let named = world.cluster().instances[&instance("a")].server_uuid;
+    assert_eq!(
+        named,
+        Some(uuid("a")),
+        "at the latest with its first report"
+    );
     let enrolled = |letter: &str, uuid_of: &str| Command::Enrolled {
         cluster: cluster_id(),
         instance: instance(letter),
