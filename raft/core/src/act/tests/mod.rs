@@ -1,0 +1,406 @@
+//! Transcripts of one agent, `a`: what it is told, and what it does, in order. Its beats and its
+//! surveys go on all the while and are left out.
+//!
+//! ```text
+//! persist(frozen 1)   made durable, and what changed in the seal
+//! run freeze          a statement; `cancel` kills the session of the one before
+//! say frozen          an answer; `refused: …` says why
+//! ```
+
+mod orders;
+mod promises;
+mod server;
+mod standing;
+
+use std::collections::BTreeMap;
+
+use super::{
+    Acknowledgement, Agent, AgentInput, AgentOutput, Marker, NamedPrimary, Op, OpDone, OpError,
+    OpId, Opened, Order, OrderKind, Said, Seal, Settings, Survey, orders,
+};
+use crate::gtid::GtidSet;
+use crate::ids::{Committed, Epoch, Generation, Incarnation, PlaneId, Tick, Token};
+use crate::observe::{Heartbeat, IoThread, MysqldWord, Role};
+use crate::record::{FenceReport, State};
+use crate::testing::{World, at, cluster_id, instance, report, set, uuid};
+
+/// Fenced, replicating from nobody.
+fn fenced() -> Survey {
+    Survey {
+        server_uuid: uuid("a"),
+        version: (8, 4, 6),
+        super_read_only: true,
+        offline_mode: false,
+        executed: set("p:1-10"),
+        received: GtidSet::default(),
+        purged: GtidSet::default(),
+        source: None,
+        io: IoThread::Off,
+        applier_runs: false,
+        acking: false,
+        heartbeats: 0,
+        read_position: (String::new(), 0),
+        replication_error: String::new(),
+        semi_sync_source: false,
+        semi_sync_replicas: BTreeMap::new(),
+        waiting: 0,
+    }
+}
+
+fn open() -> Survey {
+    Survey {
+        super_read_only: false,
+        ..fenced()
+    }
+}
+
+fn holding(executed: &str, received: &str) -> Survey {
+    Survey {
+        executed: set(executed),
+        received: set(received),
+        ..fenced()
+    }
+}
+
+fn prepared(executed: &str) -> OpDone {
+    OpDone::Prepared {
+        executed: set(executed),
+        server_uuid: uuid("a"),
+    }
+}
+
+fn confirmed() -> OpDone {
+    OpDone::Fenced {
+        final_set: set("p:1-12"),
+        server_uuid: uuid("a"),
+    }
+}
+
+fn frozen(survey: Survey) -> OpDone {
+    OpDone::Frozen(Box::new(survey))
+}
+
+fn freeze(epoch: u64) -> OrderKind {
+    OrderKind::Freeze {
+        epoch: Epoch(epoch),
+    }
+}
+
+fn fence(epoch: u64) -> OrderKind {
+    OrderKind::Fence {
+        epoch: Epoch(epoch),
+    }
+}
+
+fn follow(epoch: u64, within: &str) -> OrderKind {
+    OrderKind::Follow {
+        epoch: Epoch(epoch),
+        source: instance("b"),
+        host: "b.example".into(),
+        port: 3306,
+        acking: true,
+        within: set(within),
+        own: None,
+        heartbeat_ms: 500,
+    }
+}
+
+fn open_for(epoch: u64, need: &str) -> OrderKind {
+    OrderKind::Open {
+        epoch: Epoch(epoch),
+        need: set(need),
+        k: 1,
+        first: epoch == 1,
+        adopted: false,
+    }
+}
+
+fn reopen(epoch: u64, mysqld: u64) -> OrderKind {
+    OrderKind::Reopen {
+        epoch: Epoch(epoch),
+        k: 1,
+        mysqld: Incarnation(mysqld),
+    }
+}
+
+fn token(epoch: u64, index: u64) -> Token {
+    Token {
+        plane: PlaneId::from("plane"),
+        generation: Generation::INITIAL,
+        epoch: Epoch(epoch),
+        at: at(index),
+    }
+}
+
+/// Of an agent that was enrolled when its cluster was founded.
+fn enrolled_seal() -> Seal {
+    Seal {
+        plane: Some(PlaneId::from("plane")),
+        ..Seal::blank(cluster_id(), instance("a"))
+    }
+}
+
+fn named(epoch: u64, who: &str) -> NamedPrimary {
+    NamedPrimary {
+        epoch: Epoch(epoch),
+        instance: instance(who),
+        deposed: false,
+        ackers: [uuid("b"), uuid("c")].into(),
+        restart_hold_ms: 10_000,
+        unacked_fence_ms: 30_000,
+    }
+}
+
+struct Desk {
+    agent: Agent,
+    now: u64,
+    /// The newest seal that it made durable.
+    disk: Seal,
+    /// The newest statement of an order, and the surveys and markers under way.
+    op: Option<OpId>,
+    survey: Option<OpId>,
+    markers: Vec<OpId>,
+    beat: Option<Heartbeat>,
+}
+
+impl Desk {
+    fn boot(seal: Seal) -> Self {
+        Self {
+            agent: Agent::new(Tick(1_000), seal.clone(), Settings::default()),
+            now: 1_000,
+            disk: seal,
+            op: None,
+            survey: None,
+            markers: Vec::new(),
+            beat: None,
+        }
+    }
+
+    /// An agent whose server answered this at first.
+    fn with(seal: Seal, survey: Survey) -> (Self, String) {
+        let mut desk = Self::boot(seal);
+        desk.tell(AgentInput::ServerUp);
+        let said = desk.surveyed(survey);
+        (desk, said)
+    }
+
+    fn up() -> Self {
+        Self::with(enrolled_seal(), fenced()).0
+    }
+
+    /// Open for epoch 1, its first write acknowledged.
+    fn serving() -> Self {
+        let mut desk = Self::up();
+        desk.order(open_for(1, "p:1-10"), 2);
+        desk.opens("p:1-10");
+        desk.marked();
+        assert_eq!(desk.agent.serving(), Some(Epoch(1)));
+        desk
+    }
+
+    fn opens(&mut self, executed: &str) {
+        self.ends(OpDone::Applied);
+        self.ends(prepared(executed));
+        self.ends(OpDone::Opened(Opened));
+    }
+
+    fn tell(&mut self, input: AgentInput) -> String {
+        let outputs = self.agent.handle(Tick(self.now), input);
+        let lines: Vec<_> = outputs.into_iter().filter_map(|o| self.line(o)).collect();
+        lines.join(", ")
+    }
+
+    fn line(&mut self, output: AgentOutput) -> Option<String> {
+        match output {
+            AgentOutput::Persist(seal) => {
+                let changes = changes(&self.disk, &seal);
+                self.disk = seal;
+                Some(format!("persist({changes})"))
+            }
+            AgentOutput::Run { id, op } => {
+                match &op {
+                    Op::Survey => {
+                        self.survey = Some(id);
+                        return None;
+                    }
+                    Op::Marker { .. } => self.markers.push(id),
+                    _ => self.op = Some(id),
+                }
+                Some(format!("run {}", op_name(&op)))
+            }
+            AgentOutput::Cancel { id } => Some(if Some(id) == self.op {
+                "cancel".into()
+            } else {
+                "cancel an older one".into()
+            }),
+            AgentOutput::Reply(reply) => Some(said(&reply.said)),
+            AgentOutput::Beat(beat) => {
+                self.beat = Some(*beat);
+                None
+            }
+            AgentOutput::StartServer => Some("start".into()),
+            AgentOutput::KillServer => Some("kill".into()),
+        }
+    }
+
+    fn order_with(&mut self, kind: OrderKind, token: Token) -> String {
+        self.tell(AgentInput::Order(Box::new(Order {
+            token,
+            cluster: cluster_id(),
+            instance: instance("a"),
+            kind,
+        })))
+    }
+
+    /// An order committed at `index`.
+    fn order(&mut self, kind: OrderKind, index: u64) -> String {
+        let epoch = match &kind {
+            OrderKind::Report { .. } => Epoch::INITIAL,
+            OrderKind::Freeze { epoch }
+            | OrderKind::Fence { epoch }
+            | OrderKind::Follow { epoch, .. }
+            | OrderKind::Open { epoch, .. }
+            | OrderKind::Reopen { epoch, .. } => *epoch,
+        };
+        self.order_with(kind, token(epoch.0, index))
+    }
+
+    fn ended(&mut self, id: OpId, result: Result<OpDone, OpError>) -> String {
+        self.tell(AgentInput::OpEnded { id, result })
+    }
+
+    /// The newest statement of an order ended well.
+    fn ends(&mut self, done: OpDone) -> String {
+        let id = self.op.expect("a statement runs");
+        self.ended(id, Ok(done))
+    }
+
+    fn fails(&mut self) -> String {
+        let id = self.op.expect("a statement runs");
+        self.ended(id, Err(OpError::Unknown("lost".into())))
+    }
+
+    fn surveyed(&mut self, survey: Survey) -> String {
+        let id = self.survey.take().expect("a survey runs");
+        self.ended(id, Ok(OpDone::Surveyed(Box::new(survey))))
+    }
+
+    /// The oldest marker is acknowledged.
+    fn marked(&mut self) -> String {
+        let id = self.markers.remove(0);
+        let before = set("p:1-10");
+        self.ended(id, Ok(OpDone::Marked(Marker { before })))
+    }
+
+    /// Ticks every 10 ms for so long, surveys answered by `survey`; what it did meanwhile.
+    fn waits(&mut self, ms: u64, survey: &Survey) -> String {
+        let mut lines = Vec::new();
+        for _ in 0..ms / 10 {
+            self.now += 10;
+            lines.push(self.tell(AgentInput::Tick));
+            if self.survey.is_some() {
+                lines.push(self.surveyed(survey.clone()));
+            }
+        }
+        lines.retain(|line| !line.is_empty());
+        lines.join(", ")
+    }
+
+    fn acknowledged(&mut self, beat: u64, named: NamedPrimary) -> String {
+        self.tell(AgentInput::Acknowledged(Acknowledgement {
+            beat,
+            named: Some(named),
+        }))
+    }
+
+    /// The agent dies and begins anew from its disk; the server is left alone.
+    fn restarts(&self, survey: Survey) -> (Self, String) {
+        let mut seal = self.disk.clone();
+        seal.agent = seal.agent.next();
+        Self::with(seal, survey)
+    }
+
+    fn beats(&self) -> &Heartbeat {
+        self.beat.as_ref().expect("it has beaten")
+    }
+}
+
+fn op_name(op: &Op) -> String {
+    match op {
+        Op::Survey => "survey".into(),
+        Op::Freeze => "freeze".into(),
+        Op::Fence => "fence".into(),
+        Op::WaitApplied { set } => format!("apply {}", crate::testing::short(set)),
+        Op::Follow { host, acking, .. } => {
+            let how = if *acking { "acking" } else { "silently" };
+            format!("follow {host} {how}")
+        }
+        Op::PrepareOpen => "prepare".into(),
+        Op::Open { k } => format!("open k={k}"),
+        Op::Adopt { k } => format!("adopt k={k}"),
+        Op::Marker { create: true, .. } => "first marker".into(),
+        Op::Marker { epoch, .. } => format!("marker {epoch}"),
+        Op::CleanUp => "clean up".into(),
+        Op::Cut { sessions } => format!("cut {sessions:?}"),
+    }
+}
+
+fn said(said: &Said) -> String {
+    match said {
+        Said::Reported { fenced, .. } => format!("say reported, fenced {fenced}"),
+        Said::Frozen { report } => {
+            format!("say frozen {}", crate::testing::short(&report.holds()))
+        }
+        Said::Fenced { report } => match report {
+            FenceReport::Confirmed { final_set, .. } => {
+                format!("say confirmed {}", crate::testing::short(final_set))
+            }
+            FenceReport::Exited => "say exited".into(),
+        },
+        Said::Following => "say following".into(),
+        Said::WillNotFollow { extra } => {
+            format!("say will not follow: {}", crate::testing::short(extra))
+        }
+        Said::Applied => "say applied".into(),
+        Said::Opened => "say opened".into(),
+        Said::Acknowledged { floor } => {
+            format!("say acknowledged {}", crate::testing::short(floor))
+        }
+        Said::Refused { why } => format!("refused: {why}"),
+    }
+}
+
+fn changes(old: &Seal, new: &Seal) -> String {
+    let mut found = Vec::new();
+    let mut changed = |differs: bool, what: String| {
+        if differs {
+            found.push(what);
+        }
+    };
+    let epoch = |epoch: Option<Epoch>| epoch.map_or("none".into(), |epoch| epoch.to_string());
+    let uuid_known = new.server_uuid.is_some();
+    changed(
+        old.server_uuid != new.server_uuid,
+        format!("uuid {uuid_known}"),
+    );
+    changed(old.mysqld != new.mysqld, format!("mysqld {}", new.mysqld));
+    let at = new
+        .token
+        .as_ref()
+        .map(|token| token.at.index.0)
+        .unwrap_or(0);
+    changed(old.token != new.token, format!("token {at}"));
+    changed(
+        old.frozen != new.frozen,
+        format!("frozen {}", epoch(new.frozen)),
+    );
+    changed(old.shut != new.shut, format!("shut {}", epoch(new.shut)));
+    changed(
+        old.opened != new.opened,
+        format!("opened {}", epoch(new.opened)),
+    );
+    if let Some((source, of)) = &new.source {
+        changed(old.source != new.source, format!("source {source} {of}"));
+    }
+    found.join("; ")
+}

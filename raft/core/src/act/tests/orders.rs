@@ -1,0 +1,335 @@
+//! Whose orders it obeys, one at a time; opening and following.
+
+use super::*;
+
+// ---- whose orders
+
+#[test]
+fn an_older_token_is_refused() {
+    let mut desk = Desk::up();
+    assert_eq!(
+        desk.order(freeze(2), 20),
+        "persist(token 20; frozen 2), run freeze"
+    );
+    desk.ends(frozen(fenced()));
+    let stale = "refused: stale: token plane/g0/e2@1.19 is older than plane/g0/e2@1.20";
+    assert_eq!(desk.order(freeze(2), 19), stale);
+    // The epoch goes before the position.
+    let stale = "refused: stale: token plane/g0/e1@1.99 is older than plane/g0/e2@1.20";
+    assert_eq!(desk.order(fence(1), 99), stale);
+    let recovered = Token {
+        generation: Generation(1),
+        ..token(1, 5)
+    };
+    assert_eq!(
+        desk.order_with(fence(1), recovered),
+        "persist(token 5), run fence"
+    );
+    assert!(
+        desk.order(freeze(3), 99).starts_with("refused: stale"),
+        "an older generation"
+    );
+}
+
+#[test]
+fn it_obeys_one_plane() {
+    let mut desk = Desk::up();
+    desk.order(freeze(1), 20);
+    let foreign = Token {
+        plane: PlaneId::from("other"),
+        ..token(9, 99)
+    };
+    assert_eq!(
+        desk.order_with(freeze(9), foreign),
+        "refused: enrolled in control plane plane, the order comes from other"
+    );
+    assert_eq!(desk.disk.plane, Some(PlaneId::from("plane")));
+}
+
+#[test]
+fn it_obeys_for_itself_alone() {
+    let mut desk = Desk::up();
+    let order = Order {
+        token: token(1, 20),
+        cluster: cluster_id(),
+        instance: instance("b"),
+        kind: freeze(1),
+    };
+    assert_eq!(
+        desk.tell(AgentInput::Order(Box::new(order))),
+        "refused: this is a of cluster shop, the order is for b of shop"
+    );
+}
+
+#[test]
+fn other_data_than_enrolled_obeys_nothing() {
+    let desk = Desk::up();
+    let other = Survey {
+        server_uuid: uuid("z"),
+        ..fenced()
+    };
+    let (mut desk, _) = desk.restarts(other);
+    assert_eq!(
+        desk.order(freeze(1), 20),
+        "refused: the server_uuid is not the one it was enrolled with"
+    );
+}
+
+// ---- durable first
+
+#[test]
+fn durable_before_it_acts() {
+    // freeze
+    let mut desk = Desk::up();
+    assert_eq!(
+        desk.order(freeze(1), 20),
+        "persist(token 20; frozen 1), run freeze"
+    );
+    assert_eq!(
+        desk.ends(frozen(holding("p:1-10", "p:11-20"))),
+        "say frozen p:1-20"
+    );
+    // follow: compared first, with its IO thread stopped
+    assert_eq!(
+        desk.order(follow(2, "p:1-20"), 30),
+        "persist(token 30), run freeze"
+    );
+    assert_eq!(
+        desk.ends(frozen(holding("p:1-10", "p:11-20"))),
+        "persist(source b 2), run follow b.example acking"
+    );
+    assert_eq!(desk.ends(OpDone::Followed), "say following");
+    // open
+    let mut desk = Desk::up();
+    assert_eq!(
+        desk.order(open_for(1, "p:1-10"), 20),
+        "persist(token 20), run apply p:1-10"
+    );
+    assert_eq!(desk.ends(OpDone::Applied), "say applied, run prepare");
+    assert_eq!(
+        desk.ends(prepared("p:1-10")),
+        "persist(opened 1), run open k=1"
+    );
+    assert_eq!(
+        desk.ends(OpDone::Opened(Opened)),
+        "say opened, run first marker"
+    );
+    assert_eq!(desk.marked(), "say acknowledged p:1-10");
+    // fence: shut is durable before it is said
+    assert_eq!(desk.order(fence(1), 21), "persist(token 21), run fence");
+    assert_eq!(
+        desk.ends(confirmed()),
+        "persist(shut 1), say confirmed p:1-12"
+    );
+    assert_eq!(desk.agent.serving(), None);
+}
+
+#[test]
+fn a_server_that_is_down_freezes_all_the_same() {
+    let mut desk = Desk::up();
+    desk.tell(AgentInput::ServerExited);
+    // Not an answer, but it will start no replication for this epoch.
+    assert_eq!(
+        desk.order(freeze(1), 20),
+        "persist(token 20; frozen 1), refused: mysqld is not up yet"
+    );
+}
+
+// ---- opening
+
+#[test]
+fn it_opens_only_with_everything_needed() {
+    let mut desk = Desk::up();
+    desk.order(open_for(2, "p:1-12"), 20);
+    desk.ends(OpDone::Applied);
+    let lacks = format!("refused: lacks {}:11-12 of what it needs", uuid("p"));
+    assert_eq!(desk.ends(prepared("p:1-10")), lacks);
+    assert_eq!(desk.disk.opened, None);
+}
+
+#[test]
+fn it_opens_only_under_its_own_name() {
+    let mut desk = Desk::up();
+    desk.order(open_for(2, "p:1-10"), 20);
+    desk.ends(OpDone::Applied);
+    let other = OpDone::Prepared {
+        executed: set("p:1-10"),
+        server_uuid: uuid("z"),
+    };
+    assert_eq!(
+        desk.ends(other),
+        "refused: the server_uuid is not the enrolled one"
+    );
+}
+
+#[test]
+fn it_applies_what_it_received_beyond_the_need() {
+    let (mut desk, _) = Desk::with(enrolled_seal(), holding("p:1-10", "p:11-15"));
+    assert_eq!(
+        desk.order(open_for(2, "p:1-12"), 20),
+        "persist(token 20), run apply p:1-15"
+    );
+}
+
+#[test]
+fn an_opening_of_unknown_end_is_not_simply_repeated() {
+    let mut desk = Desk::up();
+    desk.order(open_for(2, "p:1-10"), 20);
+    desk.ends(OpDone::Applied);
+    desk.ends(prepared("p:1-10"));
+    assert_eq!(desk.fails(), "refused: open failed: lost");
+    assert_eq!(desk.agent.serving(), None);
+    // It may have been open, and have written: it opens again as one that restarted does.
+    let said = desk.order(open_for(2, "p:1-10"), 20);
+    assert!(
+        said.contains("refused: opened for this epoch before"),
+        "{said}"
+    );
+    desk.waits(100, &fenced());
+    assert_eq!(desk.beats().opened, Some(Epoch(2)));
+    assert!(desk.order(reopen(2, 0), 21).ends_with("run prepare"));
+}
+
+#[test]
+fn an_adopted_primary_is_never_shut() {
+    let seal = Seal::blank(cluster_id(), instance("a"));
+    let (mut desk, said) = Desk::with(seal, open());
+    assert_eq!(
+        said, "persist(uuid true)",
+        "nobody's orders yet: left alone"
+    );
+    let report = OrderKind::Report { adopted: true };
+    assert_eq!(desk.order(report, 20), "persist(token 20)");
+    assert_eq!(desk.surveyed(open()), "say reported, fenced false");
+    let adopt = OrderKind::Open {
+        epoch: Epoch(1),
+        need: set("p:1-10"),
+        k: 1,
+        first: true,
+        adopted: true,
+    };
+    assert_eq!(
+        desk.order(adopt, 30),
+        "persist(token 30; opened 1), run apply p:1-10"
+    );
+    assert_eq!(desk.ends(OpDone::Applied), "say applied, run adopt k=1");
+    assert_eq!(
+        desk.ends(OpDone::Opened(Opened)),
+        "say opened, run first marker"
+    );
+}
+
+#[test]
+fn reopened_for_one_incarnation_of_mysqld() {
+    let mut desk = Desk::serving();
+    desk.tell(AgentInput::ServerExited);
+    desk.waits(10_010, &fenced());
+    desk.tell(AgentInput::ServerUp);
+    desk.surveyed(fenced());
+    let other = "refused: another incarnation of mysqld, or shut for this epoch";
+    assert_eq!(
+        desk.order(reopen(1, 2), 20),
+        format!("persist(token 20), {other}")
+    );
+    assert_eq!(
+        desk.order(reopen(1, 0), 21),
+        format!("persist(token 21), {other}")
+    );
+    assert_eq!(
+        desk.order(reopen(1, 1), 22),
+        "persist(token 22), run prepare"
+    );
+    assert_eq!(desk.ends(prepared("p:1-10")), "persist(), run open k=1");
+    assert!(desk.ends(OpDone::Opened(Opened)).starts_with("say opened"));
+    assert_eq!(desk.agent.serving(), Some(Epoch(1)));
+}
+
+// ---- following
+
+#[test]
+fn one_that_holds_more_does_not_follow() {
+    let mut desk = Desk::up();
+    desk.order(follow(2, "p:1-9"), 20);
+    assert_eq!(desk.ends(frozen(fenced())), "say will not follow: p:10");
+    assert_eq!(
+        desk.disk.source, None,
+        "no replication thread before that comparison"
+    );
+    // An adopted primary's own transactions are nothing extra.
+    let mut desk = Desk::up();
+    let OrderKind::Follow {
+        epoch,
+        source,
+        host,
+        port,
+        acking,
+        within,
+        heartbeat_ms,
+        ..
+    } = follow(2, "p:1-9")
+    else {
+        unreachable!()
+    };
+    let own = OrderKind::Follow {
+        epoch,
+        source,
+        host,
+        port,
+        acking,
+        within,
+        own: Some(uuid("p")),
+        heartbeat_ms,
+    };
+    desk.order(own, 20);
+    assert!(desk.ends(frozen(fenced())).contains("run follow"));
+}
+
+// ---- one order at a time
+
+#[test]
+fn a_newer_order_kills_the_session_of_the_older() {
+    let mut desk = Desk::up();
+    desk.order(follow(2, "p:1-10"), 20);
+    let older = desk.op.expect("it compares");
+    assert_eq!(
+        desk.order(follow(2, "p:1-10"), 20),
+        "",
+        "the same order is in hand"
+    );
+    assert_eq!(
+        desk.order(freeze(2), 30),
+        "cancel, persist(token 30; frozen 2), run freeze"
+    );
+    assert_eq!(
+        desk.ended(older, Ok(frozen(fenced()))),
+        "",
+        "superseded: nobody asks any more"
+    );
+    assert_eq!(desk.ends(frozen(fenced())), "say frozen p:1-10");
+}
+
+#[test]
+fn a_repeated_order_gets_its_answer_again() {
+    let mut desk = Desk::up();
+    desk.order(freeze(1), 20);
+    desk.ends(frozen(fenced()));
+    assert_eq!(desk.order(freeze(1), 20), "say frozen p:1-10");
+    desk.order(follow(2, "p:1-10"), 30);
+    desk.ends(frozen(fenced()));
+    desk.ends(OpDone::Followed);
+    let following = Survey {
+        source: Some(("b.example".into(), 3306)),
+        io: IoThread::On,
+        applier_runs: true,
+        acking: true,
+        ..fenced()
+    };
+    desk.waits(100, &following);
+    assert_eq!(desk.order(follow(2, "p:1-10"), 30), "say following");
+    // Its thread stopped: what it said is true no longer.
+    desk.waits(200, &fenced());
+    assert_eq!(
+        desk.order(follow(2, "p:1-10"), 30),
+        "persist(), persist(), run follow b.example acking"
+    );
+}

@@ -1,0 +1,254 @@
+//! What it finds its server to be; strangers; markers and doubt.
+
+use super::*;
+
+// ---- what it finds
+
+#[test]
+fn a_server_that_came_up_open_is_fenced() {
+    let mut seal = Seal::blank(cluster_id(), instance("a"));
+    seal.server_uuid = Some(uuid("a"));
+    let enrolled = |change: fn(&mut Seal)| {
+        let mut seal = Seal {
+            plane: Some(PlaneId::from("plane")),
+            token: Some(token(1, 1)),
+            ..seal.clone()
+        };
+        change(&mut seal);
+        let (desk, said) = Desk::with(seal, open());
+        (said, desk.agent.role())
+    };
+    let shut = ("run fence".to_owned(), Role::Closed);
+    assert_eq!(enrolled(|_| {}), shut, "it never opened it");
+    assert_eq!(
+        enrolled(|s| s.opened = Some(Epoch(1))),
+        ("run marker 1".to_owned(), Role::Open(Epoch(1)))
+    );
+    assert_eq!(
+        enrolled(|s| (s.opened, s.shut) = (Some(Epoch(1)), Some(Epoch(1)))),
+        shut
+    );
+    assert_eq!(
+        enrolled(|s| (s.opened, s.source) = (Some(Epoch(1)), Some((instance("b"), Epoch(2))))),
+        shut,
+        "it followed another since"
+    );
+    assert_eq!(
+        Desk::with(seal.clone(), open()).1,
+        "",
+        "not enrolled: somebody else's"
+    );
+}
+
+#[test]
+fn an_agents_restart_takes_no_database_offline() {
+    let (mut desk, said) = Desk::serving().restarts(open());
+    assert_eq!(said, "run marker 1", "it proves at once that it is primary");
+    assert_eq!(desk.agent.role(), Role::Open(Epoch(1)));
+    assert_eq!(desk.agent.serving(), None, "503 until somebody confirms it");
+    desk.now += 10;
+    desk.marked();
+    assert_eq!(
+        desk.agent.serving(),
+        None,
+        "begun in the very moment of the doubt"
+    );
+    desk.waits(1_000, &open());
+    desk.marked();
+    assert_eq!(desk.agent.serving(), Some(Epoch(1)));
+}
+
+#[test]
+fn a_server_that_was_started_anew_is_not_open_whatever_it_boots_as() {
+    let mut desk = Desk::serving();
+    desk.tell(AgentInput::ServerExited);
+    desk.waits(10_010, &fenced());
+    desk.tell(AgentInput::ServerUp);
+    assert_eq!(desk.surveyed(open()), "run fence");
+    assert_eq!(desk.agent.serving(), None);
+}
+
+#[test]
+fn one_that_somebody_fenced_serves_no_more() {
+    let mut desk = Desk::serving();
+    desk.waits(100, &open());
+    assert_eq!(desk.agent.serving(), Some(Epoch(1)));
+    desk.waits(200, &fenced());
+    assert_eq!(desk.agent.serving(), None);
+    assert!(desk.beats().fenced);
+}
+
+#[test]
+fn strangers_are_cut() {
+    let mut desk = Desk::serving();
+    let with = |letters: &[(&str, u64)]| Survey {
+        semi_sync_replicas: letters
+            .iter()
+            .map(|(letter, session)| (uuid(letter), *session))
+            .collect(),
+        ..open()
+    };
+    let connected = with(&[("b", 7), ("c", 8), ("z", 9)]);
+    let said = desk.waits(100, &connected);
+    assert_eq!(said, "run marker 1", "V is not known yet");
+    desk.acknowledged(1, named(1, "a"));
+    assert_eq!(desk.waits(100, &connected), "run cut [9]");
+    assert_eq!(desk.beats().strangers, [uuid("z")].into());
+    assert_eq!(desk.waits(100, &with(&[("b", 7)])), "");
+    // Cut, and still counted: V has not caught up with what it acknowledged.
+    assert_eq!(desk.beats().strangers, [uuid("z")].into());
+    desk.marked();
+    desk.waits(1_200, &with(&[("b", 7)]));
+    desk.marked();
+    desk.waits(200, &with(&[("b", 7)]));
+    assert!(desk.beats().strangers.is_empty() && desk.beats().strangers_known);
+    // V of an epoch that is over is empty: what is open for it is shut at once.
+    for over in [
+        named(2, "b"),
+        NamedPrimary {
+            deposed: true,
+            ..named(1, "a")
+        },
+    ] {
+        let mut desk = Desk::serving();
+        desk.acknowledged(2, over);
+        let said = desk.waits(100, &connected);
+        assert!(said.ends_with("run fence"), "{said:?}");
+        assert_eq!(desk.agent.serving(), None);
+    }
+}
+
+// ---- markers and doubt
+
+#[test]
+fn markers_go_out_fast_until_one_is_acknowledged() {
+    let mut desk = Desk::up();
+    desk.order(open_for(2, "p:1-10"), 20);
+    desk.opens("p:1-10");
+    assert_eq!(desk.markers.len(), 1);
+    desk.waits(60, &open());
+    assert_eq!(desk.markers.len(), 4, "every 20 ms");
+    desk.waits(1_000, &open());
+    assert_eq!(desk.markers.len(), 8, "at most eight in flight");
+    assert_eq!(desk.marked(), "say acknowledged p:1-10");
+    for _ in 0..7 {
+        assert_eq!(desk.marked(), "", "said once");
+    }
+    assert_eq!(
+        desk.waits(2_000, &open()),
+        "run marker 2",
+        "then one at a time, once a second"
+    );
+}
+
+#[test]
+fn the_first_epoch_makes_its_table_one_at_a_time() {
+    let mut desk = Desk::up();
+    desk.order(open_for(1, "p:1-10"), 20);
+    desk.opens("p:1-10");
+    desk.waits(1_000, &open());
+    assert_eq!(desk.markers.len(), 1);
+}
+
+#[test]
+fn a_marker_of_an_earlier_epoch_proves_nothing() {
+    let mut desk = Desk::serving();
+    desk.waits(1_000, &open());
+    let old = desk.markers.pop().expect("a write probe");
+    desk.order(fence(1), 20);
+    desk.ends(confirmed());
+    desk.order(open_for(2, "p:1-12"), 30);
+    desk.opens("p:1-12");
+    let before = set("p:1-10");
+    assert_eq!(desk.ended(old, Ok(OpDone::Marked(Marker { before }))), "");
+    assert_eq!(desk.marked(), "say acknowledged p:1-10");
+}
+
+#[test]
+fn replication_is_forgotten_after_the_first_write() {
+    let seal = enrolled_seal();
+    let replica = Survey {
+        source: Some(("p.example".into(), 3306)),
+        ..fenced()
+    };
+    let (mut desk, _) = Desk::with(seal, replica);
+    desk.order(open_for(2, "p:1-10"), 20);
+    desk.opens("p:1-10");
+    assert_eq!(desk.marked(), "say acknowledged p:1-10, run clean up");
+}
+
+#[test]
+fn after_a_gap_503_until_confirmed() {
+    let doubtful = || {
+        let mut desk = Desk::serving();
+        desk.waits(100, &open());
+        desk.now += 600;
+        desk.tell(AgentInput::Tick);
+        assert_eq!(desk.agent.serving(), None, "it slept");
+        let before = desk.beats().word.beat - 1;
+        (desk, before)
+    };
+    // A node confirms a beat that was sent after it.
+    let (mut desk, before) = doubtful();
+    desk.acknowledged(before, named(1, "a"));
+    assert_eq!(desk.agent.serving(), None, "the answer to an older beat");
+    desk.acknowledged(before + 1, named(1, "a"));
+    assert_eq!(desk.agent.serving(), Some(Epoch(1)));
+    // Not if its epoch is over, or another's.
+    for other in [named(2, "b"), named(1, "b"), named(2, "a")] {
+        let (mut desk, before) = doubtful();
+        desk.acknowledged(before + 1, other);
+        assert_eq!(desk.agent.serving(), None);
+    }
+    let (mut desk, before) = doubtful();
+    let deposed = NamedPrimary {
+        deposed: true,
+        ..named(1, "a")
+    };
+    desk.acknowledged(before + 1, deposed);
+    assert_eq!(desk.agent.serving(), None);
+    // Or k of V acknowledge a write begun after it.
+    let (mut desk, _) = doubtful();
+    desk.marked();
+    assert_eq!(desk.agent.serving(), None, "begun before it");
+    desk.waits(1_000, &open());
+    desk.marked();
+    assert_eq!(desk.agent.serving(), Some(Epoch(1)));
+    // 500 ms are none.
+    let mut desk = Desk::serving();
+    desk.now += 500;
+    desk.tell(AgentInput::Tick);
+    assert_eq!(desk.agent.serving(), Some(Epoch(1)));
+}
+
+#[test]
+fn one_that_nobody_acknowledges_fences_itself() {
+    for known in [true, false] {
+        let mut desk = Desk::serving();
+        if known {
+            let named = NamedPrimary {
+                unacked_fence_ms: 20_000,
+                ..named(1, "a")
+            };
+            desk.acknowledged(1, named);
+        }
+        let bound_ms = if known { 20_000 } else { 30_000 };
+        let said = desk.waits(bound_ms - 100, &open());
+        assert_eq!(said, "run marker 1", "one probe, never acknowledged");
+        assert_eq!(desk.agent.serving(), Some(Epoch(1)));
+        let said = desk.waits(1_200, &open());
+        assert!(said.starts_with("run fence"), "{said:?}");
+        assert_eq!(desk.agent.serving(), None);
+    }
+}
+
+#[test]
+fn a_stuck_write_is_told_unless_somebody_waits() {
+    let stuck = |waiting| {
+        let mut desk = Desk::serving();
+        desk.waits(3_000, &Survey { waiting, ..open() });
+        desk.beats().write_stuck_ms
+    };
+    assert!(stuck(0).is_some_and(|ms| ms > 1_000), "{:?}", stuck(0));
+    assert_eq!(stuck(1), None, "for an acknowledgement, or behind a lock");
+}
