@@ -23,6 +23,9 @@ pub struct NodeConfig {
     pub probe: ProbeAccount,
     #[serde(default)]
     pub raft: RaftTimes,
+    /// The longest round trip to a node or an instance; probes wait so much longer for an answer.
+    #[serde(default)]
+    pub round_trip_ms: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,6 +71,19 @@ impl Default for RaftTimes {
     }
 }
 
+impl RaftTimes {
+    /// The defaults, raised where the longest round trip asks for it.
+    pub fn across(round_trip_ms: u64) -> Self {
+        let least = Self::default();
+        Self {
+            // It is answered within one of them.
+            heartbeat_ms: least.heartbeat_ms.max(2 * round_trip_ms),
+            election_min_ms: least.election_min_ms.max(10 * round_trip_ms),
+            election_max_ms: least.election_max_ms.max(20 * round_trip_ms),
+        }
+    }
+}
+
 impl NodeConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let config: Self = read(path, "PRIMACY_NODE_")?;
@@ -100,6 +116,12 @@ impl NodeConfig {
         if me.region != self.region {
             let remedy = format!("the members say {:?}", me.region);
             return contradiction(path, "region", &self.region, &remedy);
+        }
+        let least = self.round_trip_ms.saturating_mul(10);
+        if self.raft.election_min_ms < least {
+            let remedy = format!("raise it to ten times round_trip_ms, {least}");
+            let value = self.raft.election_min_ms;
+            return contradiction(path, "raft.election_min_ms", value, &remedy);
         }
         if self.members.len().is_multiple_of(2) {
             let remedy = "use an odd number: an even one survives no more failures than one less";

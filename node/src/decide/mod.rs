@@ -72,7 +72,7 @@ impl Driver {
         );
         let mut probers = Probers::new(
             self.config.probe.clone(),
-            Duration::ZERO,
+            Duration::from_millis(self.config.round_trip_ms),
             self.inputs.clone(),
         );
         let mut founded = None;

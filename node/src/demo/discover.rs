@@ -25,16 +25,18 @@ pub(super) struct Found {
 /// Agents to ask: instance, its agent's HTTP address, its MySQL address.
 pub(super) type Asked = Vec<(InstanceId, SocketAddr, SocketAddr)>;
 
-/// Polls in the background until the receiver is dropped.
-pub(super) fn discover(agents: Asked) -> watch::Receiver<Option<Found>> {
+/// Polls in the background until the receiver is dropped. `rtt`: to the agents of other regions.
+pub(super) fn discover(agents: Asked, rtt: Duration) -> watch::Receiver<Option<Found>> {
     let (sender, receiver) = watch::channel(None);
+    // Once to connect, once to ask.
+    let limit = LIMIT + 2 * rtt;
     let answers: Arc<Mutex<BTreeMap<InstanceId, Found>>> = Arc::default();
     for (instance, http, address) in agents {
         let (sender, answers) = (sender.clone(), answers.clone());
         tokio::spawn(async move {
             let mut stream = None;
             while !sender.is_closed() {
-                let epoch = ask(&mut stream, http).await;
+                let epoch = ask(&mut stream, http, limit).await;
                 let found = epoch.map(|epoch| Found {
                     instance: instance.clone(),
                     address,
@@ -70,8 +72,8 @@ fn best_of(
 }
 
 /// The epoch for which this agent's instance takes writes, if it does.
-async fn ask(kept: &mut Option<TcpStream>, http: SocketAddr) -> Option<u64> {
-    let answer = timeout(LIMIT, exchange(kept, http)).await.ok().flatten();
+async fn ask(kept: &mut Option<TcpStream>, http: SocketAddr, limit: Duration) -> Option<u64> {
+    let answer = timeout(limit, exchange(kept, http)).await.ok().flatten();
     if answer.is_none() {
         *kept = None;
     }

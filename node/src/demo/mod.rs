@@ -3,6 +3,7 @@
 
 mod discover;
 mod faults;
+mod net;
 mod process;
 mod report;
 mod run;
@@ -21,7 +22,12 @@ use crate::mysqld::fetch::{FetchProgress, Server, find_or_fetch};
 use crate::mysqld::template::Template;
 
 pub use faults::Fault;
+use net::Net;
 use report::Summary;
+use world::REGIONS;
+
+/// A follower's proposal takes two round trips to commit, and is given up after 400 ms.
+const RTT_MS_MAX: i64 = 150;
 
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
@@ -40,8 +46,8 @@ pub struct DemoArgs {
     /// Clients that write all the time.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub writers: u32,
-    /// Round trip between regions, in milliseconds.
-    #[arg(long, default_value_t = 0)]
+    /// Round trip between regions, in milliseconds, up to 150. Needs root and /dev/net/tun.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=RTT_MS_MAX))]
     pub rtt_ms: u32,
     /// Leave everything running, to be used and broken by hand; Ctrl-C ends it.
     #[arg(long)]
@@ -87,16 +93,32 @@ pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Why `--rtt-ms` is refused on this machine, if it is.
+pub fn rtt_refused() -> Option<String> {
+    Net::new(&REGIONS, 1).err().map(|error| error.to_string())
+}
+
 async fn run_all(args: DemoArgs, output: Output) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(
-        args.rtt_ms == 0,
-        "--rtt-ms {}: delays between regions are not built yet; leave it out",
-        args.rtt_ms
-    );
+    let net = Net::new(&REGIONS, args.rtt_ms)?;
+    // Before this: a server may have to be fetched, and no region has a way out.
     let server = find_server().await?;
     let template = Template::prepare(&server).await?;
+    // The demo's clients live where the primary is.
+    let regions = net.clone();
+    net.live_in(REGIONS[0], move || async move {
+        runs(&args, output, &template, &regions).await
+    })
+    .await
+}
+
+async fn runs(
+    args: &DemoArgs,
+    output: Output,
+    template: &Template,
+    net: &Net,
+) -> anyhow::Result<ExitCode> {
     if args.stay {
-        return run::stay(&args, output, &template).await;
+        return run::stay(args, output, template, net).await;
     }
     let mut runs = Vec::new();
     for number in 1..=args.runs {
@@ -104,7 +126,7 @@ async fn run_all(args: DemoArgs, output: Output) -> anyhow::Result<ExitCode> {
         if args.runs > 1 && !quiet {
             println!("run {number} of {}", args.runs);
         }
-        runs.push(run::once(&args, quiet, &template).await?);
+        runs.push(run::once(args, quiet, template, net).await?);
     }
     let summary = Summary::of(&runs);
     let failed = summary.lost > 0 || summary.double_acked > 0;

@@ -8,14 +8,22 @@ use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::net::Net;
+
 pub(super) struct Process {
     pub name: String,
     child: Child,
 }
 
 impl Process {
-    /// Starts this very program with other arguments, its log in a file.
-    pub fn start(name: &str, log: &Path, args: &[&str]) -> anyhow::Result<Self> {
+    /// Starts this very program with other arguments in a region, its log in a file.
+    pub fn start(
+        name: &str,
+        log: &Path,
+        args: &[&str],
+        net: &Net,
+        region: &str,
+    ) -> anyhow::Result<Self> {
         use std::os::unix::process::CommandExt;
         let program = std::env::current_exe().context("this program cannot be found")?;
         let log_file = File::options()
@@ -23,14 +31,16 @@ impl Process {
             .append(true)
             .open(log)
             .with_context(|| format!("{}: cannot be written", log.display()))?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(args)
             .env_remove("PRIMACY_ENDPOINTS")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log_file)
-            .process_group(0)
-            .spawn()
+            .process_group(0);
+        let child = net
+            .spawn(region, &mut command)
             .with_context(|| format!("{name} cannot be started"))?;
         Ok(Self {
             name: name.to_owned(),

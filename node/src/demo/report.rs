@@ -17,6 +17,8 @@ pub(super) struct VoteReport {
 pub(super) struct RunReport {
     pub fault: &'static str,
     pub profile: &'static str,
+    /// Between regions.
+    pub rtt_ms: u32,
     /// The sustained silence that the policy demanded.
     pub threshold_ms: u64,
     pub verdict_ms: i64,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::discover::discover;
 use super::faults::Fault;
+use super::net::Net;
 use super::report::{RunReport, VoteReport};
 use super::screen::Screen;
 use super::world::{CLUSTER, World};
@@ -39,18 +40,23 @@ pub(super) async fn once(
     args: &DemoArgs,
     quiet: bool,
     template: &Template,
+    net: &Net,
 ) -> anyhow::Result<RunReport> {
     let screen = Screen::new(quiet);
-    let world = World::build(template, args.instances, args.profile.policy(), |what| {
-        screen.say(what)
-    })
+    let world = World::build(
+        template,
+        args.instances,
+        args.profile.policy(),
+        net,
+        |what| screen.say(what),
+    )
     .await?;
     let old = world.first();
     let old_address = world.places[&old].address();
     let from_index = last_index(&world).await?;
     make_table(old_address, &world.app).await?;
 
-    let primary = discover(agents(&world));
+    let primary = discover(agents(&world), net.rtt());
     let (stop, stopped) = watch::channel(false);
     let ledger = Ledger::default();
     for writer in 1..=u64::from(args.writers) {
@@ -248,6 +254,7 @@ async fn report(
     Ok(RunReport {
         fault: args.fault.name(),
         profile: args.profile.name(),
+        rtt_ms: args.rtt_ms,
         threshold_ms,
         verdict_ms: since(when(EventKind::Deposed)?),
         chosen_ms: since(when(EventKind::Chosen)?),
@@ -305,12 +312,17 @@ pub(super) async fn stay(
     args: &DemoArgs,
     output: Output,
     template: &Template,
+    net: &Net,
 ) -> anyhow::Result<ExitCode> {
     let quiet = output == Output::Json;
     let screen = Screen::new(quiet);
-    let world = World::build(template, args.instances, args.profile.policy(), |what| {
-        screen.say(what)
-    })
+    let world = World::build(
+        template,
+        args.instances,
+        args.profile.policy(),
+        net,
+        |what| screen.say(what),
+    )
     .await?;
     make_table(world.places[&world.first()].address(), &world.app).await?;
     if quiet {

@@ -138,6 +138,13 @@ pub(super) fn how_to(world: &World) -> String {
             place.http
         ));
     }
+    if !world.net.rtt().is_zero() {
+        text.push_str("\neach region is a network of its own; a shell in one of them:\n");
+        for (region, process) in world.nodes.values() {
+            let pid = process.pid();
+            text.push_str(&format!("  {region:10} nsenter --net --target {pid}\n"));
+        }
+    }
     let first = &world.places[&world.first()];
     let program = std::env::current_exe().unwrap_or_default();
     let program = program.display();

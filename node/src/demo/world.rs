@@ -1,7 +1,7 @@
 //! A control plane of three nodes in three regions, and a cluster of real servers with agents.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use primacy_core::record::{Follower, Founding, InstanceSpec, Registration};
 use primacy_proto::v1::{RegisterClusterRequest, TransferLeaderRequest};
 use tokio::time::Instant;
 
+use super::net::Net;
 use super::process::{Process, send};
 use crate::api::StatusDocument;
 use crate::client::{Client, operator};
@@ -28,7 +29,6 @@ pub(super) const CLUSTER: &str = "orders";
 /// Five servers and seven processes on two busy cores take their time.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const CALL_LIMIT: Duration = Duration::from_secs(3);
-const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// One instance with its agent.
 pub(super) struct Place {
@@ -50,7 +50,7 @@ impl Place {
     }
 
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::new(LOCAL, self.instance.port)
+        SocketAddr::new(self.instance.bind, self.instance.port)
     }
 }
 
@@ -61,6 +61,7 @@ pub(super) struct World {
     pub nodes: BTreeMap<NodeId, (String, Process)>,
     pub places: BTreeMap<InstanceId, Place>,
     pub app: crate::mysqld::session::Login,
+    pub net: Net,
     /// Removed, data and all, when the world ends.
     pub dir: tempfile::TempDir,
 }
@@ -78,7 +79,7 @@ fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
     for _ in 0..span {
         let step = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let port = PORTS.start + (begin.wrapping_add(step) % span) as u16;
-        if TcpListener::bind((LOCAL, port)).is_ok() {
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             ports.push(port);
         }
         if ports.len() == count {
@@ -104,13 +105,14 @@ impl World {
         template: &Template,
         instances: u32,
         policy: Policy,
+        net: &Net,
         say: impl Fn(&str),
     ) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("primacy-").tempdir()?;
         say("starting three control nodes in three regions");
-        let (nodes, node_addresses) = start_nodes(dir.path(), template)?;
+        let (nodes, node_addresses) = start_nodes(dir.path(), template, net)?;
         say("copying and starting the MySQL servers with their agents");
-        let places = start_places(dir.path(), template, instances, &node_addresses).await?;
+        let places = start_places(dir.path(), template, instances, &node_addresses, net).await?;
         let client = Client::new(&node_addresses, CALL_LIMIT)?;
         let app = template.accounts.app.clone();
         let cluster = ClusterId::from(CLUSTER);
@@ -121,6 +123,7 @@ impl World {
             nodes,
             places,
             app,
+            net: net.clone(),
             dir,
         };
         say("registering the cluster");
@@ -141,7 +144,7 @@ impl World {
             .values()
             .map(|place| {
                 let spec = InstanceSpec {
-                    host: LOCAL.to_string(),
+                    host: place.instance.bind.to_string(),
                     port: place.instance.port,
                     region: Region(place.region.clone()),
                     zone: String::new(),
@@ -344,27 +347,32 @@ fn running_in(dir: &Path) -> Vec<u32> {
 
 type Nodes = BTreeMap<NodeId, (String, Process)>;
 
-fn start_nodes(dir: &Path, template: &Template) -> anyhow::Result<(Nodes, Vec<String>)> {
+fn start_nodes(dir: &Path, template: &Template, net: &Net) -> anyhow::Result<(Nodes, Vec<String>)> {
     let ports = free_ports(REGIONS.len())?;
-    let addresses: Vec<_> = ports.iter().map(|port| format!("{LOCAL}:{port}")).collect();
+    let listens: Vec<_> = REGIONS
+        .iter()
+        .zip(ports)
+        .map(|(region, port)| SocketAddr::new(net.address(region), port))
+        .collect();
     let members: Vec<_> = REGIONS
         .iter()
-        .zip(&addresses)
+        .zip(&listens)
         .enumerate()
-        .map(|(at, (region, address))| MemberConfig {
+        .map(|(at, (region, listen))| MemberConfig {
             id: NodeId(at as u64 + 1),
             region: (*region).to_owned(),
-            address: address.clone(),
+            address: listen.to_string(),
         })
         .collect();
+    let round_trip_ms = net.rtt().as_millis() as u64;
     let mut nodes = Nodes::new();
-    for (at, member) in members.iter().enumerate() {
+    for (member, listen) in members.iter().zip(listens) {
         let name = format!("node-{}", member.id);
         let config = NodeConfig {
             plane: PlaneId::from("demo"),
             id: member.id,
             region: member.region.clone(),
-            listen: SocketAddr::new(LOCAL, ports[at]),
+            listen,
             dir: dir.join(&name),
             members: members.clone(),
             probe: ProbeAccount {
@@ -372,16 +380,19 @@ fn start_nodes(dir: &Path, template: &Template) -> anyhow::Result<(Nodes, Vec<St
                 password: template.accounts.control.password().to_owned(),
                 tls: false,
             },
-            raft: RaftTimes::default(),
+            raft: RaftTimes::across(round_trip_ms),
+            round_trip_ms,
         };
         let path = dir.join(format!("{name}.toml"));
         write_toml(&path, &config)?;
         let log = dir.join(format!("{name}.log"));
         let path = path.display().to_string();
-        let process = Process::start(&name, &log, &["node", "--config", &path])?;
+        let args = ["node", "--config", &path];
+        let process = Process::start(&name, &log, &args, net, &member.region)?;
         nodes.insert(member.id, (member.region.clone(), process));
     }
-    Ok((nodes, addresses))
+    let addresses = members.into_iter().map(|member| member.address);
+    Ok((nodes, addresses.collect()))
 }
 
 async fn start_places(
@@ -389,6 +400,7 @@ async fn start_places(
     template: &Template,
     count: u32,
     nodes: &[String],
+    net: &Net,
 ) -> anyhow::Result<BTreeMap<InstanceId, Place>> {
     // With four, the primary and one replica share the first region.
     let regions: &[&str] = if count == 4 {
@@ -400,9 +412,10 @@ async fn start_places(
     let mut places = BTreeMap::new();
     for (at, region) in regions.iter().enumerate() {
         let id = InstanceId(format!("mysql-{}", at + 1));
+        let bind = net.address(region);
         let instance = Instance {
             dir: dir.join(id.as_str()),
-            bind: LOCAL,
+            bind,
             port: ports[at * 3],
             admin_port: ports[at * 3 + 1],
             server_id: at as u32 + 1,
@@ -410,7 +423,7 @@ async fn start_places(
             buffer_pool_mib: 64,
         };
         template.copy_to(&instance).await?;
-        let http = SocketAddr::new(LOCAL, ports[at * 3 + 2]);
+        let http = SocketAddr::new(bind, ports[at * 3 + 2]);
         let config = AgentConfig {
             cluster: ClusterId::from(CLUSTER),
             instance: id.clone(),
@@ -426,7 +439,7 @@ async fn start_places(
             },
             server: ServerControl {
                 dir: instance.dir.clone(),
-                bind: LOCAL,
+                bind,
                 port: instance.port,
                 admin_port: instance.admin_port,
                 server_id: instance.server_id,
@@ -438,7 +451,8 @@ async fn start_places(
         write_toml(&path, &config)?;
         let log = dir.join(format!("{name}.log"));
         let path = path.display().to_string();
-        let agent = Process::start(&name, &log, &["agent", "--config", &path])?;
+        let args = ["agent", "--config", &path];
+        let agent = Process::start(&name, &log, &args, net, region)?;
         let region = (*region).to_owned();
         places.insert(
             id.clone(),

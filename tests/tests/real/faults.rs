@@ -143,6 +143,30 @@ async fn a_stopped_region_is_replaced_from_another() {
     assert!(to == "mysql-3" || to == "mysql-4", "{to}");
 }
 
+/// Every proposal, order, probe and acknowledgement between two regions takes its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_mysqld_is_replaced_across_regions_40_ms_apart() {
+    if let Some(why) = primacy::demo::rtt_refused() {
+        println!("skipped: {why}");
+        return;
+    }
+    let Some((document, _running)) = run("kill", &["--rtt-ms", "40"]).await else {
+        return;
+    };
+    check(&document, 50, &["exited", "ackers_frozen"]);
+    let run = &document["runs"][0];
+    assert_eq!(number(run, "rtt_ms"), 40);
+    let [verdict, chosen, first] =
+        ["verdict_ms", "chosen_ms", "first_ack_ms"].map(|field| number(run, field));
+    // Times are of the proposal. No acker is beside the new primary.
+    assert!(verdict >= 40, "an inquest is committed: {run}");
+    assert!(
+        chosen - verdict >= 80,
+        "a vote is committed, then a far freeze: {run}"
+    );
+    assert!(first - chosen >= 80, "a far acker connects: {run}");
+}
+
 /// Its agents start killed servers again, at any moment: also in its last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_leaves_nothing_behind() {
