@@ -33,6 +33,8 @@ const APPLY_LIMIT: Duration = Duration::from_secs(600);
 const STEP_LIMIT: Duration = Duration::from_secs(5);
 /// The primary hangs without acknowledgements; its markers with it.
 const MARKER_LIMIT: Duration = Duration::from_secs(60);
+/// Between two logins of the replication account from here.
+const KNOWN_FOR: Duration = Duration::from_secs(30);
 
 /// What a kept session is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +62,8 @@ struct Shared {
     alone: AtomicBool,
     opener: Mutex<Option<Opener>>,
     markers: AtomicU64,
+    /// When the replication account last tried to log in from here.
+    replicas_known: Mutex<Option<tokio::time::Instant>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -92,6 +96,7 @@ impl Executor {
             alone: AtomicBool::new(false),
             opener: Mutex::default(),
             markers: AtomicU64::new(clock_seed()),
+            replicas_known: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -107,6 +112,7 @@ impl Executor {
         lock(&self.shared.sessions).clear();
         lock(&self.shared.leftovers).clear();
         lock(&self.shared.opener).take();
+        lock(&self.shared.replicas_known).take();
     }
 
     /// Begins an op; its result comes back as an input.
@@ -215,6 +221,9 @@ impl Shared {
                         }
                     }
                 }
+                if result.is_ok() {
+                    self.know_replicas(deadline).await;
+                }
                 Ok(OpDone::Surveyed(Box::new(result?)))
             }
             Op::PrepareOpen => {
@@ -261,6 +270,31 @@ impl Shared {
                 self.keep(Purpose::Order, session);
                 result
             }
+        }
+    }
+
+    /// The replication account logs in from here, before a replica has to.
+    ///
+    /// `caching_sha2_password` asks an account that it does not remember for the password itself:
+    /// two round trips more, one with TLS, between a re-point and its first acknowledgement. A new
+    /// password and FLUSH PRIVILEGES make it forget, hence again now and then.
+    async fn know_replicas(&self, deadline: tokio::time::Instant) {
+        let now = tokio::time::Instant::now();
+        {
+            let mut known = lock(&self.replicas_known);
+            if known.is_some_and(|at| now.duration_since(at) < KNOWN_FOR) {
+                return;
+            }
+            *known = Some(now);
+        }
+        let target = Target {
+            login: self.replication.0.clone(),
+            ..self.target.clone()
+        };
+        match Session::connect(&target, deadline).await {
+            Ok(session) => session.close(deadline).await,
+            // Replicas take longer, then, or fail with a message of their own.
+            Err(error) => tracing::debug!("the replication account does not log in here: {error}"),
         }
     }
 
