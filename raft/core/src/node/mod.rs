@@ -279,6 +279,7 @@ impl Node {
                     let seen = self.inquest_seen.get(&cluster.id);
                     if seen.is_none_or(|(id, _)| *id != open.id) {
                         self.inquest_seen.insert(cluster.id.clone(), (open.id, now));
+                        self.outbox.happened(&inquest_key(&cluster.id));
                     }
                 }
                 None => {
@@ -432,8 +433,7 @@ impl Node {
                         cluster: cluster.id.clone(),
                         epoch: cluster.epoch,
                     };
-                    self.outbox
-                        .push(now, format!("inquest/{}", cluster.id), command);
+                    self.outbox.push(now, inquest_key(&cluster.id), command);
                 }
             }
             Some(inquest) => {
@@ -547,6 +547,10 @@ impl Node {
             self.lead.reply(reply);
         }
     }
+}
+
+fn inquest_key(cluster: &ClusterId) -> String {
+    format!("inquest/{cluster}")
 }
 
 /// Whether a sight is reason enough to ask everybody. An inquest costs one entry and is closed

@@ -75,6 +75,14 @@ impl Outbox {
         })
     }
 
+    /// What this command asks for has happened, by another node's proposal. One under way with
+    /// nothing else in it is not waited for: it comes to nothing, before or after the next.
+    pub fn happened(&mut self, key: &str) {
+        self.waiting.remove(key);
+        self.in_flight
+            .take_if(|(_, keys)| keys.iter().all(|flying| flying == key));
+    }
+
     /// What did not get through is not kept: the state still asks for it, and it would be stale.
     pub fn ended(&mut self, now: Tick, seq: Seq, end: ProposalEnd) {
         let Some((flying, keys)) = self.in_flight.take() else {
@@ -93,5 +101,60 @@ impl Outbox {
         if end == ProposalEnd::NoLeader {
             self.not_before = now.plus_ms(20);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ClusterId, Epoch};
+
+    const NOW: Tick = Tick(1_000);
+
+    fn command() -> Command {
+        Command::OpenInquest {
+            cluster: ClusterId::from("orders"),
+            epoch: Epoch(1),
+        }
+    }
+
+    fn next(outbox: &mut Outbox) -> Option<(Seq, usize)> {
+        let leader = Some(NodeId(1));
+        let proposal = outbox.next(NOW, NodeId(2), Incarnation(1), leader)?;
+        Some((proposal.seq, proposal.commands.len()))
+    }
+
+    #[test]
+    fn a_vote_does_not_wait_for_an_inquest_that_another_node_has_opened() {
+        let mut outbox = Outbox::default();
+        outbox.push(NOW, "inquest".into(), command());
+        let (first, _) = next(&mut outbox).expect("a proposal");
+        outbox.push_now("vote".into(), command());
+        assert_eq!(next(&mut outbox), None, "one at a time");
+        outbox.happened("inquest");
+        let (second, commands) = next(&mut outbox).expect("the vote alone");
+        assert!(second > first && commands == 1);
+        // The end of the first ends nothing but itself.
+        outbox.ended(NOW, first, ProposalEnd::Unknown);
+        outbox.push_now("vote".into(), command());
+        assert_eq!(next(&mut outbox), None, "the second is under way");
+        outbox.ended(NOW, second, ProposalEnd::Committed);
+        assert!(next(&mut outbox).is_some());
+    }
+
+    #[test]
+    fn what_else_is_in_the_proposal_is_waited_for() {
+        let mut outbox = Outbox::default();
+        outbox.push(NOW, "inquest".into(), command());
+        outbox.push(NOW, "frozen".into(), command());
+        assert!(next(&mut outbox).is_some());
+        outbox.push_now("vote".into(), command());
+        outbox.happened("inquest");
+        assert_eq!(next(&mut outbox), None);
+        // One that waits is not sent at all.
+        let mut outbox = Outbox::default();
+        outbox.push(NOW, "inquest".into(), command());
+        outbox.happened("inquest");
+        assert_eq!(next(&mut outbox), None);
     }
 }
