@@ -130,3 +130,47 @@ impl NodeConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(round_trip_ms: u64, raft: RaftTimes) -> Result<(), ConfigError> {
+        let member = |id| MemberConfig {
+            id: NodeId(id),
+            region: "here".into(),
+            address: format!("127.0.0.1:{id}"),
+        };
+        let config = NodeConfig {
+            plane: PlaneId::from("plane"),
+            id: NodeId(1),
+            region: "here".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 1)),
+            dir: PathBuf::from("data"),
+            members: (1..=3).map(member).collect(),
+            probe: ProbeAccount {
+                user: "probe".into(),
+                password: String::new(),
+                tls: true,
+            },
+            raft,
+            round_trip_ms,
+        };
+        config.check(Path::new("node.toml"))
+    }
+
+    #[test]
+    fn elections_are_as_patient_as_the_longest_round_trip_asks() {
+        for round_trip_ms in [0, 40, 41, 80, 150] {
+            let times = RaftTimes::across(round_trip_ms);
+            assert!(times.heartbeat_ms >= round_trip_ms);
+            checked(round_trip_ms, times).expect("consistent");
+        }
+        checked(40, RaftTimes::default()).expect("ten round trips");
+        let error = checked(41, RaftTimes::default()).expect_err("too little patience");
+        assert_eq!(
+            error.to_string(),
+            "node.toml: raft.election_min_ms = \"400\": raise it to ten times round_trip_ms, 410"
+        );
+    }
+}

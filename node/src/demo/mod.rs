@@ -11,6 +11,7 @@ mod screen;
 mod world;
 mod writers;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -52,6 +53,9 @@ pub struct DemoArgs {
     /// Leave everything running, to be used and broken by hand; Ctrl-C ends it.
     #[arg(long)]
     pub stay: bool,
+    /// What a demo starts to clean up after it.
+    #[arg(long, hide = true)]
+    pub sweep: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -85,6 +89,9 @@ impl Profile {
 
 /// Runs the demo; exit code 1 if an acknowledged write is missing.
 pub async fn run(args: DemoArgs, output: Output) -> anyhow::Result<ExitCode> {
+    if let Some(dir) = &args.sweep {
+        return process::sweep_after_the_demo(dir);
+    }
     let mut stop = crate::stop::signal()?;
     tokio::select! {
         // Whatever was started ends with the future that is dropped here.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use nix::sys::signal::Signal;
 use primacy_core::ids::{ClusterId, InstanceId, NodeId, PlaneId, Region};
 use primacy_core::observe::SightKind;
 use primacy_core::policy::Policy;
@@ -15,7 +14,7 @@ use primacy_proto::v1::{RegisterClusterRequest, TransferLeaderRequest};
 use tokio::time::Instant;
 
 use super::net::Net;
-use super::process::{Process, send};
+use super::process::{FOLDER, Process, Sweeper, end_all_in};
 use crate::api::StatusDocument;
 use crate::client::{Client, operator};
 use crate::config::{
@@ -64,6 +63,7 @@ pub(super) struct World {
     pub net: Net,
     /// Removed, data and all, when the world ends.
     pub dir: tempfile::TempDir,
+    _sweeper: Sweeper,
 }
 
 /// Outgoing connections take their ports from above (`ip_local_port_range`): one that is chosen
@@ -108,7 +108,8 @@ impl World {
         net: &Net,
         say: impl Fn(&str),
     ) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("primacy-").tempdir()?;
+        let dir = tempfile::Builder::new().prefix(FOLDER).tempdir()?;
+        let sweeper = Sweeper::start(dir.path())?;
         say("starting three control nodes in three regions");
         let (nodes, node_addresses) = start_nodes(dir.path(), template, net)?;
         say("copying and starting the MySQL servers with their agents");
@@ -125,6 +126,7 @@ impl World {
             app,
             net: net.clone(),
             dir,
+            _sweeper: sweeper,
         };
         say("registering the cluster");
         world.register(policy).await?;
@@ -317,32 +319,9 @@ fn unready(document: &StatusDocument, cluster: &ClusterId) -> Vec<String> {
 }
 
 impl Drop for World {
-    /// Agents first, so that none starts its server again; then the servers; nodes with the rest.
     fn drop(&mut self) {
-        for place in self.places.values() {
-            place.agent.signal(Signal::SIGKILL);
-        }
-        // By their configuration's path, which is nobody else's: one that is just being started has
-        // no pid file yet.
-        for pid in running_in(self.dir.path()) {
-            send(pid, Signal::SIGKILL);
-        }
+        end_all_in(self.dir.path());
     }
-}
-
-/// Servers whose configuration lies in this folder.
-fn running_in(dir: &Path) -> Vec<u32> {
-    let mark = format!("--defaults-file={}", dir.display());
-    let Ok(processes) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    processes
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid: &u32| {
-            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&command).contains(&mark)
-        })
-        .collect()
 }
 
 type Nodes = BTreeMap<NodeId, (String, Process)>;

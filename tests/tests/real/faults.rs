@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::world::{end, home, mysql, program, sweep, turn, until};
+use crate::world::{LIMIT, end, home, mysql, processes_of, program, sweep, turn, until};
 
 /// A world is built, broken, watched and torn down.
 const RUN_LIMIT: Duration = Duration::from_secs(180);
@@ -177,4 +177,47 @@ async fn a_run_leaves_nothing_behind() {
     assert!(left.is_empty(), "still running: {left:?}");
     let files = std::fs::read_dir(running.home.path()).expect("its folder");
     assert_eq!(files.count(), 0, "it left files behind");
+}
+
+/// Killed, it can do nothing itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_demo_leaves_nothing_behind() {
+    let _turn = turn().await;
+    if mysql().await.is_none() {
+        return;
+    }
+    // In networks of their own, where there can be such.
+    let rtt_ms = match primacy::demo::rtt_refused() {
+        None => "20",
+        Some(_) => "0",
+    };
+    let home = home();
+    let demo = Command::new(program())
+        .args(["demo", "--stay", "--rtt-ms", rtt_ms, "-o", "json"])
+        .env("TMPDIR", home.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("the demo starts");
+    let mut running = Running { demo, home };
+    let mut said = [0];
+    let mut pipe = running.demo.stdout.take().expect("it is piped");
+    pipe.read_exact(&mut said).expect("it says what it built");
+    let started = processes_of(running.home.path());
+    assert!(
+        started.len() > 3 + 4 + 4,
+        "nodes, agents, servers: {started:?}"
+    );
+    running.demo.kill().expect("it is our child");
+    running.demo.wait().expect("it is our child");
+    until(LIMIT, "all that it started to end", async || {
+        processes_of(running.home.path()).is_empty().then_some(())
+    })
+    .await;
+    until(LIMIT, "its folder to be gone", async || {
+        let files = std::fs::read_dir(running.home.path()).expect("its folder");
+        (files.count() == 0).then_some(())
+    })
+    .await;
 }

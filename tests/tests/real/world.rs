@@ -527,7 +527,7 @@ pub fn sweep(home: &Path) -> Vec<String> {
 }
 
 /// Processes that have this folder in their command line.
-fn processes_of(dir: &Path) -> Vec<(u32, String)> {
+pub fn processes_of(dir: &Path) -> Vec<(u32, String)> {
     let dir = dir.as_os_str().as_encoded_bytes();
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
