@@ -113,17 +113,19 @@ mod tests {
         Uuid::from_bytes([byte; 16])
     }
 
-    /// (time, event): `s` survey without, `S` survey with a stranger, `m` marker acknowledged;
-    /// each begun 5 ms before.
-    fn after(events: &[(u64, char)]) -> Strangers {
+    /// When, and what: `s` a survey that shows none, `S` one that shows a stranger, `m` a marker
+    /// acknowledged; each begun 5 ms before.
+    fn after(events: &str) -> Strangers {
         let mut of = Strangers::default();
-        for &(at, event) in events {
-            let (now, begun) = (Tick(at), Tick(at - 5));
-            match event {
-                's' => of.survey(now, begun, [].into_iter()),
-                'S' => of.survey(now, begun, [uuid(7)].into_iter()),
-                'm' => of.marked(now, begun),
-                _ => unreachable!(),
+        for event in events.split(' ') {
+            let (at, what) = event.split_at(event.len() - 1);
+            let now = Tick(at.parse().expect("a time"));
+            let begun = Tick(now.0 - 5);
+            match what {
+                "s" => of.survey(now, begun, [].into_iter()),
+                "S" => of.survey(now, begun, [uuid(7)].into_iter()),
+                "m" => of.marked(now, begun),
+                other => panic!("{other:?} is no event"),
             }
         }
         of
@@ -131,32 +133,28 @@ mod tests {
 
     #[test]
     fn a_stranger_counts_until_v_has_caught_up() {
-        let table: &[(&[(u64, char)], usize, bool)] = &[
-            (&[(10, 'S')], 1, false),
+        let table = [
+            ("10S", 1, false),
             // Cut is not caught up.
-            (&[(10, 'S'), (20, 's'), (30, 's')], 1, false),
+            ("10S 20s 30s", 1, false),
             // The marker began before the survey had shown none: the stranger may have been counted.
-            (&[(10, 'S'), (20, 's'), (24, 'm'), (40, 's')], 1, false),
+            ("10S 20s 24m 40s", 1, false),
             // The survey began before the marker was acknowledged: one may have come in between.
-            (&[(10, 'S'), (20, 's'), (30, 'm'), (34, 's')], 1, false),
-            (
-                &[(10, 'S'), (20, 's'), (30, 'm'), (40, 'S'), (50, 's')],
-                1,
-                false,
-            ),
-            (&[(10, 'S'), (20, 's'), (30, 'm'), (40, 's')], 0, true),
-            (&[(10, 's'), (20, 'm'), (30, 's')], 0, true),
-            (&[(10, 's'), (20, 's')], 0, false),
+            ("10S 20s 30m 34s", 1, false),
+            ("10S 20s 30m 40S 50s", 1, false),
+            ("10S 20s 30m 40s", 0, true),
+            ("10s 20m 30s", 0, true),
+            ("10s 20s", 0, false),
         ];
         for (events, seen, known) in table {
             let of = after(events);
-            assert_eq!((of.seen.len(), of.known), (*seen, *known), "{events:?}");
+            assert_eq!((of.seen.len(), of.known), (seen, known), "{events}");
         }
     }
 
     #[test]
     fn a_restart_of_the_server_starts_the_waiting_anew() {
-        let mut of = after(&[(10, 'S'), (20, 's'), (30, 'm')]);
+        let mut of = after("10S 20s 30m");
         of.lose_sight();
         of.survey(Tick(40), Tick(39), [].into_iter());
         assert_eq!(of.seen.len(), 1, "the marker was of the time before");
@@ -167,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_new_epoch_has_acknowledged_nothing() {
-        let mut of = after(&[(10, 'S')]);
+        let mut of = after("10S");
         of.begin();
         assert!(of.seen.is_empty() && of.known);
     }
