@@ -156,7 +156,7 @@ impl Applied {
             EntryPayload::Membership(membership) => {
                 self.membership = Membership::new(Some(entry.log_id), membership);
                 let voters = voters(&self.membership);
-                Arc::make_mut(&mut self.state).set_voters(at, voters);
+                Arc::make_mut(&mut self.state).set_voters(voters);
                 (None, None)
             }
         }

@@ -136,7 +136,7 @@ impl World {
             state: State::default(),
             index: 0,
         };
-        world.state.set_voters(at(0), voters.collect());
+        world.state.set_voters(voters.collect());
         world.must(Command::FoundPlane {
             plane: PlaneId::from("plane"),
         });

@@ -72,7 +72,7 @@ impl Plan {
             };
             (NodeId(node as u64 + 1), member)
         });
-        state.set_voters(Default::default(), voters.collect());
+        state.set_voters(voters.collect());
         state
     }
 

@@ -38,7 +38,7 @@ pub struct State {
 }
 
 impl State {
-    pub fn set_voters(&mut self, _at: Position, voters: BTreeMap<NodeId, Member>) {
+    pub fn set_voters(&mut self, voters: BTreeMap<NodeId, Member>) {
         self.voters = voters;
     }
 
