@@ -131,6 +131,10 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
         cluster.instances.contains_key(&choice.to),
         "the chosen one is registered",
     );
+    law(
+        back || record.aborted.is_none(),
+        "after an abort the old primary alone opens again",
+    );
     if back {
         law(
             confirmed.is_some(),

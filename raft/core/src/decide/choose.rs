@@ -38,6 +38,23 @@ pub enum Reason {
         "{0} answers but cannot write; waiting until its agent confirms the fence, or its exit"
     )]
     NotFenced(InstanceId),
+    /// Nobody but the old primary may open, and it has not confirmed its fence.
+    #[error(
+        "{who} aborted the failover: {primary} alone may open again, once its agent confirms its \
+         fence{exited}; until then nobody takes writes. If it cannot come back, lift the abort: \
+         `primacy approve` for the same epoch",
+        exited = if *.exited { " (its mysqld has exited: start it)" } else { "" }
+    )]
+    Aborted {
+        primary: InstanceId,
+        who: String,
+        exited: bool,
+    },
+    #[error(
+        "the failover is aborted, and {primary}, who alone may open again, lacks {set}, which was \
+         seen on it before; lift the abort: `primacy approve` for the same epoch"
+    )]
+    Unreturnable { primary: InstanceId, set: String },
     #[error("{0} is not frozen")]
     NotFrozen(InstanceId),
     /// Otherwise a delayed re-point of an epoch in between could make a member forget that it
@@ -146,6 +163,11 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
         .cloned()
         .collect();
 
+    let aborted = deposition.aborted.as_ref().map(|abort| Reason::Aborted {
+        primary: cluster.primary.clone(),
+        who: abort.who.clone(),
+        exited: deposition.fence == Some(FenceReport::Exited),
+    });
     let mut reasons = Vec::new();
     if let Some(FenceReport::Confirmed {
         final_set,
@@ -157,14 +179,24 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
         let proof = Proof::Confirmed {
             final_set: final_set.clone(),
         };
-        let holds_need = final_set.union(received).is_superset_of(&need);
-        if deposition.judgement.verdict != Verdict::Wedged && holds_need {
-            return reinstate(cluster, need, received, proof);
+        let lacks = need.subtract(&final_set.union(received));
+        let may_return = deposition.judgement.verdict != Verdict::Wedged || aborted.is_some();
+        if may_return && lacks.is_empty() {
+            return reinstate(cluster, deposition, need, received, proof);
+        }
+        if aborted.is_some() {
+            return Err(vec![Reason::Unreturnable {
+                primary: cluster.primary.clone(),
+                set: lacks.compact().to_string(),
+            }]);
         }
         match best(cluster, &evidence, need, proof) {
             Ok(choice) => return Ok(choice),
             Err(why) => reasons = why,
         }
+    }
+    if let Some(reason) = aborted {
+        return Err(vec![reason]);
     }
     // What answers reads and cannot write is fenced first: only then does a promotion follow.
     if deposition.judgement.verdict == Verdict::Wedged && deposition.fence.is_none() {
@@ -223,6 +255,7 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
 /// promotion like any other.
 fn reinstate(
     cluster: &Cluster,
+    deposition: &Deposition,
     need: GtidSet,
     received: &GtidSet,
     proof: Proof,
@@ -238,10 +271,13 @@ fn reinstate(
         need,
         ackers: cluster.ackers.without(&cluster.primary),
         loss,
-        why: vec![format!(
-            "{} came back in time and is reinstated",
-            cluster.primary
-        )],
+        why: vec![match &deposition.aborted {
+            Some(abort) => format!(
+                "{} is reinstated: {} aborted the failover",
+                cluster.primary, abort.who
+            ),
+            None => format!("{} came back in time and is reinstated", cluster.primary),
+        }],
     })
 }
 

@@ -377,6 +377,14 @@ impl Node {
             }
             self.explain(cluster, verdict);
         }
+        if let Some(abort) = &cluster.aborted {
+            let why = format!(
+                "{} aborted the inquest ({}): another is opened for trouble that begins after \
+                 that, or when the abort is lifted: `primacy approve {} --epoch {}`",
+                abort.who, abort.why, cluster.id, cluster.epoch
+            );
+            self.wait(cluster, vec![why]);
+        }
         self.reopen(now, cluster);
     }
 

@@ -18,7 +18,7 @@ use crate::act::{Acknowledgement, NamedPrimary, Order, Reply, acker_uuids};
 use crate::agree::{Verdict, Vote};
 use crate::gtid::GtidSet;
 use crate::ids::{
-    ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Seq, Tick,
+    ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Position, Seq, Tick,
 };
 use crate::observe::{Heartbeat, Named, Probe, Pulse, Reached, Role, Sight, SightKind};
 use crate::record::{Cluster, Command, Proposal, Stage, State};
@@ -137,6 +137,8 @@ pub struct Node {
     cast: BTreeMap<ClusterId, Cast>,
     /// When this node first applied the open inquest.
     inquest_seen: BTreeMap<ClusterId, (InquestId, Tick)>,
+    /// When this node first applied that an inquest was aborted.
+    aborts_seen: BTreeMap<ClusterId, (Position, Tick)>,
     /// When an inquest into a cluster's primary was last open.
     asked: BTreeMap<ClusterId, (Epoch, Tick)>,
     outbox: Outbox,
@@ -162,6 +164,7 @@ impl Node {
             votes: Seq::INITIAL,
             cast: BTreeMap::new(),
             inquest_seen: BTreeMap::new(),
+            aborts_seen: BTreeMap::new(),
             asked: BTreeMap::new(),
             outbox: Outbox::default(),
             lead: Lead::default(),
@@ -272,6 +275,17 @@ impl Node {
                 // way there may name another.
                 if *id == cluster.primary && remembered.get(&cluster.id) == Some(&cluster.epoch) {
                     watch.detector.recall(cluster.epoch);
+                }
+            }
+            match &cluster.aborted {
+                Some(abort) => {
+                    let seen = self.aborts_seen.get(&cluster.id);
+                    if seen.is_none_or(|(at, _)| *at != abort.at) {
+                        self.aborts_seen.insert(cluster.id.clone(), (abort.at, now));
+                    }
+                }
+                None => {
+                    self.aborts_seen.remove(&cluster.id);
                 }
             }
             match &cluster.inquest {
@@ -428,7 +442,12 @@ impl Node {
                         *epoch != cluster.epoch
                             || now.since_ms(*at) >= cluster.policy.sustain_ms / 3
                     });
-                if again && suspicious(cluster, sight, exited) {
+                // What an operator waved through is not asked about again until it ends.
+                let waved = self
+                    .aborts_seen
+                    .get(&cluster.id)
+                    .is_some_and(|(_, at)| now.0.saturating_sub(sight.for_ms) <= at.0);
+                if again && !waved && suspicious(cluster, sight, exited) {
                     let command = Command::OpenInquest {
                         cluster: cluster.id.clone(),
                         epoch: cluster.epoch,

@@ -694,3 +694,34 @@ fn a_node_that_hears_no_majority_confirms_nothing() {
         (Epoch(1), instance("p"), false)
     );
 }
+
+#[test]
+fn what_an_operator_aborted_is_not_asked_again_until_it_ends() {
+    let mut world = world();
+    world.cluster_mut().policy.automation = Automation::Advise;
+    let mut plane = Plane::new(world);
+    plane.down.insert("p");
+    plane.runs(4_000);
+    assert!(plane.world.cluster().inquest.is_some(), "it is silent");
+    plane.world.must(Command::Abort {
+        cluster: cluster_id(),
+        epoch: Epoch(1),
+        who: "ann".into(),
+        why: "its network is being mended".into(),
+    });
+    plane.show_state();
+    plane.runs(10_000);
+    let cluster = plane.world.cluster();
+    assert_eq!(cluster.inquest, None, "the same silence goes on");
+    let standing = plane.nodes[0].standing(&cluster_id()).unwrap_or_default();
+    let said = standing.waits.join("; ");
+    assert!(said.contains("ann aborted the inquest"), "{said}");
+
+    plane.down.remove("p");
+    plane.runs(2_000);
+    plane.down.insert("p");
+    plane.runs(4_000);
+    let cluster = plane.world.cluster();
+    assert!(cluster.inquest.is_some(), "another silence");
+    assert_eq!(cluster.aborted, None);
+}

@@ -129,6 +129,7 @@ impl State {
             inquests: InquestId::INITIAL,
             rest_ms: 0,
             reopen: None,
+            aborted: None,
         };
         let event = cluster.event(
             EventKind::Registered,
@@ -265,6 +266,9 @@ impl State {
     fn approve(&mut self, at: Position, id: &ClusterId, epoch: Epoch, who: &str) -> Applied {
         let cluster = self.cluster_mut(id)?;
         cluster.expect_epoch("approve", epoch)?;
+        if let Some(lifted) = cluster.lift_abort(who) {
+            return Ok(vec![lifted]);
+        }
         let dead = cluster
             .judgement
             .as_ref()
@@ -298,6 +302,9 @@ impl State {
                 ..
             } => cluster.founding_report(at, instance, report, *fenced),
             Command::OpenInquest { epoch, .. } => cluster.open_inquest(at, *epoch),
+            Command::Abort {
+                epoch, who, why, ..
+            } => cluster.abort(at, *epoch, who, why),
             Command::CloseInquest { inquest, why, .. } => Ok(cluster.close_inquest(*inquest, why)),
             Command::Freeze {
                 epoch,

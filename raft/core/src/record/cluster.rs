@@ -148,6 +148,15 @@ pub enum FenceReport {
     Exited,
 }
 
+/// An operator withdrew what had been started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abort {
+    /// The entry that withdrew it.
+    pub at: Position,
+    pub who: String,
+    pub why: String,
+}
+
 /// Why an epoch was deposed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deposition {
@@ -162,6 +171,9 @@ pub struct Deposition {
     #[serde(default)]
     pub newest: BTreeMap<InstanceId, GtidSet>,
     pub fence: Option<FenceReport>,
+    /// While this stands, the old primary alone may be chosen.
+    #[serde(default)]
+    pub aborted: Option<Abort>,
 }
 
 impl Deposition {
@@ -251,6 +263,10 @@ pub struct Cluster {
     pub rest_ms: u64,
     /// An entry that allows the primary of this very epoch to open again after its restart.
     pub reopen: Option<Reopen>,
+    /// An inquest of this epoch was closed by an operator; nodes ask for another only where their
+    /// primary's trouble began after that.
+    #[serde(default)]
+    pub aborted: Option<Abort>,
 }
 
 /// Replicas that are not in V, and whose acknowledgements the newest primary counted all the same:

@@ -68,6 +68,14 @@ pub enum Command {
         epoch: Epoch,
         who: String,
     },
+    /// An operator withdraws what has been started in this epoch and not yet chosen.
+    Abort {
+        cluster: ClusterId,
+        epoch: Epoch,
+        who: String,
+        #[serde(default)]
+        why: String,
+    },
     /// A replica stopped its IO thread by order, and holds this.
     Freeze {
         cluster: ClusterId,
@@ -146,6 +154,7 @@ impl Command {
             | Command::OpenInquest { cluster, .. }
             | Command::CloseInquest { cluster, .. }
             | Command::Approve { cluster, .. }
+            | Command::Abort { cluster, .. }
             | Command::Freeze { cluster, .. }
             | Command::Fence { cluster, .. }
             | Command::Applied { cluster, .. }
@@ -191,6 +200,8 @@ pub enum EventKind {
     Acknowledged,
     Reopened,
     Strangers,
+    Aborted,
+    AbortLifted,
 }
 
 /// Why a command had no effect.
@@ -227,6 +238,22 @@ pub enum Refusal {
     },
     #[error("the choice is unsound: {0}")]
     Unsound(String),
+    #[error(
+        "abort: epoch {epoch} of {cluster} has its successor already, {to} is chosen for epoch \
+         {next}, and a choice is not withdrawn; `primacy describe {cluster}` shows how far it is. \
+         To hold back further failovers: `primacy policy set {cluster} automation=off`"
+    )]
+    AlreadyChosen {
+        cluster: ClusterId,
+        epoch: Epoch,
+        to: InstanceId,
+        next: Epoch,
+    },
+    #[error(
+        "abort: nothing is under way: epoch {epoch} of {cluster} is not deposed, and no inquest is \
+         open. To hold back failovers beforehand: `primacy policy set {cluster} automation=off`"
+    )]
+    NothingToAbort { cluster: ClusterId, epoch: Epoch },
     #[error("a failover needs the verdict Dead, the votes say otherwise: {0}")]
     NotDead(String),
 }

@@ -1,5 +1,6 @@
 //! Record: the replicated state, the commands that change it, and what an apply reports.
 
+mod abort;
 mod apply;
 mod cluster;
 mod command;
@@ -11,8 +12,8 @@ mod validate;
 mod tests;
 
 pub use cluster::{
-    Ackers, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport, InstanceSpec,
-    Promotion, PromotionRule, Registration, Reopen, Stage,
+    Abort, Ackers, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport,
+    InstanceSpec, Promotion, PromotionRule, Registration, Reopen, Stage,
 };
 pub use command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
 pub use state::{Member, State};

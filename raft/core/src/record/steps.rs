@@ -179,6 +179,7 @@ impl Cluster {
         if self.inquest.is_some() {
             return Ok(Vec::new());
         }
+        self.aborted = None;
         self.inquests = self.inquests.next();
         self.inquest = Some(Inquest::new(self.inquests, epoch, at));
         self.judgement = None;
@@ -222,6 +223,7 @@ impl Cluster {
             frozen: BTreeMap::new(),
             newest: BTreeMap::new(),
             fence: None,
+            aborted: None,
         }));
         event
     }
@@ -351,6 +353,7 @@ impl Cluster {
         self.reopen = None;
         // They acknowledged to the former one; its own agent tells of those that go on.
         self.strangers.seen.clear();
+        self.aborted = None;
         let after = match &self.stage {
             Stage::Deposed(deposition) => Some(deposition.clone()),
             Stage::Founding { .. } | Stage::Named(_) => None,

@@ -99,6 +99,10 @@ impl Cluster {
                 .is_none_or(|inquest| inquest.epoch == self.epoch && inquest.id <= self.inquests),
             "an open inquest is the newest, and of the newest epoch",
         );
+        law(
+            self.aborted.is_none() || (self.inquest.is_none() && self.promotion().is_some()),
+            "an inquest that was aborted is closed, and its epoch stands",
+        );
         match &self.stage {
             Stage::Founding { .. } => law(self.epoch.0 == 0, "epoch 0 is the one being founded"),
             Stage::Named(promotion) => {
