@@ -120,10 +120,13 @@ impl Client {
     }
 }
 
+/// The operators' service of one node.
+pub type OperatorApi = OperatorServiceClient<Channel>;
+
 pub fn primaries(channel: Channel) -> PrimacyServiceClient<Channel> {
     PrimacyServiceClient::new(channel)
 }
 
-pub fn operator(channel: Channel) -> OperatorServiceClient<Channel> {
+pub fn operator(channel: Channel) -> OperatorApi {
     OperatorServiceClient::new(channel)
 }

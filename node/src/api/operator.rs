@@ -22,9 +22,17 @@ const HISTORY_PAGE_MAX: u32 = 1_000;
 pub struct Operator(pub Access);
 
 impl Operator {
-    async fn submit(&self, command: Command) -> Result<u64, Status> {
+    /// Proposes a command; the answer names a position in the log by which it has taken effect.
+    async fn submit<T>(
+        &self,
+        command: Command,
+        answer: impl FnOnce(u64) -> T,
+    ) -> Result<Response<T>, Status> {
         match self.0.door.submit(command, SUBMIT_LIMIT).await {
-            Ok(_) => Ok(self.0.handle.watch().borrow().at().index.0),
+            Ok(_) => {
+                let log_index = self.0.handle.watch().borrow().at().index.0;
+                Ok(Response::new(answer(log_index)))
+            }
             Err(SubmitError::Refused(refusal)) => {
                 Err(Status::failed_precondition(refusal.to_string()))
             }
@@ -49,10 +57,10 @@ impl OperatorService for Operator {
         let text = request.into_inner().registration_json;
         let registration: Registration =
             serde_json::from_str(&text).map_err(|error| malformed("registration", &error))?;
-        let log_index = self
-            .submit(Command::Register(Box::new(registration)))
-            .await?;
-        Ok(Response::new(RegisterClusterResponse { log_index }))
+        self.submit(Command::Register(Box::new(registration)), |log_index| {
+            RegisterClusterResponse { log_index }
+        })
+        .await
     }
 
     async fn set_policy(
@@ -69,8 +77,8 @@ impl OperatorService for Operator {
             cluster: ClusterId(cluster),
             policy: Box::new(policy),
         };
-        let log_index = self.submit(command).await?;
-        Ok(Response::new(SetPolicyResponse { log_index }))
+        self.submit(command, |log_index| SetPolicyResponse { log_index })
+            .await
     }
 
     async fn approve_failover(
@@ -87,18 +95,28 @@ impl OperatorService for Operator {
             epoch: Epoch(epoch),
             who,
         };
-        let log_index = self.submit(command).await?;
-        Ok(Response::new(ApproveFailoverResponse { log_index }))
+        self.submit(command, |log_index| ApproveFailoverResponse { log_index })
+            .await
     }
 
     async fn abort_failover(
         &self,
-        _: Request<AbortFailoverRequest>,
+        request: Request<AbortFailoverRequest>,
     ) -> Result<Response<AbortFailoverResponse>, Status> {
-        Err(Status::unimplemented(
-            "a failover cannot be aborted in this version; before the choice, bring the old \
-             primary back and it is reinstated",
-        ))
+        let AbortFailoverRequest {
+            cluster,
+            epoch,
+            who,
+            why,
+        } = request.into_inner();
+        let command = Command::Abort {
+            cluster: ClusterId(cluster),
+            epoch: Epoch(epoch),
+            who,
+            why,
+        };
+        self.submit(command, |log_index| AbortFailoverResponse { log_index })
+            .await
     }
 
     async fn get_status(

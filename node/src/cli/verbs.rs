@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,25 +10,38 @@ use primacy_proto::v1::{
     AbortFailoverRequest, ApproveFailoverRequest, GetStatusRequest, ListHistoryRequest,
     RegisterClusterRequest, SetPolicyRequest,
 };
+use tonic::{Response, Status};
 
 use super::{Common, Failure, Output, show};
 use crate::api::{HistoryEvent, StatusDocument};
-use crate::client::{Client, operator};
+use crate::client::{Client, OperatorApi, operator};
 
 /// Between two looks of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 
+/// Asks the operators' service of the first node that answers. Only for what is idempotent.
+async fn ask<R, A, F>(
+    client: &Client,
+    request: R,
+    verb: impl Fn(OperatorApi, R) -> F,
+) -> Result<A, Failure>
+where
+    R: Clone,
+    F: Future<Output = Result<Response<A>, Status>>,
+{
+    let answer = client.ask(|channel| verb(operator(channel), request.clone()));
+    Ok(answer.await?.into_inner())
+}
+
 /// The status that one node answers.
 pub(crate) async fn fetch(client: &Client, cluster: &str) -> Result<StatusDocument, Failure> {
-    let answer = client
-        .ask(|channel| {
-            let request = GetStatusRequest {
-                cluster: cluster.to_owned(),
-            };
-            async move { operator(channel).get_status(request).await }
-        })
-        .await?
-        .into_inner();
+    let cluster = cluster.to_owned();
+    let answer = ask(
+        client,
+        GetStatusRequest { cluster },
+        |mut api, request| async move { api.get_status(request).await },
+    )
+    .await?;
     let document = serde_json::from_str(&answer.status_json)
         .context("the node's status is not understood; is it of another version?")?;
     Ok(document)
@@ -106,15 +120,13 @@ pub(super) async fn register(common: &Common, file: &Path) -> Result<(), Failure
         .with_context(|| format!("{}: cannot be read", file.display()))?;
     serde_json::from_str::<primacy_core::record::Registration>(&text)
         .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-    common
-        .client()?
-        .ask(|channel| {
-            let request = RegisterClusterRequest {
-                registration_json: text.clone(),
-            };
-            async move { operator(channel).register_cluster(request).await }
-        })
-        .await?;
+    let request = RegisterClusterRequest {
+        registration_json: text,
+    };
+    ask(&common.client()?, request, |mut api, request| async move {
+        api.register_cluster(request).await
+    })
+    .await?;
     eprintln!("registered; `primacy status --watch` shows it being founded");
     Ok(())
 }
@@ -154,15 +166,14 @@ pub(super) async fn policy_set(
     let document = fetch(&client, cluster.as_str()).await?;
     let policy = changed(&document.clusters[cluster].cluster.policy, fields)?;
     let policy_json = serde_json::to_string(&policy).context("not printable as JSON")?;
-    client
-        .ask(|channel| {
-            let request = SetPolicyRequest {
-                cluster: cluster.to_string(),
-                policy_json: policy_json.clone(),
-            };
-            async move { operator(channel).set_policy(request).await }
-        })
-        .await?;
+    let request = SetPolicyRequest {
+        cluster: cluster.to_string(),
+        policy_json,
+    };
+    ask(&client, request, |mut api, request| async move {
+        api.set_policy(request).await
+    })
+    .await?;
     println!("{}", show::policy(&policy));
     Ok(())
 }
@@ -198,17 +209,15 @@ pub(super) async fn approve(
     cluster: &ClusterId,
     epoch: u64,
 ) -> Result<(), Failure> {
-    common
-        .client()?
-        .ask(|channel| {
-            let request = ApproveFailoverRequest {
-                cluster: cluster.to_string(),
-                epoch,
-                who: who(),
-            };
-            async move { operator(channel).approve_failover(request).await }
-        })
-        .await?;
+    let request = ApproveFailoverRequest {
+        cluster: cluster.to_string(),
+        epoch,
+        who: who(),
+    };
+    ask(&common.client()?, request, |mut api, request| async move {
+        api.approve_failover(request).await
+    })
+    .await?;
     eprintln!("approved; `primacy history {cluster}` shows what follows");
     Ok(())
 }
@@ -219,18 +228,17 @@ pub(super) async fn abort(
     epoch: u64,
     why: String,
 ) -> Result<(), Failure> {
-    common
-        .client()?
-        .ask(|channel| {
-            let request = AbortFailoverRequest {
-                cluster: cluster.to_string(),
-                epoch,
-                who: who(),
-                why: why.clone(),
-            };
-            async move { operator(channel).abort_failover(request).await }
-        })
-        .await?;
+    let request = AbortFailoverRequest {
+        cluster: cluster.to_string(),
+        epoch,
+        who: who(),
+        why,
+    };
+    ask(&common.client()?, request, |mut api, request| async move {
+        api.abort_failover(request).await
+    })
+    .await?;
+    eprintln!("aborted; `primacy explain {cluster}` shows what is waited for now");
     Ok(())
 }
 
@@ -241,17 +249,15 @@ pub(crate) async fn events(
     from: u64,
     limit: u32,
 ) -> Result<(Vec<HistoryEvent>, u64), Failure> {
-    let answer = client
-        .ask(|channel| {
-            let request = ListHistoryRequest {
-                cluster: cluster.to_owned(),
-                from_log_index: from,
-                page_size: limit,
-            };
-            async move { operator(channel).list_history(request).await }
-        })
-        .await?
-        .into_inner();
+    let request = ListHistoryRequest {
+        cluster: cluster.to_owned(),
+        from_log_index: from,
+        page_size: limit,
+    };
+    let answer = ask(client, request, |mut api, request| async move {
+        api.list_history(request).await
+    })
+    .await?;
     let events = answer
         .event_json
         .iter()
