@@ -1,6 +1,8 @@
 //! `GET /primary`, `/replica`, `/health`: all that a load balancer needs.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use axum::extract::{Query, State};
@@ -10,8 +12,15 @@ use axum::routing::get;
 use axum::{Json, Router};
 use primacy_core::act::Agent;
 use primacy_core::observe::{IoThread, Role};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::json;
 use tokio::sync::watch;
+
+use super::lag::Lag;
+use crate::clock;
+
+/// The one parameter of `/replica`.
+const MAX_LAG: &str = "max_lag_ms";
 
 /// What the agent answers, published after each step of its state machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,10 +51,19 @@ impl Serving {
     }
 }
 
-type Shared = State<watch::Receiver<Serving>>;
+/// What every request reads.
+#[derive(Clone)]
+struct Ears {
+    serving: watch::Receiver<Serving>,
+    lag: Arc<Mutex<Lag>>,
+}
 
 /// Listens; serves in the background for as long as the process lives.
-pub(super) async fn serve(at: SocketAddr, serving: watch::Receiver<Serving>) -> anyhow::Result<()> {
+pub(super) async fn serve(
+    at: SocketAddr,
+    serving: watch::Receiver<Serving>,
+    lag: Arc<Mutex<Lag>>,
+) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(at)
         .await
         .with_context(|| format!("http = {at}: cannot listen there; choose a free address"))?;
@@ -53,7 +71,7 @@ pub(super) async fn serve(at: SocketAddr, serving: watch::Receiver<Serving>) -> 
         .route("/primary", get(primary))
         .route("/replica", get(replica))
         .route("/health", get(health))
-        .with_state(serving);
+        .with_state(Ears { serving, lag });
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the agent's HTTP listener ended");
@@ -72,26 +90,167 @@ fn answer(yes: bool, serving: Serving) -> Response {
 }
 
 /// 200 only while it may take writes.
-async fn primary(State(serving): Shared) -> Response {
-    let now = serving.borrow().clone();
+async fn primary(State(ears): State<Ears>) -> Response {
+    let now = ears.serving.borrow().clone();
     answer(now.primary_epoch.is_some(), now)
 }
 
-#[derive(Deserialize)]
-struct Lag {
-    /// Not measured yet: with any bound but none, a replica that is not replicating is refused.
-    #[allow(dead_code)]
-    max_lag_ms: Option<u64>,
+/// 200 while it replicates from the primary that the log names, and may be behind it by no more
+/// than `max_lag_ms`, if that is given.
+async fn replica(
+    State(ears): State<Ears>,
+    Query(asked): Query<BTreeMap<String, String>>,
+) -> Response {
+    let bound = match bound(&asked) {
+        Ok(bound) => bound,
+        Err(why) => return (StatusCode::BAD_REQUEST, Json(json!({ "why": why }))).into_response(),
+    };
+    let serving = ears.serving.borrow().clone();
+    let lag = ears
+        .lag
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .at(clock::now(), clock::wall_ms());
+    let why = objection(&serving, lag, bound);
+    let code = if why.is_none() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let answer = Replica {
+        serving,
+        lag_ms: lag.ok(),
+        why,
+    };
+    (code, Json(answer)).into_response()
 }
 
-/// 200 while it replicates from the primary that the log names.
-async fn replica(State(serving): Shared, Query(_): Query<Lag>) -> Response {
-    let now = serving.borrow().clone();
-    answer(now.following_epoch.is_some() && now.replicating, now)
+#[derive(Serialize)]
+struct Replica {
+    #[serde(flatten)]
+    serving: Serving,
+    /// Absent if it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_ms: Option<u64>,
+    /// Why not, with 503.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+/// The bound that is asked for. A misspelt one must not pass for none.
+fn bound(asked: &BTreeMap<String, String>) -> Result<Option<u64>, String> {
+    if let Some(name) = asked.keys().find(|name| *name != MAX_LAG) {
+        return Err(format!(
+            "{name}: no such parameter; /replica knows {MAX_LAG}"
+        ));
+    }
+    let Some(value) = asked.get(MAX_LAG) else {
+        return Ok(None);
+    };
+    value.parse().map(Some).map_err(|_| {
+        format!("{MAX_LAG} = {value:?}: give whole milliseconds, as in /replica?{MAX_LAG}=1000")
+    })
+}
+
+/// Why this is no replica to read from now.
+fn objection(
+    serving: &Serving,
+    lag: Result<u64, &'static str>,
+    bound: Option<u64>,
+) -> Option<String> {
+    if serving.following_epoch.is_none() {
+        return Some("it follows no primary by order of the control plane".into());
+    }
+    if !serving.replicating {
+        return Some("its replication threads do not both run".into());
+    }
+    match (bound?, lag) {
+        (_, Err(why)) => Some(format!("its lag is not known: {why}")),
+        (most, Ok(lag)) => {
+            (lag > most).then(|| format!("it may be {lag} ms behind, and {MAX_LAG} is {most}"))
+        }
+    }
 }
 
 /// 200 while the agent runs.
-async fn health(State(serving): Shared) -> Response {
-    let now = serving.borrow().clone();
+async fn health(State(ears): State<Ears>) -> Response {
+    let now = ears.serving.borrow().clone();
     answer(true, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(query: &[(&str, &str)]) -> Result<Option<u64>, String> {
+        let query = query.iter();
+        bound(
+            &query
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn a_bound_is_milliseconds_or_refused_by_name() {
+        assert_eq!(asked(&[]), Ok(None));
+        assert_eq!(asked(&[("max_lag_ms", "0")]), Ok(Some(0)));
+        assert_eq!(asked(&[("max_lag_ms", "1500")]), Ok(Some(1_500)));
+        for value in ["", "-1", "1.5", "1s", "99999999999999999999"] {
+            let expected = format!(
+                "max_lag_ms = {value:?}: give whole milliseconds, as in /replica?max_lag_ms=1000"
+            );
+            assert_eq!(asked(&[("max_lag_ms", value)]), Err(expected));
+        }
+        assert_eq!(
+            asked(&[("max_lag", "5")]),
+            Err("max_lag: no such parameter; /replica knows max_lag_ms".into())
+        );
+    }
+
+    #[test]
+    fn a_replica_is_refused_for_a_reason() {
+        let follows = Serving {
+            following_epoch: Some(2),
+            replicating: true,
+            ..Serving::default()
+        };
+        let halts = Serving {
+            replicating: false,
+            ..follows.clone()
+        };
+        let unknown = Err("nothing was heard yet");
+        let table = [
+            (&follows, Ok(120), Some(120), None),
+            (&follows, Ok(120), None, None),
+            (&follows, unknown, None, None),
+            (
+                &follows,
+                Ok(121),
+                Some(120),
+                Some("it may be 121 ms behind, and max_lag_ms is 120"),
+            ),
+            (
+                &follows,
+                unknown,
+                Some(120),
+                Some("its lag is not known: nothing was heard yet"),
+            ),
+            (
+                &halts,
+                Ok(0),
+                None,
+                Some("its replication threads do not both run"),
+            ),
+            (
+                &Serving::default(),
+                Ok(0),
+                None,
+                Some("it follows no primary by order of the control plane"),
+            ),
+        ];
+        for (serving, lag, bound, expected) in table {
+            assert_eq!(objection(serving, lag, bound).as_deref(), expected);
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! output is looked at.
 
 mod http;
+mod lag;
 mod link;
 mod server;
 mod sql;
@@ -39,9 +40,9 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
 
     let (inputs, mut waiting) = mpsc::channel(BACKLOG);
     let (serving, served) = watch::channel(Serving::default());
-    http::serve(config.http, served).await?;
     let links = link::Links::open(&config, inputs.clone());
     let sql = sql::Executor::new(&config, inputs.clone());
+    http::serve(config.http, served, sql.lag()).await?;
     let server = Arc::new(server::Server::new(&config, inputs.clone())?);
     if !server.adopt().await {
         // Whether it may be started now depends on what it was: the state machine knows.

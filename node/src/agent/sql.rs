@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use primacy_core::act::{AgentInput, Marker, Op, OpDone, OpError, OpId, Opened, Survey};
 use primacy_core::gtid::{GtidSet, Uuid};
+use primacy_core::ids::Tick;
 use primacy_core::observe::IoThread;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::lag::Lag;
+use crate::clock;
 use crate::config::AgentConfig;
 use crate::mysqld::bringup::Version;
 use crate::mysqld::follow::{Source, SourceTransport, follow};
@@ -64,6 +67,7 @@ struct Shared {
     markers: AtomicU64,
     /// When the replication account last tried to log in from here.
     replicas_known: Mutex<Option<tokio::time::Instant>>,
+    lag: Arc<Mutex<Lag>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -97,6 +101,7 @@ impl Executor {
             opener: Mutex::default(),
             markers: AtomicU64::new(clock_seed()),
             replicas_known: Mutex::default(),
+            lag: Arc::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -113,6 +118,12 @@ impl Executor {
         lock(&self.shared.leftovers).clear();
         lock(&self.shared.opener).take();
         lock(&self.shared.replicas_known).take();
+        *lock(&self.shared.lag) = Lag::default();
+    }
+
+    /// How far this replica is behind, as its surveys tell.
+    pub fn lag(&self) -> Arc<Mutex<Lag>> {
+        self.shared.lag.clone()
     }
 
     /// Begins an op; its result comes back as an input.
@@ -155,7 +166,7 @@ impl Executor {
 
 /// Marker rows of two runs of an agent differ.
 fn clock_seed() -> u64 {
-    crate::clock::wall_ms()
+    clock::wall_ms()
 }
 
 fn op_error(error: &ops::OpsError) -> OpError {
@@ -208,9 +219,9 @@ impl Shared {
     async fn carry_out(&self, id: OpId, op: Op) -> Result<OpDone, OpError> {
         match op {
             Op::Survey => {
-                let deadline = within(SURVEY_LIMIT);
+                let (begun, deadline) = (clock::now(), within(SURVEY_LIMIT));
                 let mut session = self.session(Purpose::Look, deadline).await?;
-                let result = survey(&mut session, deadline).await;
+                let result = self.look(&mut session, begun, deadline).await;
                 self.keep(Purpose::Look, session);
                 // The sessions that a fence and a freeze will want stand before they do.
                 for purpose in [Purpose::Order, Purpose::Spare] {
@@ -298,6 +309,21 @@ impl Shared {
         }
     }
 
+    /// A survey that also tells how far this replica is behind.
+    async fn look(
+        &self,
+        session: &mut Session,
+        begun: Tick,
+        deadline: tokio::time::Instant,
+    ) -> Result<Survey, OpError> {
+        let seen = inspect(session, deadline)
+            .await
+            .map_err(|error| session_error(&error))?;
+        let survey = to_survey(&seen)?;
+        lock(&self.lag).look(begun, &survey, seen.applied_commit_ms);
+        Ok(survey)
+    }
+
     /// One order at a time: what an earlier one, or an earlier run of this agent, left at work in
     /// the server is killed first. A START REPLICA queued in a stopped server would undo a freeze.
     async fn kill_leftovers(
@@ -342,10 +368,7 @@ impl Shared {
             Op::Freeze => {
                 let deadline = within(FREEZE_LIMIT);
                 let frozen = ops::freeze(session, deadline).await.map_err(failed)?;
-                let mut seen = survey(session, deadline).await?;
-                seen.received = set(&frozen.received)?;
-                seen.executed = seen.executed.union(&set(&frozen.executed)?);
-                Ok(OpDone::Frozen(Box::new(seen)))
+                Ok(OpDone::Frozen(Box::new(to_survey(&frozen)?)))
             }
             Op::Fence => {
                 let deadline = within(FENCE_LIMIT);

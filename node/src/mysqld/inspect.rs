@@ -27,6 +27,15 @@ pub struct Pulse {
     pub replica: Option<Replica>,
 }
 
+impl Pulse {
+    /// What it has received, executed or not; empty on an instance that does not replicate.
+    pub fn received(&self) -> &str {
+        self.replica
+            .as_ref()
+            .map_or("", |replica| replica.received.as_str())
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SemiSync {
     pub source_enabled: bool,
@@ -97,6 +106,10 @@ pub struct Inspection {
     pub waiting_for_ack: u32,
     /// Threads in "Waiting for global read lock": behind a fence that is being set, or stuck.
     pub waiting_for_global_lock: u32,
+    /// When the newest transaction that this replica's applier executed was committed on the
+    /// primary that wrote it, by that host's wall clock, in Unix milliseconds. `None` if the
+    /// applier has executed none since it started.
+    pub applied_commit_ms: Option<u64>,
 }
 
 const PULSE: &str = "\
@@ -128,25 +141,39 @@ SELECT CAST(SUM(PROCESSLIST_STATE='Waiting for semi-sync ACK from replica') AS C
  CAST(SUM(PROCESSLIST_STATE='Waiting for global read lock') AS CHAR) AS global_lock
  FROM performance_schema.threads WHERE TYPE='FOREGROUND'";
 
+/// Zero stands for none.
+const APPLIED: &str = "
+SELECT CAST(FLOOR(1000 * MAX(UNIX_TIMESTAMP(LAST_APPLIED_TRANSACTION_ORIGINAL_COMMIT_TIMESTAMP)))
+ AS CHAR) AS committed FROM performance_schema.replication_applier_status_by_worker
+ WHERE CHANNEL_NAME=''";
+
+/// What `read_inspection` reads: one statement a result set.
+pub(super) fn inspection() -> String {
+    format!("{PULSE};{CONNECTED};{APPLIED}")
+}
+
 /// The light variant: all but the other threads of the server.
 pub async fn pulse(session: &mut Session, deadline: Instant) -> Result<Pulse, SessionError> {
     read_pulse(&session.ask(PULSE, deadline).await?)
 }
 
 pub async fn inspect(session: &mut Session, deadline: Instant) -> Result<Inspection, SessionError> {
-    let sets = session
-        .ask(&format!("{PULSE};{CONNECTED}"), deadline)
-        .await?;
-    let pulse = read_pulse(&sets)?;
+    read_inspection(&session.ask(&inspection(), deadline).await?)
+}
+
+pub(super) fn read_inspection(sets: &[Rows]) -> Result<Inspection, SessionError> {
+    let pulse = read_pulse(sets)?;
     let dumps = sets
         .get(4)
         .ok_or(SessionError::Unexpected("the connected replicas"))?;
-    let waits = first(&sets, 5)?;
+    let waits = first(sets, 5)?;
+    let applied = text(first(sets, 6)?, "committed");
     Ok(Inspection {
         pulse,
         dumps: dumps.iter().map(read_dump).collect::<Result<_, _>>()?,
         waiting_for_ack: count(waits, "ack")?,
         waiting_for_global_lock: count(waits, "global_lock")?,
+        applied_commit_ms: applied.and_then(|ms| ms.parse().ok()).filter(|ms| *ms > 0),
     })
 }
 

@@ -31,12 +31,12 @@ async fn found_write_promote_and_return() {
     let two = timed("freeze 2", ops::freeze(&mut second, soon()))
         .await
         .unwrap();
-    assert!(one.received.ends_with(":1-23"), "{one:?}");
-    assert_eq!(one.received, two.received);
+    assert!(one.pulse.received().ends_with(":1-23"), "{one:?}");
+    assert_eq!(one.pulse.received(), two.pulse.received());
     let wait = Duration::from_secs(5);
     timed(
         "wait applied",
-        ops::wait_applied(&mut first, &one.received, wait),
+        ops::wait_applied(&mut first, one.pulse.received(), wait),
     )
     .await
     .unwrap();
@@ -47,7 +47,7 @@ async fn found_write_promote_and_return() {
     assert_eq!(outcome, Followed::Repointed);
     let opener = ops::prepare_open(&rig.agent(1), soon()).await.unwrap();
     let executed = timed("open", ops::open(opener, ONE, soon())).await.unwrap();
-    assert_eq!(executed, one.received);
+    assert_eq!(executed, one.pulse.received());
     timed("first acknowledged marker", first_marker(&rig, 1)).await;
     timed("clean up", ops::clean_up(&mut first, soon()))
         .await
@@ -219,7 +219,7 @@ async fn restarted_replica_keeps_what_it_received(rig: &mut Rig) {
 
     let mut replica = rig.session(2).await;
     let frozen = ops::freeze(&mut replica, soon()).await.unwrap();
-    let before = ops::wait_applied(&mut replica, &frozen.received, Duration::ZERO).await;
+    let before = ops::wait_applied(&mut replica, frozen.pulse.received(), Duration::ZERO).await;
     assert!(
         matches!(before, Err(ops::OpsError::NotApplied { .. })),
         "{before:?}"
@@ -231,7 +231,7 @@ async fn restarted_replica_keeps_what_it_received(rig: &mut Rig) {
     let source = rig.source(0, SourceTransport::PublicKey);
     follow(&mut replica, &source, true, soon()).await.unwrap();
     let wait = Duration::from_secs(5);
-    ops::wait_applied(&mut replica, &frozen.received, wait)
+    ops::wait_applied(&mut replica, frozen.pulse.received(), wait)
         .await
         .unwrap();
     assert_eq!(count_rows(rig, 2).await, 60);

@@ -56,11 +56,11 @@ async fn boots_fenced_and_empty_and_is_seen() {
 
     let frozen = ops::freeze(&mut agent, soon()).await.unwrap();
     assert_eq!(
-        (frozen.executed.as_str(), frozen.received.as_str()),
+        (frozen.pulse.gtid_executed.as_str(), frozen.pulse.received()),
         ("", "")
     );
-    assert_eq!(frozen.server_uuid, seen.pulse.server_uuid);
-    ops::wait_applied(&mut agent, &frozen.received, START_LIMIT)
+    assert_eq!(frozen.pulse.server_uuid, seen.pulse.server_uuid);
+    ops::wait_applied(&mut agent, frozen.pulse.received(), START_LIMIT)
         .await
         .unwrap();
     ops::clean_up(&mut agent, soon()).await.unwrap();
