@@ -57,15 +57,7 @@ impl Client {
     pub fn new(endpoints: &[String], limit: Duration) -> Result<Self, ClientError> {
         let nodes = endpoints
             .iter()
-            .map(|address| {
-                let endpoint = Endpoint::from_shared(format!("http://{address}"))
-                    .map_err(|_| ClientError::Malformed(address.clone()))?;
-                let channel = endpoint
-                    .connect_timeout(CONNECT_LIMIT)
-                    .tcp_nodelay(true)
-                    .connect_lazy();
-                Ok((address.clone(), channel))
-            })
+            .map(|address| Ok((address.clone(), channel(address)?)))
             .collect::<Result<_, _>>()?;
         Ok(Self { nodes, limit })
     }
@@ -83,6 +75,12 @@ impl Client {
         self.nodes.iter().map(one).collect()
     }
 
+    /// How long each node is waited for before the next is asked: a stopped process still accepts
+    /// connections, and no node may use up the others' time.
+    pub fn turn(&self) -> Duration {
+        (self.limit / (2 * self.nodes.len().max(1) as u32)).max(TURN_LIMIT_MIN)
+    }
+
     /// Asks one node after the other until one answers; again from the first until the limit.
     /// Only for what is idempotent.
     pub async fn ask<T, F>(&self, ask: impl Fn(Channel) -> F) -> Result<T, ClientError>
@@ -90,8 +88,7 @@ impl Client {
         F: Future<Output = Result<T, Status>>,
     {
         let deadline = tokio::time::Instant::now() + self.limit;
-        // A stopped process still accepts connections: no node may use up the others' time.
-        let turn = (self.limit / (2 * self.nodes.len().max(1) as u32)).max(TURN_LIMIT_MIN);
+        let turn = self.turn();
         let mut last = None;
         loop {
             for (_, channel) in &self.nodes {
@@ -118,6 +115,16 @@ impl Client {
             tokio::time::sleep(AGAIN).await;
         }
     }
+}
+
+/// Connects lazily.
+pub(crate) fn channel(address: &str) -> Result<Channel, ClientError> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| ClientError::Malformed(address.to_owned()))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_LIMIT)
+        .tcp_nodelay(true)
+        .connect_lazy())
 }
 
 /// The operators' service of one node.

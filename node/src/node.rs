@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tonic::transport::Server;
 
 use crate::act::{LinkService, Links};
-use crate::api::{Access, Operator, Primaries};
+use crate::api::{Access, Operator, Peers, Primaries};
 use crate::config::NodeConfig;
 use crate::decide::Driver;
 use crate::record::{Door, MemoryFile};
@@ -53,6 +53,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         handle: handle.clone(),
         door: door.clone(),
         views,
+        peers: Peers::default(),
     };
 
     let (reporter, health) = tonic_health::server::health_reporter();

@@ -181,6 +181,13 @@ impl Handle {
         self.0.leadership.subscribe()
     }
 
+    /// How old the applied state may be: since when no majority has spoken to this node, as its
+    /// leader or through it. What was still on its way then (one heartbeat) is not counted. `None`
+    /// if none has since its start.
+    pub fn age(&self) -> Option<Duration> {
+        self.0.contact.age()
+    }
+
     /// The service for the peers. Its listener must set TCP_NODELAY: with Nagle's algorithm a
     /// linearizable read takes 36 ms instead of half a one.
     pub fn service(&self) -> RaftServer {

@@ -31,7 +31,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// When this node last heard a leader whom it follows.
 #[derive(Debug, Default)]
-pub struct Contact(Mutex<Option<Heard>>);
+pub struct Contact(Mutex<Touch>);
+
+#[derive(Debug, Default)]
+struct Touch {
+    heard: Option<Heard>,
+    /// When a majority last spoke to this node, directly or through its leader.
+    majority: Option<Instant>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Heard {
@@ -42,20 +49,37 @@ struct Heard {
 
 impl Contact {
     pub fn heard(&self, leader: NodeId, leader_hears_majority: bool) {
-        *self.lock() = Some(Heard {
+        let at = Instant::now();
+        let mut touch = self.lock();
+        touch.heard = Some(Heard {
             leader,
-            at: Instant::now(),
+            at,
             leader_hears_majority,
         });
+        if leader_hears_majority {
+            touch.majority = touch.majority.max(Some(at));
+        }
+    }
+
+    /// This node led, and a majority acknowledged it.
+    fn acknowledged(&self, at: Instant) {
+        let mut touch = self.lock();
+        touch.majority = touch.majority.max(Some(at));
+    }
+
+    /// Since when no majority has spoken to this node.
+    pub fn age(&self) -> Option<Duration> {
+        self.lock().majority.map(|at| at.elapsed())
     }
 
     /// What `leader` last said of itself.
     pub fn leader_hears_majority(&self, leader: NodeId) -> bool {
         self.lock()
+            .heard
             .is_some_and(|heard| heard.leader == leader && heard.leader_hears_majority)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Heard>> {
+    fn lock(&self) -> MutexGuard<'_, Touch> {
         self.0
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -119,6 +143,9 @@ impl Watcher {
             };
             // A majority has just elected it, which no acknowledgement says yet.
             let acked = metrics.last_quorum_acked.as_ref().map(|at| at.elapsed());
+            if let Some(at) = acked.and_then(|age| Instant::now().checked_sub(age)) {
+                self.contact.acknowledged(at);
+            }
             let age = acked.map_or(since.elapsed(), |acked| acked.min(since.elapsed()));
             let hears_majority = age < self.election;
             return Leadership {
@@ -129,7 +156,7 @@ impl Watcher {
             };
         }
         *leads = None;
-        let heard = *self.contact.lock();
+        let heard = self.contact.lock().heard;
         let heard = heard.filter(|heard| {
             Some(heard.leader) == metrics.current_leader && heard.at.elapsed() < self.election
         });

@@ -2,6 +2,7 @@
 
 mod operator;
 mod primaries;
+mod sights;
 mod status;
 
 use std::time::Duration;
@@ -18,7 +19,8 @@ use crate::record::Door;
 
 pub use operator::Operator;
 pub use primaries::Primaries;
-pub use status::{ClusterStatus, HistoryEvent, StatusDocument};
+pub use sights::Peers;
+pub use status::{ClusterStatus, HistoryEvent, NodeSight, StatusDocument};
 
 /// A read that finds no majority within this fails as unavailable.
 const READ_LIMIT: Duration = Duration::from_secs(2);
@@ -31,6 +33,7 @@ pub struct Access {
     pub handle: Handle,
     pub door: Door,
     pub views: mpsc::Sender<ViewRequest>,
+    pub peers: Peers,
 }
 
 impl Access {

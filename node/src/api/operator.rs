@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use primacy_core::ids::{ClusterId, Epoch, LogIndex, NodeId};
 use primacy_core::policy::Policy;
 use primacy_core::record::{Command, Registration};
@@ -15,6 +17,8 @@ use super::status::{ClusterStatus, HistoryEvent, StatusDocument};
 use super::{Access, SUBMIT_LIMIT, no_such_cluster};
 use crate::record::SubmitError;
 
+/// A caller may not make this node wait longer for the others.
+const OTHERS_LIMIT_MAX: Duration = Duration::from_secs(5);
 /// Entries read from the history at once.
 const HISTORY_PAGE_MAX: u32 = 1_000;
 
@@ -123,7 +127,10 @@ impl OperatorService for Operator {
         &self,
         request: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        let wanted = request.into_inner().cluster;
+        let GetStatusRequest {
+            cluster: wanted,
+            ask_others_ms,
+        } = request.into_inner();
         let (sender, receiver) = oneshot::channel();
         let stopping = || Status::unavailable("the node is stopping");
         self.0.views.send(sender).await.map_err(|_| stopping())?;
@@ -144,7 +151,7 @@ impl OperatorService for Operator {
         if !wanted.is_empty() && clusters.is_empty() {
             return Err(no_such_cluster(&ClusterId(wanted)));
         }
-        let document = StatusDocument {
+        let mut document = StatusDocument {
             plane: state.get().plane.as_ref().map(ToString::to_string),
             answered_by: self.0.node,
             leader: leadership.leader,
@@ -154,7 +161,12 @@ impl OperatorService for Operator {
             nodes: state.get().voters.clone(),
             clusters,
             view,
+            sights: Default::default(),
         };
+        if ask_others_ms > 0 {
+            let limit = Duration::from_millis(ask_others_ms.into()).min(OTHERS_LIMIT_MAX);
+            document.sights = self.0.peers.sights(&document, &wanted, limit).await;
+        }
         let status_json = serde_json::to_string(&document)
             .map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(GetStatusResponse { status_json }))

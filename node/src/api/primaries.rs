@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 
-use primacy_core::ids::ClusterId;
+use primacy_core::ids::{ClusterId, LogIndex};
 use primacy_proto::v1::primacy_service_server::PrimacyService;
 use primacy_proto::v1::{
     ControlNode, GetControlPlaneRequest, GetControlPlaneResponse, GetPrimaryRequest,
@@ -27,10 +27,18 @@ impl PrimacyService for Primaries {
         request: Request<GetPrimaryRequest>,
     ) -> Result<Response<GetPrimaryResponse>, Status> {
         let request = request.into_inner();
-        let state = if request.stale_ok {
-            self.0.handle.watch().borrow().clone()
+        let (state, age_ms) = if request.stale_ok {
+            // Before the state: never younger than it is.
+            let age = self.0.handle.age();
+            let state = self.0.handle.watch().borrow().clone();
+            if state.at().index == LogIndex::INITIAL {
+                return Err(Status::unavailable(
+                    "this node has not caught up since its start; ask another",
+                ));
+            }
+            (state, age.map(|age| age.as_millis() as u64))
         } else {
-            self.0.linearizable().await?
+            (self.0.linearizable().await?, Some(0))
         };
         let id = ClusterId(request.cluster);
         let cluster = state
@@ -41,7 +49,7 @@ impl PrimacyService for Primaries {
         let primary = primary_of(cluster, state.at().index.0);
         Ok(Response::new(GetPrimaryResponse {
             primary: Some(primary),
-            age_ms: 0,
+            age_ms,
         }))
     }
 
@@ -68,10 +76,9 @@ impl PrimacyService for Primaries {
                     if !wanted || told.get(&primary.cluster) == Some(&key) {
                         continue;
                     }
-                    let first = !told.contains_key(&primary.cluster);
                     told.insert(primary.cluster.clone(), key);
-                    if first && request.after_log_index >= index {
-                        continue; // the watcher knows
+                    if request.after_log_index >= index {
+                        continue; // the watcher knows, and perhaps better than this node so far
                     }
                     if send(&sender, primary).is_err() {
                         return;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use primacy_core::ids::{ClusterId, NodeId};
+use primacy_core::ids::{ClusterId, InstanceId, NodeId};
+use primacy_core::node::{Standing, WatchView};
 use primacy_core::record::{Cluster, Event, Member};
 use serde::{Deserialize, Serialize};
 
 use crate::decide::View;
 
-/// What one node knows and sees.
+/// What one node knows and sees, and what it was told that the others see.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusDocument {
     pub plane: Option<String>,
@@ -19,7 +20,64 @@ pub struct StatusDocument {
     pub hears_majority: bool,
     pub nodes: BTreeMap<NodeId, Member>,
     pub clusters: BTreeMap<ClusterId, ClusterStatus>,
+    /// What the answering node sees.
     pub view: View,
+    /// What every node sees; empty if the others were not asked.
+    #[serde(default)]
+    pub sights: BTreeMap<NodeId, NodeSight>,
+}
+
+impl StatusDocument {
+    /// How this node sees this instance; `None` if that is not known.
+    pub fn sight(&self, node: NodeId, instance: &InstanceId) -> Option<&WatchView> {
+        let view = if node == self.answered_by {
+            &self.view
+        } else {
+            self.sights.get(&node)?.view.as_ref()?
+        };
+        view.instances.get(instance)
+    }
+
+    /// Where a cluster stands by the word of the leader; `None` if no leader answered.
+    pub fn standing(&self, cluster: &ClusterId) -> Option<Standing> {
+        let others = self.sights.values().filter_map(|sight| sight.view.as_ref());
+        let leader = others.chain([&self.view]).find(|view| view.leads)?;
+        Some(leader.standing.get(cluster).cloned().unwrap_or_default())
+    }
+}
+
+/// What one node of the control plane sees.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeSight {
+    pub region: String,
+    /// Why it did not answer the one that asked; absent if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<String>,
+    pub applied_index: Option<u64>,
+    pub hears_majority: Option<bool>,
+    pub view: Option<View>,
+}
+
+impl NodeSight {
+    pub(super) fn of(region: &str, document: &StatusDocument) -> Self {
+        Self {
+            region: region.to_owned(),
+            unanswered: None,
+            applied_index: Some(document.applied_index),
+            hears_majority: Some(document.hears_majority),
+            view: Some(document.view.clone()),
+        }
+    }
+
+    pub(super) fn unanswered(region: &str, why: String) -> Self {
+        Self {
+            region: region.to_owned(),
+            unanswered: Some(why),
+            applied_index: None,
+            hears_majority: None,
+            view: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

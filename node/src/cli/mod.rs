@@ -1,11 +1,9 @@
 //! The operator's verbs. Data goes to stdout, everything else to stderr.
-//!
-//! Exit codes: 0 done, 1 failed, 2 usage, 3 unreachable, 4 refused as unsafe.
 
 mod show;
 mod verbs;
 
-pub(crate) use show::{explain_text, sight_words};
+pub(crate) use show::{duration, explain_text, sight_text, sight_words};
 pub(crate) use verbs::{events, fetch};
 
 use std::path::PathBuf;
@@ -19,9 +17,24 @@ use tonic::Code;
 use crate::client::ClientError;
 use crate::demo::DemoArgs;
 
+/// Part of the interface: scripts rely on them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed, or there is no such cluster
+  2  malformed arguments, file or policy; nothing was asked
+  3  no node answered in time, or no majority: nothing was changed unless `history` says so
+  4  refused: the error names the condition, and what would satisfy it";
+
 /// Decides who is primary: a control plane for MySQL.
 #[derive(Parser)]
-#[command(name = "primacy", version, about, disable_help_subcommand = true)]
+#[command(
+    name = "primacy",
+    version,
+    about,
+    disable_help_subcommand = true,
+    after_help = EXIT_CODES
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -75,9 +88,9 @@ enum Verb {
     /// Read or change what may happen without a person.
     #[command(subcommand)]
     Policy(PolicyVerb),
-    /// What the control plane knows and sees.
+    /// What every node of the control plane sees.
     Status {
-        /// Again whenever it changes.
+        /// Again whenever it changes; with -o json a document a line, every half second.
         #[arg(long)]
         watch: bool,
     },
@@ -85,18 +98,24 @@ enum Verb {
     Describe { cluster: String },
     /// What it would do now with one cluster, and why not.
     Explain { cluster: String },
-    /// Approve a failover that the votes allow.
+    /// Approve a failover that the votes allow, or lift an abort.
     Approve {
         cluster: String,
         /// The epoch to end, as `explain` shows it: so that what is approved is what was seen.
         #[arg(long)]
         epoch: u64,
     },
-    /// Forbid a failover that has been started.
+    /// Withdraw a failover that has been started and not chosen yet.
+    ///
+    /// Of a deposed epoch the old primary alone may open again then, once it has confirmed that it
+    /// is shut; an open inquest is closed, and the same trouble opens no other. `approve` for the
+    /// same epoch lifts the abort.
     Abort {
         cluster: String,
+        /// The epoch whose end is withdrawn, as `explain` shows it.
         #[arg(long)]
         epoch: u64,
+        /// For the history, and for whoever asks why nothing happens.
         #[arg(long)]
         why: String,
     },
@@ -256,5 +275,36 @@ impl Common {
         }
         let limit = Duration::from_secs(self.timeout);
         Ok(crate::client::Client::new(&self.endpoints, limit)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_exit_code_is_listed_and_stands_for_what_it_says() {
+        let refused = |code, text: &str| {
+            let status = tonic::Status::new(code, text);
+            Failure::Client(ClientError::Refused(Box::new(status)))
+        };
+        let table = [
+            (1, refused(Code::NotFound, "cluster shop is not registered")),
+            (1, refused(Code::Internal, "broken")),
+            (1, Failure::Other(anyhow::anyhow!("the disk is full"))),
+            (2, Failure::Usage("sustain_ms: write name=value".into())),
+            (2, refused(Code::InvalidArgument, "policy: no such field")),
+            (2, Failure::Client(ClientError::Malformed("::".into()))),
+            (3, refused(Code::Unavailable, "no majority")),
+            (3, refused(Code::DeadlineExceeded, "too late")),
+            (4, refused(Code::FailedPrecondition, "nothing is under way")),
+        ];
+        let help = Cli::command().render_help().to_string();
+        for (code, failure) in table {
+            assert_eq!(failure.exit_code(), code, "{failure}");
+            assert!(help.contains(&format!("\n  {code}  ")), "{code}: {help}");
+        }
     }
 }

@@ -1,15 +1,17 @@
 //! Documents as a person reads them, in plain words.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::{Table, presets};
+use primacy_core::agree::Verdict;
 use primacy_core::ids::ClusterId;
-use primacy_core::observe::SightKind;
+use primacy_core::observe::{Sight, SightKind};
 use primacy_core::policy::Policy;
-use primacy_core::record::{Follower, PromotionRule};
+use primacy_core::record::{Cluster, Follower, PromotionRule};
 use serde::Serialize;
 
-use crate::api::{HistoryEvent, StatusDocument};
+use crate::api::{HistoryEvent, NodeSight, StatusDocument};
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -30,6 +32,26 @@ pub(crate) fn sight_words(kind: SightKind) -> &'static str {
     }
 }
 
+/// A sight, and how long it has lasted where that says something.
+pub(crate) fn sight_text(sight: Sight) -> String {
+    let words = sight_words(sight.kind);
+    match sight.kind {
+        SightKind::Alive | SightKind::Overloaded | SightKind::Blind => words.to_owned(),
+        SightKind::Silent | SightKind::Closed | SightKind::Wedged => {
+            format!("{words} {}", duration(sight.for_ms))
+        }
+    }
+}
+
+/// Milliseconds while they are few, then seconds.
+pub(crate) fn duration(ms: u64) -> String {
+    if ms < 10_000 {
+        format!("{ms} ms")
+    } else {
+        format!("{} s", ms / 1_000)
+    }
+}
+
 pub(super) fn status(document: &StatusDocument) -> String {
     let leader = document
         .leader
@@ -40,65 +62,111 @@ pub(super) fn status(document: &StatusDocument) -> String {
         document.term,
         document.applied_index
     );
-    let mut nodes = table(&["NODE", "REGION", "ADDRESS"]);
-    for (id, member) in &document.nodes {
-        nodes.add_row([
-            id.to_string(),
-            member.region.clone(),
-            member.address.clone(),
-        ]);
+    if !document.hears_majority {
+        let _ = writeln!(
+            text,
+            "node {} hears no majority: what follows may be out of date, and nothing is decided \
+             without one",
+            document.answered_by
+        );
     }
-    let _ = writeln!(text, "{nodes}\n");
+    let _ = writeln!(text, "\n{}\n", nodes(document));
     for (id, status) in &document.clusters {
         let cluster = &status.cluster;
         let _ = writeln!(
             text,
-            "cluster {id}: {}, epoch {}",
-            status.stage, cluster.epoch
+            "cluster {id}: {}, epoch {}, automation {}",
+            status.stage,
+            cluster.epoch,
+            word(&cluster.policy.automation)
         );
-        let mut rows = table(&[
-            "INSTANCE",
-            "REGION",
-            "ADDRESS",
-            "ROLE",
-            "SEEN BY THIS NODE",
-            "ACKS",
-        ]);
-        for (instance, spec) in &cluster.instances {
-            let view = document.view.instances.get(instance);
-            let role = if *instance == cluster.primary {
-                "primary"
-            } else {
-                "replica"
-            };
-            let role = if cluster.left_behind.contains(instance) {
-                "left behind"
-            } else {
-                role
-            };
-            rows.add_row([
-                instance.to_string(),
-                spec.region.to_string(),
-                format!("{}:{}", spec.host, spec.port),
-                role.to_owned(),
-                view.map_or("nothing yet".into(), |view| {
-                    sight_words(view.sight.kind).into()
-                }),
-                if cluster.ackers.members.contains(instance) {
-                    "yes".into()
-                } else {
-                    String::new()
-                },
-            ]);
-        }
-        let _ = writeln!(text, "{rows}");
-        if let Some(standing) = document.view.standing.get(id) {
-            for wait in &standing.waits {
-                let _ = writeln!(text, "  waits for: {wait}");
+        let _ = writeln!(text, "{}", instances(document, cluster));
+        match document.standing(id) {
+            None => text.push_str("  no leader answers: what is waited for is not known\n"),
+            Some(standing) => {
+                for wait in &standing.waits {
+                    let _ = writeln!(text, "  waits for: {wait}");
+                }
             }
         }
     }
     text
+}
+
+/// The control plane, as the node sees it that was asked.
+fn nodes(document: &StatusDocument) -> Table {
+    let mut rows = table(&["NODE", "REGION", "ADDRESS", ""]);
+    for (id, member) in &document.nodes {
+        let sight = document.sights.get(id);
+        let mut said = match sight {
+            Some(NodeSight {
+                unanswered: Some(why),
+                ..
+            }) => format!("does not answer: {why}"),
+            Some(NodeSight {
+                hears_majority: Some(false),
+                ..
+            }) => "hears no majority".to_owned(),
+            _ => String::new(),
+        };
+        if document.leader == Some(*id) && said.is_empty() {
+            said = "leads".into();
+        }
+        rows.add_row([
+            id.to_string(),
+            member.region.clone(),
+            member.address.clone(),
+            said,
+        ]);
+    }
+    rows
+}
+
+/// The instances of a cluster, and how each node sees them.
+fn instances(document: &StatusDocument, cluster: &Cluster) -> Table {
+    let mut header: Vec<String> = ["INSTANCE", "REGION", "ADDRESS", "ROLE"]
+        .map(str::to_owned)
+        .to_vec();
+    header.extend(document.nodes.keys().map(|id| format!("NODE {id}")));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut rows = table(&header);
+    for (instance, spec) in &cluster.instances {
+        let acks = cluster.ackers.members.contains(instance);
+        let role = if cluster.left_behind.contains(instance) {
+            "left behind"
+        } else if *instance != cluster.primary {
+            if acks { "replica, acks" } else { "replica" }
+        } else if cluster.promotion().is_some() {
+            "primary"
+        } else {
+            "was primary"
+        };
+        let mut row = vec![
+            instance.to_string(),
+            spec.region.to_string(),
+            format!("{}:{}", spec.host, spec.port),
+            role.to_owned(),
+        ];
+        row.extend(
+            document
+                .nodes
+                .keys()
+                .map(|node| match document.sight(*node, instance) {
+                    Some(view) => sight_text(view.sight),
+                    None => "?".to_owned(),
+                }),
+        );
+        rows.add_row(row);
+    }
+    rows
+}
+
+/// A value of the policy as an operator writes it.
+fn word<T: Serialize>(value: &T) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 pub(super) fn describe(document: &StatusDocument, id: &ClusterId) -> String {
@@ -149,37 +217,59 @@ pub(super) struct Explanation {
     stage: String,
     epoch: u64,
     primary: String,
-    verdict: Option<String>,
+    /// Each node's sight of the primary; `?` of one that does not answer.
+    sights: BTreeMap<u64, String>,
+    /// Of the open inquest, or of the one that ended a deposed epoch.
+    verdict: Option<Verdict>,
     findings: Vec<String>,
-    waits: Vec<String>,
+    aborted_by: Option<String>,
+    /// `None` if no leader answers.
+    waits: Option<Vec<String>>,
     refused: Vec<String>,
 }
 
 pub(super) fn explain(document: &StatusDocument, id: &ClusterId) -> Explanation {
     let status = &document.clusters[id];
     let cluster = &status.cluster;
-    let standing = document.view.standing.get(id).cloned().unwrap_or_default();
+    let standing = document.standing(id);
+    let judgement = cluster
+        .judgement
+        .as_ref()
+        .or(cluster.deposition().map(|record| &record.judgement));
+    let aborted = match cluster.deposition() {
+        Some(record) => record.aborted.as_ref(),
+        None => cluster.aborted.as_ref(),
+    };
+    let refused = standing
+        .as_ref()
+        .map(|standing| &standing.refused)
+        .into_iter();
     Explanation {
         cluster: id.to_string(),
         stage: status.stage.clone(),
         epoch: cluster.epoch.0,
         primary: cluster.primary.to_string(),
-        verdict: cluster
-            .judgement
-            .as_ref()
-            .map(|judgement| format!("{:?}", judgement.verdict)),
-        findings: cluster
-            .judgement
+        sights: document
+            .nodes
+            .keys()
+            .map(|node| {
+                let seen = document.sight(*node, &cluster.primary);
+                let text = seen.map_or("?".into(), |view| sight_text(view.sight));
+                (node.0, text)
+            })
+            .collect(),
+        verdict: judgement.map(|judgement| judgement.verdict),
+        findings: judgement
             .iter()
             .flat_map(|judgement| &judgement.findings)
             .map(ToString::to_string)
             .collect(),
-        waits: standing.waits,
-        refused: standing
-            .refused
-            .iter()
+        aborted_by: aborted.map(|abort| format!("{}: {}", abort.who, abort.why)),
+        refused: refused
+            .flatten()
             .map(|(who, why)| format!("{who}: {why}"))
             .collect(),
+        waits: standing.map(|standing| standing.waits),
     }
 }
 
@@ -189,23 +279,32 @@ impl Explanation {
             "{}: {}, primary {}, epoch {}\n",
             self.cluster, self.stage, self.primary, self.epoch
         );
+        for (node, sight) in &self.sights {
+            let _ = writeln!(text, "  node {node} sees {}: {sight}", self.primary);
+        }
         match &self.verdict {
-            None => text.push_str("no inquest is open: nobody sees the primary silent\n"),
+            None => text.push_str("no inquest is open\n"),
             Some(verdict) => {
-                let _ = writeln!(text, "verdict of the open inquest: {verdict}");
+                let _ = writeln!(text, "verdict on {}: {verdict:?}", self.primary);
             }
         }
         for finding in &self.findings {
             let _ = writeln!(text, "  {finding}");
         }
-        for wait in &self.waits {
-            let _ = writeln!(text, "waits for: {wait}");
+        if let Some(who) = &self.aborted_by {
+            let _ = writeln!(text, "aborted by {who}");
         }
         for refusal in &self.refused {
             let _ = writeln!(text, "refused by {refusal}");
         }
-        if self.waits.is_empty() && self.verdict.is_none() {
-            text.push_str("it would do nothing now\n");
+        match &self.waits {
+            None => text.push_str("no leader answers: nothing is decided without one\n"),
+            Some(waits) if waits.is_empty() => text.push_str("nothing is waited for\n"),
+            Some(waits) => {
+                for wait in waits {
+                    let _ = writeln!(text, "waits for: {wait}");
+                }
+            }
         }
         text
     }
@@ -287,7 +386,7 @@ pub(super) fn policy(policy: &Policy) -> String {
     let mut rows = table(&["POLICY", "VALUE"]);
     if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(policy) {
         for (name, value) in fields {
-            rows.add_row([name, value.to_string().trim_matches('"').to_owned()]);
+            rows.add_row([name, word(&value)]);
         }
     }
     rows.to_string()

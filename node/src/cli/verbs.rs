@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,8 +17,12 @@ use super::{Common, Failure, Output, show};
 use crate::api::{HistoryEvent, StatusDocument};
 use crate::client::{Client, OperatorApi, operator};
 
+/// The others are not waited for longer, however long the verb may take.
+const OTHERS_LIMIT: Duration = Duration::from_secs(1);
 /// Between two looks of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
+/// Cursor home, erase everything.
+const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 
 /// Asks the operators' service of the first node that answers. Only for what is idempotent.
 async fn ask<R, A, F>(
@@ -33,34 +38,34 @@ where
     Ok(answer.await?.into_inner())
 }
 
-/// The status that one node answers.
+/// The status that one node answers, by itself.
 pub(crate) async fn fetch(client: &Client, cluster: &str) -> Result<StatusDocument, Failure> {
-    let cluster = cluster.to_owned();
-    let answer = ask(
-        client,
-        GetStatusRequest { cluster },
-        |mut api, request| async move { api.get_status(request).await },
-    )
+    get_status(client, cluster, 0).await
+}
+
+/// The same, and what all the other nodes see; the leader among them knows what is waited for.
+async fn fetch_all(client: &Client, cluster: &str) -> Result<StatusDocument, Failure> {
+    // The one that is asked must be able to answer before its own turn is over.
+    let limit = (client.turn() / 2).min(OTHERS_LIMIT);
+    get_status(client, cluster, limit.as_millis() as u32).await
+}
+
+async fn get_status(
+    client: &Client,
+    cluster: &str,
+    ask_others_ms: u32,
+) -> Result<StatusDocument, Failure> {
+    let request = GetStatusRequest {
+        cluster: cluster.to_owned(),
+        ask_others_ms,
+    };
+    let answer = ask(client, request, |mut api, request| async move {
+        api.get_status(request).await
+    })
     .await?;
     let document = serde_json::from_str(&answer.status_json)
         .context("the node's status is not understood; is it of another version?")?;
     Ok(document)
-}
-
-/// The leader's status where it can be had: it knows what is waited for.
-async fn fetch_from_leader(client: &Client, cluster: &str) -> Result<StatusDocument, Failure> {
-    let first = fetch(client, cluster).await?;
-    if first.view.leads {
-        return Ok(first);
-    }
-    for one in client.each() {
-        if let Ok(document) = fetch(&one, cluster).await
-            && document.view.leads
-        {
-            return Ok(document);
-        }
-    }
-    Ok(first)
 }
 
 fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
@@ -73,27 +78,48 @@ fn print_json<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
 
 pub(super) async fn status(common: &Common, watch: bool) -> Result<(), Failure> {
     let client = common.client()?;
+    if !watch {
+        let document = fetch_all(&client, "").await?;
+        return match common.output {
+            Output::Json => print_json(&document),
+            Output::Table => {
+                println!("{}", show::status(&document));
+                Ok(())
+            }
+        };
+    }
+    let redraw = std::io::stdout().is_terminal();
     let mut last = String::new();
     loop {
-        let document = fetch_from_leader(&client, "").await?;
-        if common.output == Output::Json {
-            print_json(&document)?;
-        } else {
-            let text = show::status(&document);
-            if text != last {
-                println!("{text}");
-                last = text;
+        let text = match (fetch_all(&client, "").await, common.output) {
+            (Ok(document), Output::Table) => show::status(&document),
+            // One document a line, for who reads them as they come.
+            (Ok(document), Output::Json) => {
+                serde_json::to_string(&document).context("not printable as JSON")?
             }
-        }
-        if !watch {
-            return Ok(());
+            // A watch outlives an outage of the control plane.
+            (Err(Failure::Client(error)), Output::Table) if error.retryable() => {
+                format!("{error}; asking again\n")
+            }
+            (Err(Failure::Client(error)), Output::Json) if error.retryable() => {
+                eprintln!("primacy: {error}; asking again");
+                String::new()
+            }
+            (Err(error), _) => return Err(error),
+        };
+        if text != last && !text.is_empty() {
+            if redraw && common.output == Output::Table {
+                print!("{CLEAR_SCREEN}");
+            }
+            println!("{text}");
+            last = text;
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
 }
 
 pub(super) async fn describe(common: &Common, cluster: &ClusterId) -> Result<(), Failure> {
-    let document = fetch_from_leader(&common.client()?, cluster.as_str()).await?;
+    let document = fetch_all(&common.client()?, cluster.as_str()).await?;
     match common.output {
         Output::Json => print_json(&document.clusters[cluster]),
         Output::Table => {
@@ -104,7 +130,7 @@ pub(super) async fn describe(common: &Common, cluster: &ClusterId) -> Result<(),
 }
 
 pub(super) async fn explain(common: &Common, cluster: &ClusterId) -> Result<(), Failure> {
-    let document = fetch_from_leader(&common.client()?, cluster.as_str()).await?;
+    let document = fetch_all(&common.client()?, cluster.as_str()).await?;
     let explanation = show::explain(&document, cluster);
     match common.output {
         Output::Json => print_json(&explanation),
@@ -132,7 +158,7 @@ pub(super) async fn register(common: &Common, file: &Path) -> Result<(), Failure
 }
 
 pub(super) async fn check(common: &Common, cluster: &ClusterId) -> Result<ExitCode, Failure> {
-    let document = fetch_from_leader(&common.client()?, cluster.as_str()).await?;
+    let document = fetch_all(&common.client()?, cluster.as_str()).await?;
     let findings = show::readiness(&document, cluster);
     match common.output {
         Output::Json => print_json(&findings)?,

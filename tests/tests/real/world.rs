@@ -273,6 +273,7 @@ impl World {
         let client = Client::new(std::slice::from_ref(&node.address), ASK_LIMIT).ok()?;
         let request = || GetStatusRequest {
             cluster: self.cluster_id().to_string(),
+            ask_others_ms: 0,
         };
         let answer = client
             .ask(|channel| {
