@@ -3,7 +3,7 @@
 mod show;
 mod verbs;
 
-pub(crate) use show::{duration, explain_text, sight_text, sight_words};
+pub(crate) use show::{duration, explain_text, sight_text};
 pub(crate) use verbs::{events, fetch};
 
 use std::path::PathBuf;

@@ -21,7 +21,7 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-pub(crate) fn sight_words(kind: SightKind) -> &'static str {
+fn sight_words(kind: SightKind) -> &'static str {
     match kind {
         SightKind::Alive => "alive",
         SightKind::Overloaded => "alive, out of connections",

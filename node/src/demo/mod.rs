@@ -4,6 +4,8 @@
 mod discover;
 mod faults;
 mod net;
+mod live;
+mod panel;
 mod process;
 mod report;
 mod run;

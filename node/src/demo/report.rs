@@ -97,9 +97,11 @@ impl Summary {
 
     pub fn text(&self) -> String {
         format!(
-            "{} run(s): first acknowledged write after {} ms (min {}, max {}), of which {} ms were \
-             not patience\n{} acknowledged writes read back: {} lost; {} attempted on the old \
-             primary after the fault: {} acknowledged late and present, {} twice",
+            "{} run(s): first acknowledged write after {} ms (min {}, max {}),\n\
+             of which {} ms were not patience\n\
+             {} acknowledged writes read back: {} lost\n\
+             {} attempted on the old primary after the fault: {} acknowledged late and present, \
+             {} twice",
             self.runs,
             self.first_ack_ms.median,
             self.first_ack_ms.min,

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use primacy_core::observe::SightKind;
 use primacy_core::record::EventKind;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 use super::discover::discover;
 use super::faults::Fault;
 use super::net::Net;
+use super::live::{Clients, Live};
 use super::report::{RunReport, VoteReport};
 use super::screen::Screen;
 use super::world::{CLUSTER, World};
@@ -59,6 +59,18 @@ pub(super) async fn once(
     let primary = discover(agents(&world), net.rtt());
     let (stop, stopped) = watch::channel(false);
     let ledger = Ledger::default();
+    let live = if quiet {
+        None
+    } else {
+        screen.before(&world);
+        let clients = Clients {
+            writers: args.writers,
+            ledger: ledger.clone(),
+            primary: primary.clone(),
+            old: old_address,
+        };
+        Some(Live::start(&world, clients, from_index)?)
+    };
     for writer in 1..=u64::from(args.writers) {
         tokio::spawn(writers::follow(
             writer,
@@ -79,11 +91,12 @@ pub(super) async fn once(
         world.lead_from(node).await?;
     }
     let stayers = Stayers::connect(old_address, &world.app).await?;
-    screen.before(&world, &ledger);
 
     let fault_ms = clock::wall_ms();
     let stopped_processes = args.fault.inject(&world, &old);
-    screen.fault(args.fault, &old);
+    if let Some(live) = &live {
+        live.fault(fault_ms, format!("{old}: {}", args.fault.words()));
+    }
     tokio::spawn(stayers.write(ledger.clone(), stopped.clone()));
 
     let outcome = until(
@@ -105,6 +118,9 @@ pub(super) async fn once(
     stop.send_replace(true);
 
     let (document, events) = aftermath(&world, from_index).await?;
+    if let Some(live) = live {
+        live.end(document.clone(), events.clone()).await;
+    }
     let report = report(
         args,
         &world,
@@ -332,9 +348,4 @@ pub(super) async fn stay(
     }
     // Until Ctrl-C, which drops this future and the world with it.
     std::future::pending().await
-}
-
-/// A sight in few letters, for the screen.
-pub(super) fn sight(kind: SightKind) -> &'static str {
-    crate::cli::sight_words(kind)
 }

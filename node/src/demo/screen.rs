@@ -1,13 +1,9 @@
-//! What a person sees of a run: one screen.
+//! What a person is told before and after a run; what happens between is `live`.
 
-use primacy_core::ids::InstanceId;
 use serde_json::json;
 
-use super::faults::Fault;
 use super::report::RunReport;
-use super::run::sight;
 use super::world::World;
-use super::writers::Ledger;
 
 pub(super) struct Screen {
     quiet: bool,
@@ -25,7 +21,7 @@ impl Screen {
         }
     }
 
-    pub fn before(&self, world: &World, ledger: &Ledger) {
+    pub fn before(&self, world: &World) {
         if self.quiet {
             return;
         }
@@ -37,49 +33,29 @@ impl Screen {
                 "replica"
             };
             println!(
-                "  {}  {role}  {}  {}",
+                "  {}  {role}  {:10} {}",
                 place.id,
                 place.region,
                 place.address()
             );
         }
-        println!(
-            "clients write; {} writes acknowledged so far",
-            ledger.count()
-        );
-    }
-
-    pub fn fault(&self, fault: Fault, on: &InstanceId) {
-        if !self.quiet {
-            println!("\n0 ms  {on}: {}", fault.words());
-        }
+        println!();
     }
 
     pub fn after(&self, report: &RunReport) {
         if self.quiet {
             return;
         }
-        for (at, what) in &report.timeline {
-            println!("{at:>5} ms  {what}");
-        }
         println!(
-            "{:>5} ms  first write acknowledged by {}\n",
-            report.first_ack_ms, report.to
-        );
-        println!("what each region saw when the verdict fell:");
-        for vote in &report.votes {
-            println!(
-                "  {} (node {}): {} for {} ms",
-                vote.region,
-                vote.node,
-                sight(vote.sight),
-                vote.for_ms
-            );
-        }
-        println!("proof: {}; loss bound: {}", report.proof, report.loss_bound);
-        println!(
-            "epoch {} of {} ended, epoch {} of {} began\n",
-            report.old_epoch, report.from, report.new_epoch, report.to
+            "\nepoch {} of {} ended, epoch {} of {} began\n\
+             first write acknowledged after {} ms; proof: {}; loss bound: {}\n",
+            report.old_epoch,
+            report.from,
+            report.new_epoch,
+            report.to,
+            report.first_ack_ms,
+            report.proof,
+            report.loss_bound
         );
     }
 }
