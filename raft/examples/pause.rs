@@ -1,7 +1,10 @@
 //! How long is the log without a leader when its leader is frozen, and is anything lost or applied
 //! twice? Three real processes, SIGSTOP and SIGCONT, proposals in flight all the while.
 //!
-//! `cargo run --release -p primacy-raft --example pause -- [rounds] [clients]`
+//! `cargo run --release --workspace --example pause -- [rounds] [clients]`
+
+#[path = "../tests/common/wait.rs"]
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -13,18 +16,17 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use primacy_core::ids::{Incarnation, LogIndex, NodeId, Seq};
+use primacy_core::ids::{LogIndex, NodeId};
 use primacy_core::record::{Member, Proposal};
 use primacy_raft::{Config, Handle};
-use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use wait::{DEADLINE, proposal, until};
 
 const ATTEMPT: Duration = Duration::from_secs(2);
-const DEADLINE: Duration = Duration::from_secs(15);
 /// Client `n` proposes as node `CLIENTS_FROM + n`.
 const CLIENTS_FROM: u64 = 100;
 
@@ -153,24 +155,6 @@ async fn answer(handle: &Handle, what: &str, args: &[&str]) -> String {
     }
 }
 
-fn proposal(proposer: u64, seq: u64) -> Proposal {
-    #[derive(Serialize)]
-    struct Bare {
-        proposer: NodeId,
-        incarnation: Incarnation,
-        seq: Seq,
-        commands: Vec<()>,
-    }
-    let bare = Bare {
-        proposer: NodeId(proposer),
-        incarnation: Incarnation(1),
-        seq: Seq(seq),
-        commands: Vec::new(),
-    };
-    let bytes = rmp_serde::to_vec_named(&bare).expect("encodable");
-    rmp_serde::from_slice(&bytes).expect("a proposal")
-}
-
 // ---------------------------------------------------------------- the parent's view of a node
 
 struct Node {
@@ -259,25 +243,23 @@ impl Node {
 
 /// The one that leads the newest term: a thawed leader does not know yet that it is deposed.
 async fn leader(nodes: &[Node]) -> usize {
-    let start = Instant::now();
-    let mut looks = tokio::time::interval(Duration::from_millis(2));
-    loop {
-        assert!(start.elapsed() < DEADLINE, "a leader in time");
-        looks.tick().await;
-        let (mut newest, mut found) = (0, None);
-        for (at, node) in nodes.iter().enumerate() {
-            let (leader, term, _, hears) = node.status().await;
-            let leads = leader == at as u64 + 1 && hears;
-            if term > newest {
-                (newest, found) = (term, leads.then_some(at));
-            } else if term == newest && leads {
-                found = Some(at);
+    until(
+        || "a leader".into(),
+        async || {
+            let (mut newest, mut found) = (0, None);
+            for (at, node) in nodes.iter().enumerate() {
+                let (leader, term, _, hears) = node.status().await;
+                let leads = leader == at as u64 + 1 && hears;
+                if term > newest {
+                    (newest, found) = (term, leads.then_some(at));
+                } else if term == newest && leads {
+                    found = Some(at);
+                }
             }
-        }
-        if let Some(found) = found {
-            return found;
-        }
-    }
+            found
+        },
+    )
+    .await
 }
 
 // ---------------------------------------------------------------- what is measured
@@ -436,16 +418,14 @@ async fn pauses(nodes: &Arc<Vec<Node>>, rounds: usize, clients: u64) {
 async fn caught_up(nodes: &[Node], at: usize) {
     let leader = leader(nodes).await;
     let (_, _, target, _) = nodes[leader].status().await;
-    let start = Instant::now();
-    let mut looks = tokio::time::interval(Duration::from_millis(5));
-    loop {
-        let (follows, _, applied, _) = nodes[at].status().await;
-        if follows != 0 && applied >= target {
-            return;
-        }
-        assert!(start.elapsed() < DEADLINE, "caught up in time");
-        looks.tick().await;
-    }
+    until(
+        || format!("node {} to catch up", at + 1),
+        async || {
+            let (follows, _, applied, _) = nodes[at].status().await;
+            (follows != 0 && applied >= target).then_some(())
+        },
+    )
+    .await;
 }
 
 /// On each node: every key applied at most once, every acknowledged one applied; all histories

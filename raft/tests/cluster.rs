@@ -169,3 +169,41 @@ fn without_a_majority_nothing_is_committed_nothing_read_and_nobody_claims_to_hea
         "for people, what it knows is still there"
     );
 }
+
+/// What `age` says is how long it has heard no majority, led or following.
+#[test]
+fn a_node_that_hears_no_majority_grows_old() {
+    let mut plane = Plane::new(3, 1_000);
+    let young = Duration::from_secs(1);
+    for node in plane.nodes.values() {
+        node.until("young", |handle| {
+            handle.age().is_some_and(|age| age < young)
+        });
+    }
+    let leader = plane.leader();
+    let others: Vec<_> = plane
+        .nodes
+        .keys()
+        .copied()
+        .filter(|id| *id != leader)
+        .collect();
+    for id in &others {
+        plane.crash(*id);
+    }
+    plane.nodes[&leader].until("old", |handle| {
+        handle.age().is_some_and(|age| age > 2 * young)
+    });
+    plane.crash(leader);
+    plane.start(others[0]).unwrap();
+    assert_eq!(
+        plane.nodes[&others[0]].handle.age(),
+        None,
+        "alone since its start"
+    );
+    plane.start(others[1]).unwrap();
+    for id in &others {
+        plane.nodes[id].until("young again", |handle| {
+            handle.age().is_some_and(|age| age < young)
+        });
+    }
+}

@@ -13,6 +13,8 @@ mod control_plane;
 mod faults;
 #[path = "real/logs.rs"]
 mod logs;
+#[path = "real/operator.rs"]
+mod operator;
 #[path = "real/replicas.rs"]
 mod replicas;
 #[path = "real/world.rs"]

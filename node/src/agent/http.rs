@@ -30,14 +30,17 @@ pub struct Serving {
     pub primary_epoch: Option<u64>,
     pub following_epoch: Option<u64>,
     pub replicating: bool,
-    pub role: String,
+    /// closed, open, frozen or following.
+    pub role: &'static str,
 }
 
 impl Serving {
     pub(super) fn of(agent: &Agent) -> Self {
-        let following = match agent.role() {
-            Role::Following(epoch) => Some(epoch.0),
-            _ => None,
+        let (role, following) = match agent.role() {
+            Role::Following(epoch) => ("following", Some(epoch.0)),
+            Role::Open(_) => ("open", None),
+            Role::Frozen(_) => ("frozen", None),
+            Role::Closed => ("closed", None),
         };
         let survey = agent.survey();
         Self {
@@ -46,7 +49,7 @@ impl Serving {
             following_epoch: following,
             replicating: survey
                 .is_some_and(|survey| survey.io == IoThread::On && survey.applier_runs),
-            role: format!("{:?}", agent.role()).to_lowercase(),
+            role,
         }
     }
 }

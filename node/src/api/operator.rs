@@ -188,6 +188,7 @@ impl OperatorService for Operator {
         let mut next_log_index = request.from_log_index;
         for entry in entries {
             next_log_index = entry.at.index.0 + 1;
+            let proposer = entry.proposal.proposer;
             for event in entry
                 .outcome
                 .into_iter()
@@ -203,7 +204,8 @@ impl OperatorService for Operator {
                     log_index: entry.at.index.0,
                     term: entry.at.term.0,
                     wall_ms: entry.proposal.wall_ms,
-                    proposed_by: entry.proposal.proposer,
+                    proposed_by: proposer.of_door(),
+                    by_operator: proposer != proposer.of_door(),
                     event,
                 };
                 let text = serde_json::to_string(&event)

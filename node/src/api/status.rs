@@ -95,6 +95,9 @@ pub struct HistoryEvent {
     /// Wall clock of the node that proposed it, Unix milliseconds.
     pub wall_ms: u64,
     pub proposed_by: NodeId,
+    /// By an operator's verb, through that node.
+    #[serde(default)]
+    pub by_operator: bool,
     #[serde(flatten)]
     pub event: Event,
 }

@@ -90,6 +90,7 @@ pub(super) fn status(document: &StatusDocument) -> String {
             }
         }
     }
+    text.truncate(text.trim_end().len());
     text
 }
 
@@ -171,27 +172,27 @@ fn word<T: Serialize>(value: &T) -> String {
 
 pub(super) fn describe(document: &StatusDocument, id: &ClusterId) -> String {
     let mut text = status(document);
+    text.push('\n');
     let cluster = &document.clusters[id].cluster;
+    let members: Vec<_> = cluster
+        .ackers
+        .members
+        .iter()
+        .map(|id| id.as_str())
+        .collect();
     let _ = writeln!(
         text,
-        "a commit waits for {} of: {}",
+        "\na commit waits for {} of: {}\nevery later primary must contain: {}",
         cluster.ackers.k,
-        cluster
-            .ackers
-            .members
-            .iter()
-            .map(|id| id.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+        members.join(", "),
+        cluster.floor.compact()
     );
-    let _ = writeln!(text, "floor: {}", cluster.floor.compact());
     if let Some(promotion) = cluster.promotion() {
         let choice = &promotion.choice;
-        let _ = writeln!(text, "epoch {} rests on: {}", choice.epoch, choice.proof);
         let _ = writeln!(
             text,
-            "acknowledged writes that could be missing: {}",
-            choice.loss
+            "\nepoch {} of {} rests on: {}\nacknowledged writes that could be missing: {}",
+            choice.epoch, choice.to, choice.proof, choice.loss
         );
         for why in &choice.why {
             let _ = writeln!(text, "  {why}");
@@ -200,13 +201,13 @@ pub(super) fn describe(document: &StatusDocument, id: &ClusterId) -> String {
             if let Follower::Refused { extra } = follower {
                 let _ = writeln!(
                     text,
-                    "{instance} must not follow: it holds {}",
+                    "  {instance} must not follow: it holds {}",
                     extra.compact()
                 );
             }
         }
     }
-    let _ = writeln!(text, "{}", policy(&cluster.policy));
+    let _ = write!(text, "\n{}", policy(&cluster.policy));
     text
 }
 
@@ -306,6 +307,7 @@ impl Explanation {
                 }
             }
         }
+        text.truncate(text.trim_end().len());
         text
     }
 }

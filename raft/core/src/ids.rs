@@ -98,6 +98,12 @@ impl NodeId {
     pub fn operators_door(self) -> NodeId {
         NodeId(self.0 | 1 << 63)
     }
+
+    /// The node whose door this is; itself, if it is none.
+    #[must_use]
+    pub fn of_door(self) -> NodeId {
+        NodeId(self.0 & !(1 << 63))
+    }
 }
 
 name!(

@@ -2,23 +2,23 @@
 //! crash. Nothing here waits for a time, only for conditions, with a deadline.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+mod wait;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use primacy_core::ids::{Committed, Incarnation, NodeId, Seq};
-use primacy_core::record::{Member, Outcome, Proposal};
+use primacy_core::ids::{Committed, NodeId};
+use primacy_core::record::{Member, Outcome};
 use primacy_raft::{Config, Handle, Initialized, StartError};
-use serde::Serialize;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-/// Generous: the machine may be busy.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub use wait::{DEADLINE, proposal, until};
 
 pub struct Node {
     pub handle: Handle,
@@ -35,18 +35,11 @@ impl Node {
     }
 
     pub fn until(&self, what: &str, mut holds: impl FnMut(&Handle) -> bool) {
-        let start = Instant::now();
-        self.runtime.as_ref().expect("running").block_on(async {
-            let mut looks = tokio::time::interval(Duration::from_millis(5));
-            while !holds(&self.handle) {
-                assert!(
-                    start.elapsed() < DEADLINE,
-                    "in time: {what}; {:?}",
-                    self.handle.status()
-                );
-                looks.tick().await;
-            }
-        });
+        let runtime = self.runtime.as_ref().expect("running");
+        runtime.block_on(until(
+            || format!("{what}; {:?}", self.handle.status()),
+            async || holds(&self.handle).then_some(()),
+        ));
     }
 
     pub fn propose(&self, proposer: u64, seq: u64) -> Committed<Outcome> {
@@ -68,23 +61,6 @@ impl Drop for Node {
             runtime.shutdown_background();
         }
     }
-}
-
-pub fn proposal(proposer: u64, seq: u64) -> Proposal {
-    #[derive(Serialize)]
-    struct Bare {
-        proposer: NodeId,
-        incarnation: Incarnation,
-        seq: Seq,
-        commands: Vec<()>,
-    }
-    let bare = Bare {
-        proposer: NodeId(proposer),
-        incarnation: Incarnation(1),
-        seq: Seq(seq),
-        commands: Vec::new(),
-    };
-    rmp_serde::from_slice(&rmp_serde::to_vec_named(&bare).unwrap()).unwrap()
 }
 
 pub struct Plane {

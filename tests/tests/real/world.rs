@@ -479,7 +479,8 @@ pub async fn serves(agent: SocketAddr) -> Option<u64> {
     (code == 200).then(|| body["primary_epoch"].as_u64())?
 }
 
-async fn get(agent: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
+/// Asks an agent: the status code, and the body.
+pub async fn get(agent: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect(agent).await.ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;

@@ -181,13 +181,11 @@ impl Node {
             .iter()
             .filter_map(|(id, watch)| {
                 let cluster = self.state.get().cluster_of(id)?;
-                let sight = watch.detector.sight(now, Epoch::INITIAL, true);
+                let (detector, hears) = (&watch.detector, self.leads.hears_majority);
                 let sight = if *id == cluster.primary {
-                    watch
-                        .detector
-                        .sight(now, cluster.epoch, self.leads.hears_majority)
+                    detector.sight(now, cluster.epoch, hears)
                 } else {
-                    sight
+                    detector.glance(now)
                 };
                 Some((id.clone(), watch.view(now, sight)))
             })

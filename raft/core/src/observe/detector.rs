@@ -231,15 +231,31 @@ impl Detector {
 
     /// What this node sees now of a primary that the log names open for `epoch`.
     pub fn sight(&self, now: Tick, epoch: Epoch, hears_majority: bool) -> Sight {
-        let since =
-            |at: Option<Tick>| now.since_ms(at.unwrap_or(self.gap_ended).max(self.gap_ended));
-        let sight = |kind, at| Sight {
-            kind,
-            for_ms: since(at),
-        };
         if !hears_majority || self.seen_alive_in.is_none_or(|seen| seen < epoch) {
-            return sight(SightKind::Blind, None);
+            return self.since(now, SightKind::Blind, None);
         }
+        self.seen(now)
+    }
+
+    /// The same of an instance that is no primary, for people: nothing rests on it, so that one
+    /// answer is enough.
+    pub fn glance(&self, now: Tick) -> Sight {
+        if self.last_sign().is_none() && self.fresh_failed_begun.is_none() {
+            return self.since(now, SightKind::Blind, None);
+        }
+        self.seen(now)
+    }
+
+    fn since(&self, now: Tick, kind: SightKind, at: Option<Tick>) -> Sight {
+        let at = at.unwrap_or(self.gap_ended).max(self.gap_ended);
+        Sight {
+            kind,
+            for_ms: now.since_ms(at),
+        }
+    }
+
+    fn seen(&self, now: Tick) -> Sight {
+        let sight = |kind, at| self.since(now, kind, at);
         let fresh_failed = self.fresh_failed_begun.is_some_and(|begun| {
             begun >= self.gap_ended && self.served.is_none_or(|at| begun >= at)
         });

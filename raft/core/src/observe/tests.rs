@@ -10,7 +10,8 @@
 //! ```
 
 use super::{
-    Detector, Heartbeat, IoThread, MysqldWord, Named, Probe, Progress, Pulse, Reached, Word,
+    Detector, Heartbeat, IoThread, MysqldWord, Named, Probe, Progress, Pulse, Reached, SightKind,
+    Word,
 };
 use crate::ids::{Epoch, Incarnation, Tick};
 use crate::testing::{instance, word};
@@ -356,4 +357,24 @@ fn a_replica_whose_server_is_down_is_not_reached() {
         progress.report(Tick(50), &down);
         assert_eq!(progress.reached(Tick(60), &instance("p"), 300), None);
     }
+}
+
+/// A replica has no epoch in which it could have been seen open.
+#[test]
+fn a_glance_asks_for_one_answer_and_no_memory() {
+    let kind = |detector: &Detector, at| detector.glance(Tick(at)).kind;
+    let mut detector = Detector::new(Tick(0), None);
+    assert_eq!(
+        kind(&detector, 50),
+        SightKind::Blind,
+        "nothing is known yet"
+    );
+    let answer = Pulse::Answered { fenced: true };
+    detector.pulse(Tick(100), Probe::Warm, Tick(90), answer, None);
+    assert_eq!(kind(&detector, 150), SightKind::Alive);
+    assert_eq!(
+        detector.sight(Tick(150), Epoch(1), true).kind,
+        SightKind::Blind,
+        "a vote would need more"
+    );
 }
