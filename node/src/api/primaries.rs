@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 
 use primacy_core::ids::{ClusterId, LogIndex};
@@ -63,23 +63,18 @@ impl PrimacyService for Primaries {
         let request = request.into_inner();
         let (sender, receiver) = mpsc::channel(WATCH_BACKLOG);
         let mut states = self.0.handle.watch();
+        let mut watcher = Watcher {
+            wanted: request.clusters.into_iter().collect(),
+            after: request.after_log_index,
+            told: BTreeMap::new(),
+        };
         tokio::spawn(async move {
-            let mut told: BTreeMap<String, (String, u64)> = BTreeMap::new();
             loop {
                 let state = states.borrow_and_update().clone();
                 let index = state.at().index.0;
-                for cluster in state.get().clusters.values() {
-                    let wanted = request.clusters.is_empty()
-                        || request.clusters.iter().any(|id| id == cluster.id.as_str());
-                    let primary = primary_of(cluster, index);
-                    let key = (primary.instance.clone(), primary.epoch);
-                    if !wanted || told.get(&primary.cluster) == Some(&key) {
-                        continue;
-                    }
-                    told.insert(primary.cluster.clone(), key);
-                    if request.after_log_index >= index {
-                        continue; // the watcher knows, and perhaps better than this node so far
-                    }
+                let clusters = state.get().clusters.values();
+                let primaries = clusters.map(|cluster| primary_of(cluster, index));
+                for primary in watcher.news(index, primaries) {
                     if send(&sender, primary).is_err() {
                         return;
                     }
@@ -125,6 +120,35 @@ impl PrimacyService for Primaries {
     }
 }
 
+/// What one watcher knows.
+struct Watcher {
+    /// Only these clusters; all if empty.
+    wanted: BTreeSet<String>,
+    /// Up to here it knew everything when it came.
+    after: u64,
+    told: BTreeMap<String, (String, u64)>,
+}
+
+impl Watcher {
+    /// What it does not know yet of the state at `index`. This node may be behind another, from
+    /// which the watcher came: then it knows better than this node does so far.
+    fn news(&mut self, index: u64, primaries: impl Iterator<Item = Primary>) -> Vec<Primary> {
+        let mut news = Vec::new();
+        for primary in primaries {
+            let wanted = self.wanted.is_empty() || self.wanted.contains(&primary.cluster);
+            let now = (primary.instance.clone(), primary.epoch);
+            if !wanted || self.told.get(&primary.cluster) == Some(&now) {
+                continue;
+            }
+            self.told.insert(primary.cluster.clone(), now);
+            if index > self.after {
+                news.push(primary);
+            }
+        }
+        news
+    }
+}
+
 fn send(
     sender: &mpsc::Sender<Result<WatchPrimariesResponse, Status>>,
     primary: Primary,
@@ -134,4 +158,63 @@ fn send(
             primary: Some(primary),
         }))
         .map_err(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shop(instance: &str, epoch: u64, log_index: u64) -> Primary {
+        Primary {
+            cluster: "shop".into(),
+            instance: instance.into(),
+            address: String::new(),
+            epoch,
+            log_index,
+        }
+    }
+
+    /// What a watcher that resumes after `after` is sent, as a node goes through these states:
+    /// index, primary, epoch.
+    fn sent(after: u64, wanted: &[&str], states: &[(u64, &str, u64)]) -> Vec<(u64, String)> {
+        let mut watcher = Watcher {
+            wanted: wanted.iter().map(|id| id.to_string()).collect(),
+            after,
+            told: BTreeMap::new(),
+        };
+        let mut sent = Vec::new();
+        for (index, instance, epoch) in states {
+            let now = shop(instance, *epoch, *index);
+            let news = watcher.news(*index, [now].into_iter());
+            sent.extend(news.into_iter().map(|new| (new.log_index, new.instance)));
+        }
+        sent
+    }
+
+    #[test]
+    fn a_watcher_resumes_where_it_was_on_any_node() {
+        let states = [
+            (100, "a", 1),
+            (150, "", 1),
+            (160, "b", 2),
+            (170, "b", 2),
+            (210, "c", 3),
+        ];
+        let at = |index: u64, instance: &str| (index, instance.to_owned());
+        let all = [at(100, "a"), at(150, ""), at(160, "b"), at(210, "c")];
+        assert_eq!(sent(0, &[], &states), all, "everything as it is");
+        assert_eq!(sent(0, &["shop"], &states), all);
+        assert_eq!(sent(0, &["till"], &states), []);
+        assert_eq!(sent(149, &[], &states), all[1..]);
+        assert_eq!(sent(160, &[], &states), all[3..], "this node was behind");
+        assert_eq!(sent(500, &[], &states), [], "and still is");
+        let skips = [(100, "a", 1), (210, "c", 3)];
+        assert_eq!(
+            sent(160, &[], &skips),
+            all[3..],
+            "it skipped what came between"
+        );
+        let ahead = [(170, "b", 2)];
+        assert_eq!(sent(160, &[], &ahead), [at(170, "b")], "once more");
+    }
 }

@@ -11,6 +11,7 @@ usage: sim --seeds A..B [--mistake NAME]    runs seeds A to B-1
        sim --seed N [--trace] [--mistake NAME] [--calm]
                                             runs one; --trace prints its timeline
        either with --strangers              an unregistered replica is heard before it is seen
+       either with --operators              failovers are aborted, and that is lifted again
        sim --planted                        looks for every planted mistake
        sim --mistakes                       lists them";
 
@@ -48,6 +49,7 @@ fn command(args: &[String]) -> Result<bool, String> {
             "--trace" => options.trace = true,
             "--calm" => options.calm = true,
             "--strangers" => options.unseen_strangers = true,
+            "--operators" => options.operators = true,
             "--planted" => planted = true,
             "--mistakes" => {
                 for mistake in Planted::ALL {
@@ -86,8 +88,13 @@ fn replay(options: &Options) -> String {
     } else {
         ""
     };
+    let operators = if options.operators {
+        " --operators"
+    } else {
+        ""
+    };
     format!(
-        "tests/sim --seed {} --trace{mistake}{calm}{strangers}",
+        "tests/sim --seed {} --trace{mistake}{calm}{strangers}{operators}",
         options.seed
     )
 }

@@ -10,7 +10,7 @@ use super::world::{ANY_RUN, Target, What, World, instance_name};
 
 impl World {
     /// Strikes now, for a while.
-    fn strike(&mut self, fault: Fault, after_us: u64, lasts_us: u64) {
+    pub(super) fn strike(&mut self, fault: Fault, after_us: u64, lasts_us: u64) {
         if self.faults.healed {
             return;
         }
@@ -163,6 +163,9 @@ impl World {
         };
         let named = |cluster: &Cluster| cluster.promotion().map(|p| (p.opened, p.acknowledged));
         let was = old.and_then(|old| named(old));
+        if self.options.operators {
+            self.meddle(old.map(|old| &**old), &new);
+        }
         let moved = old.is_none_or(|old| old.epoch != new.epoch);
         let cruel = self.rng.chance(self.faults.cruelty_permille);
         let primary = self.host_of(&new.primary);

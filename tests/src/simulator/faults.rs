@@ -38,6 +38,8 @@ pub enum Fault {
     Election,
     /// A frozen replica loses its relay log and its agent's memory, after its report is in the log.
     RelayLost(usize),
+    /// An operator aborts what has been started; its end lifts that.
+    Abort,
 }
 
 #[derive(Debug)]
@@ -304,6 +306,7 @@ impl World {
                 self.start_io(stranger);
             }
             Fault::Election => self.elect(),
+            Fault::Abort => self.abort(),
             Fault::RelayLost(host) => {
                 let deposed = self.shop().is_some_and(|shop| shop.deposition().is_some());
                 if !deposed || !self.servers[*host].powered {
@@ -340,6 +343,7 @@ impl World {
             Fault::Lossy(_) => self.net.loss_permille = 0,
             Fault::StuckDisk(host) => self.unstick(*host),
             Fault::SlowApplier(host) => self.servers[*host].apply_us = 3_000,
+            Fault::Abort => self.lift_abort(),
             Fault::Stranger => {
                 let stranger = self.members;
                 self.stop_io(stranger);

@@ -11,6 +11,7 @@
 //! | `mysql`, `commit`, `replication`, `motions` | a fake server | MySQL with GTIDs and semi-sync |
 //! | `network`, `faults`, `cruelty` | delay, loss, cuts, crashes, stops | the world |
 //! | `clients` | writers | applications |
+//! | `operators` | aborts and approvals | people at the command line |
 //!
 //! The laws are in `crate::invariants`; `planted` holds the mistakes that they must find.
 
@@ -25,6 +26,7 @@ mod motions;
 mod mysql;
 mod network;
 mod nodes;
+mod operators;
 mod planted;
 mod prng;
 mod process;
@@ -55,6 +57,8 @@ pub struct Options {
     /// The stranger is heard at once. Otherwise its acknowledgements reach nobody before the log
     /// counts it: what nobody has seen no proof can count, so this breaks the laws.
     pub unseen_strangers: bool,
+    /// Operators abort what has been started, and lift that again.
+    pub operators: bool,
 }
 
 /// How a run ended.
