@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use primacy_core::ids::{ClusterId, Epoch, LogIndex, NodeId};
 use primacy_core::policy::Policy;
-use primacy_core::record::{Command, Registration};
+use primacy_core::record::{Command, Refusal, Registration};
 use primacy_proto::v1::operator_service_server::OperatorService;
 use primacy_proto::v1::{
     AbortFailoverRequest, AbortFailoverResponse, ApproveFailoverRequest, ApproveFailoverResponse,
@@ -38,7 +38,11 @@ impl Operator {
                 Ok(Response::new(answer(log_index)))
             }
             Err(SubmitError::Refused(refusal)) => {
-                Err(Status::failed_precondition(refusal.to_string()))
+                let remedy = match &refusal {
+                    Refusal::OtherEpoch { .. } => "; name the epoch that `primacy explain` shows",
+                    _ => "",
+                };
+                Err(Status::failed_precondition(format!("{refusal}{remedy}")))
             }
             Err(error) => Err(Status::unavailable(format!(
                 "{:#}",

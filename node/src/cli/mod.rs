@@ -2,9 +2,11 @@
 
 mod show;
 mod verbs;
+mod wrap;
 
 pub(crate) use show::{duration, explain_text, sight_text};
 pub(crate) use verbs::{events, fetch};
+pub(crate) use wrap::wrap;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

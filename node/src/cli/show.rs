@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use primacy_core::agree::Verdict;
 use primacy_core::ids::ClusterId;
 use primacy_core::observe::{Sight, SightKind};
@@ -11,6 +11,7 @@ use primacy_core::policy::Policy;
 use primacy_core::record::{Cluster, Follower, PromotionRule};
 use serde::Serialize;
 
+use super::wrap::{columns, wrapped};
 use crate::api::{HistoryEvent, NodeSight, StatusDocument};
 
 fn table(header: &[&str]) -> Table {
@@ -18,7 +19,21 @@ fn table(header: &[&str]) -> Table {
     table
         .load_preset(presets::NOTHING)
         .set_header(header.iter());
+    let columns = columns();
+    if let Ok(columns) = u16::try_from(columns) {
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(columns);
+    }
     table
+}
+
+/// As text, without margins.
+fn drawn(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
 }
 
 fn sight_words(kind: SightKind) -> &'static str {
@@ -70,7 +85,7 @@ pub(super) fn status(document: &StatusDocument) -> String {
             document.answered_by
         );
     }
-    let _ = writeln!(text, "\n{}\n", nodes(document));
+    let _ = writeln!(text, "\n{}\n", drawn(nodes(document)));
     for (id, status) in &document.clusters {
         let cluster = &status.cluster;
         let _ = writeln!(
@@ -80,12 +95,13 @@ pub(super) fn status(document: &StatusDocument) -> String {
             cluster.epoch,
             word(&cluster.policy.automation)
         );
-        let _ = writeln!(text, "{}", instances(document, cluster));
+        let _ = writeln!(text, "{}", drawn(instances(document, cluster)));
         match document.standing(id) {
             None => text.push_str("  no leader answers: what is waited for is not known\n"),
             Some(standing) => {
                 for wait in &standing.waits {
-                    let _ = writeln!(text, "  waits for: {wait}");
+                    let wait = wrapped(&format!("  waits for: {wait}"), columns());
+                    let _ = writeln!(text, "{wait}");
                 }
             }
         }
@@ -381,7 +397,7 @@ pub(super) fn readiness_text(gaps: &[Gap]) -> String {
     for gap in gaps {
         rows.add_row([gap.rule, &gap.instance, &gap.what, &gap.remedy]);
     }
-    rows.to_string()
+    drawn(rows)
 }
 
 pub(super) fn policy(policy: &Policy) -> String {
@@ -391,7 +407,7 @@ pub(super) fn policy(policy: &Policy) -> String {
             rows.add_row([name, word(&value)]);
         }
     }
-    rows.to_string()
+    drawn(rows)
 }
 
 pub(super) fn history(events: &[HistoryEvent]) -> String {
@@ -410,7 +426,7 @@ pub(super) fn history(events: &[HistoryEvent]) -> String {
             event.event.what.clone(),
         ]);
     }
-    rows.to_string()
+    drawn(rows)
 }
 
 /// HH:MM:SS.mmm of Unix milliseconds.

@@ -13,6 +13,7 @@ use primacy_proto::v1::{
 };
 use tonic::{Response, Status};
 
+use super::wrap::{columns, wrapped};
 use super::{Common, Failure, Output, show};
 use crate::api::{HistoryEvent, StatusDocument};
 use crate::client::{Client, OperatorApi, operator};
@@ -135,7 +136,7 @@ pub(super) async fn explain(common: &Common, cluster: &ClusterId) -> Result<(), 
     match common.output {
         Output::Json => print_json(&explanation),
         Output::Table => {
-            println!("{}", explanation.text());
+            println!("{}", wrapped(&explanation.text(), columns()));
             Ok(())
         }
     }
@@ -226,8 +227,17 @@ fn changed(policy: &Policy, fields: &[String]) -> Result<Policy, Failure> {
     Ok(policy)
 }
 
+/// Who gives the order, for the history: a name, or at least a number.
 fn who() -> String {
-    std::env::var("USER").unwrap_or_else(|_| "unknown".into())
+    use std::os::unix::fs::MetadataExt;
+    ["USER", "LOGNAME"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| match std::fs::metadata("/proc/self") {
+            Ok(me) => format!("uid {}", me.uid()),
+            Err(_) => "somebody".into(),
+        })
 }
 
 pub(super) async fn approve(

@@ -15,10 +15,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::discover::Found;
-use super::panel::{Picture, Writes, wrap};
+use super::panel::{Picture, Writes};
 use super::world::{CLUSTER, World};
 use super::writers::Ledger;
 use crate::api::{HistoryEvent, StatusDocument};
+use crate::cli::wrap;
 use crate::client::Client;
 use crate::clock;
 

@@ -14,7 +14,7 @@ use primacy_core::record::{Cluster, Deposition};
 
 use super::world::CLUSTER;
 use crate::api::StatusDocument;
-use crate::cli::{duration, sight_text};
+use crate::cli::{duration, sight_text, wrap};
 
 /// A node that has not answered for longer is shown as silent itself.
 const UNANSWERED: Duration = Duration::from_millis(1_000);
@@ -211,42 +211,5 @@ impl Rows {
             self.lines.push(format!("{label}{line}"));
             label = " ".repeat(LABEL_WIDTH);
         }
-    }
-}
-
-/// Breaks text between words; a word that is wider stands alone.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let indent = text.len() - text.trim_start().len();
-    let mut lines = vec![" ".repeat(indent)];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always one");
-        let used = console::measure_text_width(line);
-        if used > indent && used + 1 + console::measure_text_width(word) > width {
-            lines.push(format!("{}{word}", " ".repeat(indent)));
-        } else {
-            if used > indent {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_wrapped_between_words() {
-        assert_eq!(wrap("", 10), [""]);
-        assert_eq!(wrap("one two three", 20), ["one two three"]);
-        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrap("  one two", 5), ["  one", "  two"]);
-        assert_eq!(
-            wrap("a-word-that-is-wider two", 6),
-            ["a-word-that-is-wider", "two"]
-        );
-        assert_eq!(wrap("one two", 0), ["one", "two"], "no screen at all");
     }
 }

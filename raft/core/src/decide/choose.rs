@@ -43,7 +43,7 @@ pub enum Reason {
         "{who} aborted the failover: {primary} alone may open again, once its agent confirms its \
          fence{exited}; until then nobody takes writes. If it cannot come back, lift the abort: \
          `primacy approve` for the same epoch",
-        exited = if *.exited { " (its mysqld has exited: start it)" } else { "" }
+        exited = if *.exited { " (its mysqld has exited; its agent starts it again after restart_hold_ms)" } else { "" }
     )]
     Aborted {
         primary: InstanceId,

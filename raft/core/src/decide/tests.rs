@@ -802,7 +802,9 @@ fn after_an_abort_the_old_primary_alone_is_chosen() {
         ("", format!("{alone}; {undo}")),
         (
             "exited",
-            format!("{alone} (its mysqld has exited: start it); {undo}"),
+            format!(
+                "{alone} (its mysqld has exited; its agent starts it again after restart_hold_ms); {undo}"
+            ),
         ),
         ("p:1-16", "p for p:1-16".to_owned()),
         (
