@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use primacy_core::agree::Verdict;
 use primacy_core::ids::ClusterId;
 use primacy_core::observe::{Sight, SightKind};
@@ -147,6 +147,10 @@ fn instances(document: &StatusDocument, cluster: &Cluster) -> Table {
     header.extend(document.nodes.keys().map(|id| format!("NODE {id}")));
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let mut rows = table(&header);
+    // An address is copied from here: only what is seen may be broken.
+    for column in rows.column_iter_mut().take(4) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
     for (instance, spec) in &cluster.instances {
         let acks = cluster.ackers.members.contains(instance);
         let role = if cluster.left_behind.contains(instance) {
