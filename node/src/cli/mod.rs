@@ -5,7 +5,7 @@ mod verbs;
 mod wrap;
 
 pub(crate) use show::{duration, explain_text, sight_text};
-pub(crate) use verbs::{events, fetch};
+pub(crate) use verbs::{events, fetch, fetch_all};
 pub(crate) use wrap::wrap;
 
 use std::path::PathBuf;

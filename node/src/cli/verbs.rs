@@ -45,7 +45,7 @@ pub(crate) async fn fetch(client: &Client, cluster: &str) -> Result<StatusDocume
 }
 
 /// The same, and what all the other nodes see; the leader among them knows what is waited for.
-async fn fetch_all(client: &Client, cluster: &str) -> Result<StatusDocument, Failure> {
+pub(crate) async fn fetch_all(client: &Client, cluster: &str) -> Result<StatusDocument, Failure> {
     // The one that is asked must be able to answer before its own turn is over.
     let limit = (client.turn() / 2).min(OTHERS_LIMIT);
     get_status(client, cluster, limit.as_millis() as u32).await

@@ -100,8 +100,8 @@ impl Summary {
             "{} run(s): first acknowledged write after {} ms (min {}, max {}),\n\
              of which {} ms were not patience\n\
              {} acknowledged writes read back: {} lost\n\
-             {} attempted on the old primary after the fault: {} acknowledged late and present, \
-             {} twice",
+             {} attempted on the old primary after the fault:\n\
+             {} acknowledged late and present, {} twice",
             self.runs,
             self.first_ack_ms.median,
             self.first_ack_ms.min,

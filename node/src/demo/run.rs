@@ -172,7 +172,7 @@ async fn last_index(world: &World) -> anyhow::Result<u64> {
 }
 
 async fn explain(world: &World) -> String {
-    match crate::cli::fetch(&world.client, CLUSTER).await {
+    match crate::cli::fetch_all(&world.client, CLUSTER).await {
         Ok(document) => crate::cli::explain_text(&document, &world.cluster),
         Err(error) => error.to_string(),
     }
