@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
-use primacy_core::agree::Verdict;
 use primacy_core::ids::ClusterId;
 use primacy_core::observe::{Sight, SightKind};
 use primacy_core::policy::Policy;
@@ -241,7 +240,7 @@ pub(super) struct Explanation {
     /// Each node's sight of the primary; `?` of one that does not answer.
     sights: BTreeMap<u64, String>,
     /// Of the open inquest, or of the one that ended a deposed epoch.
-    verdict: Option<Verdict>,
+    verdict: Option<String>,
     findings: Vec<String>,
     aborted_by: Option<String>,
     /// `None` if no leader answers.
@@ -279,7 +278,7 @@ pub(super) fn explain(document: &StatusDocument, id: &ClusterId) -> Explanation 
                 (node.0, text)
             })
             .collect(),
-        verdict: judgement.map(|judgement| judgement.verdict),
+        verdict: judgement.map(|judgement| format!("{:?}", judgement.verdict)),
         findings: judgement
             .iter()
             .flat_map(|judgement| &judgement.findings)
@@ -306,7 +305,7 @@ impl Explanation {
         match &self.verdict {
             None => text.push_str("no inquest is open\n"),
             Some(verdict) => {
-                let _ = writeln!(text, "verdict on {}: {verdict:?}", self.primary);
+                let _ = writeln!(text, "verdict on {}: {verdict}", self.primary);
             }
         }
         for finding in &self.findings {
