@@ -3,8 +3,8 @@
 
 mod discover;
 mod faults;
-mod net;
 mod live;
+mod net;
 mod panel;
 mod process;
 mod report;

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::discover::discover;
 use super::faults::Fault;
-use super::net::Net;
 use super::live::{Clients, Live};
+use super::net::Net;
 use super::report::{RunReport, VoteReport};
 use super::screen::Screen;
 use super::world::{CLUSTER, World};
