@@ -50,6 +50,7 @@ impl ClientError {
 pub struct Client {
     nodes: Vec<(String, Channel)>,
     limit: Duration,
+    turn_min: Duration,
 }
 
 impl Client {
@@ -67,7 +68,17 @@ impl Client {
                 Ok((address.clone(), channel))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { nodes, limit })
+        Ok(Self {
+            nodes,
+            limit,
+            turn_min: TURN_LIMIT_MIN,
+        })
+    }
+
+    /// For a question that a healthy node may think about for so long.
+    #[must_use]
+    pub fn with_turn(self, turn_min: Duration) -> Self {
+        Self { turn_min, ..self }
     }
 
     pub fn endpoints(&self) -> impl Iterator<Item = &str> {
@@ -79,6 +90,7 @@ impl Client {
         let one = |node: &(String, Channel)| Client {
             nodes: vec![node.clone()],
             limit: self.limit,
+            turn_min: self.turn_min,
         };
         self.nodes.iter().map(one).collect()
     }
@@ -91,7 +103,7 @@ impl Client {
     {
         let deadline = tokio::time::Instant::now() + self.limit;
         // A stopped process still accepts connections: no node may use up the others' time.
-        let turn = (self.limit / (2 * self.nodes.len().max(1) as u32)).max(TURN_LIMIT_MIN);
+        let turn = (self.limit / (2 * self.nodes.len().max(1) as u32)).max(self.turn_min);
         let mut last = None;
         loop {
             for (_, channel) in &self.nodes {

@@ -53,6 +53,8 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         handle: handle.clone(),
         door: door.clone(),
         views,
+        links: links.clone(),
+        probe: config.probe.clone(),
     };
 
     let (reporter, health) = tonic_health::server::health_reporter();

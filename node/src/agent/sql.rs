@@ -81,11 +81,7 @@ impl Executor {
             SourceTransport::PublicKey
         };
         let shared = Shared {
-            target: Target {
-                address: Address::Socket(super::server::instance(config).socket()),
-                login: Login::new(&mysql.user, &mysql.password),
-                transport: Transport::Plain,
-            },
+            target: target(config),
             replication: (
                 Login::new(&mysql.replication_user, &mysql.replication_password),
                 transport,
@@ -150,6 +146,15 @@ impl Executor {
                 shared.keep(Purpose::Spare, spare);
             }
         });
+    }
+}
+
+/// The agent's own `mysqld`, through its socket.
+pub(super) fn target(config: &AgentConfig) -> Target {
+    Target {
+        address: Address::Socket(super::server::instance(config).socket()),
+        login: Login::new(&config.mysql.user, &config.mysql.password),
+        transport: Transport::Plain,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod operator;
 mod primaries;
+mod readiness;
 mod status;
 
 use std::time::Duration;
@@ -13,6 +14,8 @@ use primacy_raft::Handle;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use crate::act::Links;
+use crate::config::ProbeAccount;
 use crate::decide::ViewRequest;
 use crate::record::Door;
 
@@ -31,6 +34,8 @@ pub struct Access {
     pub handle: Handle,
     pub door: Door,
     pub views: mpsc::Sender<ViewRequest>,
+    pub links: Links,
+    pub probe: ProbeAccount,
 }
 
 impl Access {

@@ -6,7 +6,7 @@ mod show;
 mod verbs;
 
 pub(crate) use show::{explain_text, sight_words};
-pub(crate) use verbs::{events, fetch};
+pub(crate) use verbs::{events, fetch, readiness};
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -113,8 +113,15 @@ enum Verb {
 enum ClusterVerb {
     /// Register a cluster from a file (JSON).
     Register { file: PathBuf },
-    /// Check every setting, grant and topology that a guarantee rests on.
-    Check { cluster: String },
+    /// Check every setting, grant, plugin, topology and version that a guarantee rests on.
+    Check {
+        /// A registered cluster.
+        #[arg(required_unless_present = "file", conflicts_with = "file")]
+        cluster: Option<String>,
+        /// One that is to be registered from this file (JSON).
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -217,8 +224,8 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             return Ok(crate::demo::run(args, common.output).await?);
         }
         Verb::Cluster(ClusterVerb::Register { file }) => verbs::register(&common, &file).await?,
-        Verb::Cluster(ClusterVerb::Check { cluster: id }) => {
-            return verbs::check(&common, &cluster(id)).await;
+        Verb::Cluster(ClusterVerb::Check { cluster, file }) => {
+            return verbs::check(&common, cluster.unwrap_or_default(), file.as_deref()).await;
         }
         Verb::Policy(PolicyVerb::Get { cluster: id }) => {
             verbs::policy_get(&common, &cluster(id)).await?;

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use comfy_table::{Table, presets};
 use primacy_core::ids::ClusterId;
+use primacy_core::lint::{Finding, Report, Severity};
 use primacy_core::observe::SightKind;
 use primacy_core::policy::Policy;
-use primacy_core::record::{Follower, PromotionRule};
+use primacy_core::record::Follower;
 use serde::Serialize;
 
 use crate::api::{HistoryEvent, StatusDocument};
@@ -220,67 +221,37 @@ pub(crate) fn explain_text(document: &StatusDocument, id: &ClusterId) -> String 
     }
 }
 
-/// Something that would make a guarantee untrue.
-#[derive(Serialize)]
-pub(super) struct Gap {
-    rule: &'static str,
-    instance: String,
-    what: String,
-    remedy: String,
-}
-
-/// What the control plane can see of a cluster's readiness.
-pub(super) fn readiness(document: &StatusDocument, id: &ClusterId) -> Vec<Gap> {
-    let cluster = &document.clusters[id].cluster;
-    let mut gaps = Vec::new();
-    for (instance, spec) in &cluster.instances {
-        let view = document.view.instances.get(instance);
-        if view
-            .and_then(|view| view.agent_heard_ms)
-            .is_none_or(|ms| ms > 1_000)
-        {
-            gaps.push(Gap {
-                rule: "agent",
-                instance: instance.to_string(),
-                what: "its agent is not heard".into(),
-                remedy: "start `primacy agent` beside it".into(),
-            });
-        }
-        if spec.server_uuid.is_none() {
-            gaps.push(Gap {
-                rule: "enrolled",
-                instance: instance.to_string(),
-                what: "its server_uuid is not known".into(),
-                remedy: "start its agent and its mysqld".into(),
-            });
+/// One block per finding: what is broken first, then what is given up, then warnings.
+pub(super) fn readiness(report: &Report) -> String {
+    let mut text = String::new();
+    let kind = |finding: &Finding| match finding.severity {
+        Severity::Broken if finding.given_up => "given up",
+        Severity::Broken => "broken",
+        Severity::Warning => "warning",
+    };
+    for wanted in ["broken", "given up", "warning"] {
+        for finding in report.findings.iter().filter(|finding| kind(finding) == wanted) {
+            let of = match &finding.instance {
+                Some(instance) => instance.as_str(),
+                None => "the cluster",
+            };
+            let _ = writeln!(text, "{wanted}: {} on {of}", finding.rule);
+            let _ = writeln!(text, "  found:  {}", finding.found);
+            let _ = writeln!(text, "  breaks: {}", finding.breaks);
+            let _ = writeln!(text, "  mend:   {}\n", finding.mend);
         }
     }
-    let candidates = cluster
-        .ackers
-        .members
-        .iter()
-        .filter(|id| cluster.instances[*id].promotion != PromotionRule::Never)
-        .count();
-    if candidates == 0 {
-        gaps.push(Gap {
-            rule: "candidate",
-            instance: String::new(),
-            what: "no acker may be promoted".into(),
-            remedy: "change a promotion rule from never".into(),
-        });
+    for cost in &report.costs {
+        let _ = writeln!(text, "{cost}");
     }
-    gaps
-}
-
-pub(super) fn readiness_text(gaps: &[Gap]) -> String {
-    if gaps.is_empty() {
-        return "ready".into();
-    }
-    let mut rows = table(&["RULE", "INSTANCE", "WHAT", "REMEDY"]);
-    for gap in gaps {
-        rows.add_row([gap.rule, &gap.instance, &gap.what, &gap.remedy]);
-    }
-    rows.to_string()
+    let broken = report.findings.iter().filter(|finding| finding.blocks()).count();
+    let verdict = match broken {
+        0 => "ready".to_owned(),
+        1 => "not ready: 1 rule is broken".to_owned(),
+        more => format!("not ready: {more} rules are broken"),
+    };
+    let _ = writeln!(text, "{}: {verdict}", report.cluster);
+    text
 }
 
 pub(super) fn policy(policy: &Policy) -> String {

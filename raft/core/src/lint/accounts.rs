@@ -226,12 +226,17 @@ fn agent(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {
         &["*.*", "`performance_schema`.*"],
     );
     need(AGENT_SCHEMA, "primacy.*", &["*.*", "`primacy`.*"]);
+    let mut found = Vec::new();
     if !missing.is_empty() {
-        pad.add(
-            Rule::AgentGrants,
-            Some(instance),
-            format!("the agent's account {account} lacks {}", missing.join("; ")),
-            mends.join("; "),
-        );
+        found.push(format!("the agent's account {account} lacks {}", missing.join("; ")));
+    }
+    for (what, why) in &facts.unread {
+        found.push(format!("{what} cannot be read: {why}"));
+        if mends.is_empty() {
+            mends.push(format!("grant {account} what the answer names"));
+        }
+    }
+    if !found.is_empty() {
+        pad.add(Rule::AgentGrants, Some(instance), found.join("; "), mends.join("; "));
     }
 }

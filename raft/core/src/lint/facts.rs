@@ -116,6 +116,8 @@ pub struct Facts {
     pub agent_account: String,
     pub agent_grants: Vec<String>,
     pub replication_user: String,
+    /// What the server refused to tell, and why.
+    pub unread: BTreeMap<String, String>,
     /// `None`: not under systemd.
     pub manager: Option<Manager>,
     /// Microseconds to connect to each of the others.
@@ -138,6 +140,8 @@ pub enum AgentWord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressWord {
     Answers(Uuid),
+    /// A server that lets nobody in now, and so does not say which it is.
+    Closed,
     Fails(String),
 }
 

@@ -167,6 +167,14 @@ impl<'a> Subject<'a> {
         }
     }
 
+    pub fn cluster(&self) -> &ClusterId {
+        self.cluster
+    }
+
+    pub fn instances(&self) -> &BTreeMap<InstanceId, InstanceSpec> {
+        self.instances
+    }
+
     /// Whether this instance may take writes now.
     pub(crate) fn may_be_open(&self, instance: &InstanceId) -> bool {
         instance == self.primary && self.life != Life::New

@@ -74,7 +74,7 @@ pub(super) fn address(
             format!("at {at} answers {uuid}, but the agent of {instance} stands beside {own}"),
             format!("register the address of the server beside the agent of {instance}, or move the agent"),
         ),
-        (AddressWord::Answers(_), _) => {}
+        (AddressWord::Answers(_) | AddressWord::Closed, _) => {}
         (AddressWord::Fails(why), _) => pad.add(
             Rule::Address,
             Some(instance),

@@ -548,6 +548,9 @@ fn accounts() {
     case.facts("a").accounts = Some(Err("SELECT command denied".into()));
     let rules: Vec<_> = case.report().findings.into_iter().map(|f| f.rule).collect();
     assert_eq!(rules, ["replication_grants", "connection_admin"]);
+    breaks(Rule::AgentGrants, "channels cannot be read: denied", "grant 'agent'", |case| {
+        case.facts("a").unread.insert("channels".into(), "denied".into());
+    });
     for (lost, mend) in [
         ("RELOAD, ", "GRANT RELOAD ON *.* TO 'agent'@'localhost'"),
         ("SYSTEM_USER,", "GRANT SYSTEM_USER ON *.* TO"),
