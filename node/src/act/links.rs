@@ -139,7 +139,8 @@ impl Links {
         let mut inner = self.lock();
         if let Some(link) = inner.open.get(&caller.instance) {
             let other = &link.caller;
-            let alive = !link.sender.is_closed() && now.saturating_duration_since(link.heard) < ALIVE;
+            let alive =
+                !link.sender.is_closed() && now.saturating_duration_since(link.heard) < ALIVE;
             if other.run != caller.run && alive {
                 let status = twin(caller, other);
                 if inner.refused.insert(caller.instance.clone(), caller.run) != Some(caller.run) {
@@ -218,18 +219,29 @@ mod tests {
         let now = Instant::now();
         let (to_first, mut at_first) = mpsc::channel(4);
         let (to_second, _at_second) = mpsc::channel(4);
-        links.attach(&first, to_first.clone(), now).expect("it is alone");
-        let refused = links.attach(&second, to_second.clone(), now).expect_err("db is taken");
+        links
+            .attach(&first, to_first.clone(), now)
+            .expect("it is alone");
+        let refused = links
+            .attach(&second, to_second.clone(), now)
+            .expect_err("db is taken");
         let text = refused.message();
-        assert!(text.starts_with("instance = \"db\"") && text.contains("an id of its own"), "{text}");
+        assert!(
+            text.starts_with("instance = \"db\"") && text.contains("an id of its own"),
+            "{text}"
+        );
         links.heard(&first, now).expect("it keeps its place");
         assert!(links.heard(&second, now).is_err());
         // The same agent connects anew: its own place.
-        links.attach(&first, to_first.clone(), now).expect("it is the same");
+        links
+            .attach(&first, to_first.clone(), now)
+            .expect("it is the same");
 
         // The first is silent, as a dead host is: the second takes over, and the first learns it.
         let now = now + ALIVE;
-        links.attach(&second, to_second.clone(), now).expect("db is silent");
+        links
+            .attach(&second, to_second.clone(), now)
+            .expect("db is silent");
         assert!(links.heard(&first, now).is_err());
         links.heard(&second, now).expect("it speaks for db now");
         // The end of the old link does not end the new one.
@@ -237,7 +249,10 @@ mod tests {
         links.heard(&second, now).expect("it speaks for db still");
         links.ended(&second, &to_second);
         assert!(links.heard(&second, now).is_err());
-        assert!(at_first.try_recv().is_err(), "nothing was sent to the first");
+        assert!(
+            at_first.try_recv().is_err(),
+            "nothing was sent to the first"
+        );
     }
 
     #[tokio::test]
@@ -251,7 +266,10 @@ mod tests {
         assert!(inspect(&shop, &a).is_none(), "not connected");
         let (to_a, mut at_a) = mpsc::channel(4);
         links.attach(&a, to_a, Instant::now()).expect("it is alone");
-        assert!(inspect(&ClusterId::from("other"), &a).is_none(), "of another cluster");
+        assert!(
+            inspect(&ClusterId::from("other"), &a).is_none(),
+            "of another cluster"
+        );
         let mut facts = inspect(&shop, &a).expect("it is connected");
         let asked = at_a.recv().await.expect("a message").expect("no status");
         let Ok(Down::Inspect { ask, .. }) = link::decode(asked.format, &asked.payload) else {

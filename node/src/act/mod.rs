@@ -131,3 +131,132 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use primacy_core::gtid::GtidSet;
+    use primacy_core::ids::{ClusterId, Incarnation, InstanceId};
+    use primacy_core::observe::{Heartbeat, MysqldWord, Role, Word};
+    use primacy_proto::link::FORMAT;
+
+    use super::*;
+
+    fn hello(instance: &str) -> Up {
+        Up::Hello {
+            cluster: ClusterId::from("shop"),
+            instance: InstanceId::from(instance),
+            run: 1,
+        }
+    }
+
+    fn beat(instance: &str) -> Up {
+        let word = Word {
+            agent: Incarnation(1),
+            beat: 1,
+            mysqld: Incarnation(1),
+            says: MysqldWord::Exited,
+        };
+        let beat = Heartbeat {
+            cluster: ClusterId::from("shop"),
+            instance: InstanceId::from(instance),
+            word,
+            role: Role::Closed,
+            token: None,
+            opened: None,
+            server_uuid: None,
+            version: (9, 7, 4),
+            fenced: true,
+            executed: GtidSet::default(),
+            received: GtidSet::default(),
+            purged: GtidSet::default(),
+            replica: None,
+            write_stuck_ms: None,
+            semi_sync_replicas: BTreeMap::new(),
+        };
+        Up::Beat {
+            beat: Box::new(beat),
+            rtt_ms: 1,
+        }
+    }
+
+    /// One agent's end of a link.
+    struct Agent {
+        caller: Option<Caller>,
+        sender: Sender,
+        _receiver: mpsc::Receiver<Result<AttachResponse, Status>>,
+    }
+
+    impl Agent {
+        fn new() -> Self {
+            let (sender, _receiver) = mpsc::channel(4);
+            let caller = None;
+            Self {
+                caller,
+                sender,
+                _receiver,
+            }
+        }
+
+        fn sends(&mut self, links: &Links, payload: Vec<u8>) -> Result<bool, String> {
+            let message = AttachRequest {
+                format: FORMAT,
+                payload,
+            };
+            let taken = take(message, &mut self.caller, None, links, &self.sender);
+            taken
+                .map(|input| input.is_some())
+                .map_err(|status| status.message().to_owned())
+        }
+
+        fn says(&mut self, links: &Links, up: &Up) -> Result<bool, String> {
+            self.sends(links, link::encode(up).expect("it can be encoded"))
+        }
+    }
+
+    #[test]
+    fn a_malformed_set_ends_one_link_and_nothing_else() {
+        let links = Links::default();
+        let (mut a, mut b) = (Agent::new(), Agent::new());
+        for (agent, instance) in [(&mut a, "a"), (&mut b, "b")] {
+            assert_eq!(agent.says(&links, &hello(instance)), Ok(false));
+            assert_eq!(agent.says(&links, &beat(instance)), Ok(true), "to the core");
+        }
+        for bad in [
+            "nonsense",
+            "3e11fa47-71ca-11e1-9e33-c80aa9429562:0",
+            "0-1-100",
+        ] {
+            let mut value = serde_json::to_value(beat("a")).expect("plain data");
+            value["beat"]["beat"]["executed"] = bad.into();
+            let payload = rmp_serde::to_vec_named(&value).expect("plain data");
+            let why = a.sends(&links, payload).expect_err(bad);
+            assert!(
+                why.contains("agent of a is refused: malformed message"),
+                "{why}"
+            );
+            assert!(
+                why.contains("GTID") || why.contains("gtid") || why.contains(bad),
+                "{why}"
+            );
+        }
+        let why = a.sends(&links, vec![0xc1]).expect_err("no message at all");
+        assert!(why.contains("malformed message on the agent link"), "{why}");
+        assert_eq!(b.says(&links, &beat("b")), Ok(true), "the others go on");
+    }
+
+    #[test]
+    fn an_agent_speaks_for_its_own_instance_alone() {
+        let links = Links::default();
+        let mut agent = Agent::new();
+        let why = agent.says(&links, &beat("a")).expect_err("who is it?");
+        assert!(why.contains("must say who speaks"), "{why}");
+        assert_eq!(agent.says(&links, &hello("a")), Ok(false));
+        let why = agent.says(&links, &beat("b")).expect_err("it is a");
+        assert!(
+            why.contains("a message of b came over the link of a"),
+            "{why}"
+        );
+    }
+}

@@ -39,7 +39,9 @@ pub(super) async fn gather(
     let (found, round_trips_us) = tokio::join!(asked, round_trips(peers));
     let mut found = found.map_err(|error| error.to_string())?;
     found.round_trips_us = round_trips_us;
-    found.replication_user.clone_from(&config.mysql.replication_user);
+    found
+        .replication_user
+        .clone_from(&config.mysql.replication_user);
     let seal = durable::load::<Seal>(&config.dir.join("seal.json"));
     found.enrolled_uuid = seal.ok().flatten().and_then(|seal| seal.server_uuid);
     let instance = super::server::instance(config);

@@ -21,7 +21,9 @@ use crate::mysqld::follow::{Source, SourceTransport, follow};
 use crate::mysqld::inspect::{Inspection, ThreadState, inspect};
 use crate::mysqld::marker;
 use crate::mysqld::ops::{self, Opener};
-use crate::mysqld::session::{Address, Login, Session, SessionError, Target, Transport, within};
+use crate::mysqld::session::{
+    Address, Login, Session, SessionError, Target, Transport, text, within,
+};
 
 /// A look that takes longer is no look: the local probe has failed.
 const SURVEY_LIMIT: Duration = Duration::from_millis(500);
@@ -326,7 +328,8 @@ impl Shared {
             let found = sets
                 .into_iter()
                 .flatten()
-                .filter_map(|row| row.get::<String, _>(0));
+                // A session that is just ending has no number any more.
+                .filter_map(|row| text(&row, "id"));
             let others = found
                 .filter_map(|id| id.parse().ok())
                 .filter(|id| !mine.contains(id));

@@ -6,9 +6,9 @@ use primacy_core::record::{Command, Registration};
 use primacy_proto::v1::operator_service_server::OperatorService;
 use primacy_proto::v1::{
     AbortFailoverRequest, AbortFailoverResponse, ApproveFailoverRequest, ApproveFailoverResponse,
-    CheckClusterRequest, CheckClusterResponse, GetStatusRequest, GetStatusResponse, ListHistoryRequest, ListHistoryResponse,
-    RegisterClusterRequest, RegisterClusterResponse, SetPolicyRequest, SetPolicyResponse,
-    TransferLeaderRequest, TransferLeaderResponse,
+    CheckClusterRequest, CheckClusterResponse, GetStatusRequest, GetStatusResponse,
+    ListHistoryRequest, ListHistoryResponse, RegisterClusterRequest, RegisterClusterResponse,
+    SetPolicyRequest, SetPolicyResponse, TransferLeaderRequest, TransferLeaderResponse,
 };
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};

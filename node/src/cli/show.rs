@@ -230,21 +230,38 @@ pub(super) fn readiness(report: &Report) -> String {
         Severity::Warning => "warning",
     };
     for wanted in ["broken", "given up", "warning"] {
-        for finding in report.findings.iter().filter(|finding| kind(finding) == wanted) {
-            let of = match &finding.instance {
-                Some(instance) => instance.as_str(),
-                None => "the cluster",
+        let mut left: Vec<&Finding> = report.findings.iter().collect();
+        left.retain(|finding| kind(finding) == wanted);
+        while let Some(first) = left.first().copied() {
+            // Grants are replicated: what several instances share is said once.
+            let same = |other: &&Finding| {
+                (&other.rule, &other.found, &other.mend) == (&first.rule, &first.found, &first.mend)
             };
-            let _ = writeln!(text, "{wanted}: {} on {of}", finding.rule);
-            let _ = writeln!(text, "  found:  {}", finding.found);
-            let _ = writeln!(text, "  breaks: {}", finding.breaks);
-            let _ = writeln!(text, "  mend:   {}\n", finding.mend);
+            let (alike, rest): (Vec<&Finding>, Vec<&Finding>) = left.into_iter().partition(same);
+            left = rest;
+            let on: Vec<&str> = alike
+                .iter()
+                .map(|finding| {
+                    finding
+                        .instance
+                        .as_ref()
+                        .map_or("the cluster", |id| id.as_str())
+                })
+                .collect();
+            let _ = writeln!(text, "{wanted}: {} on {}", first.rule, on.join(", "));
+            let _ = writeln!(text, "  found:  {}", first.found);
+            let _ = writeln!(text, "  breaks: {}", first.breaks);
+            let _ = writeln!(text, "  mend:   {}\n", first.mend);
         }
     }
     for cost in &report.costs {
         let _ = writeln!(text, "{cost}");
     }
-    let broken = report.findings.iter().filter(|finding| finding.blocks()).count();
+    let broken = report
+        .findings
+        .iter()
+        .filter(|finding| finding.blocks())
+        .count();
     let verdict = match broken {
         0 => "ready".to_owned(),
         1 => "not ready: 1 rule is broken".to_owned(),

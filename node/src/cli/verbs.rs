@@ -7,8 +7,8 @@ use primacy_core::ids::ClusterId;
 use primacy_core::lint::Report;
 use primacy_core::policy::Policy;
 use primacy_proto::v1::{
-    AbortFailoverRequest, ApproveFailoverRequest, CheckClusterRequest, GetStatusRequest, ListHistoryRequest,
-    RegisterClusterRequest, SetPolicyRequest,
+    AbortFailoverRequest, ApproveFailoverRequest, CheckClusterRequest, GetStatusRequest,
+    ListHistoryRequest, RegisterClusterRequest, SetPolicyRequest,
 };
 
 use super::{Common, Failure, Output, show};

@@ -192,7 +192,8 @@ impl World {
     async fn lint(&self, registration_json: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_LIMIT;
         loop {
-            let asked = crate::cli::readiness(&self.client, String::new(), registration_json.into());
+            let asked =
+                crate::cli::readiness(&self.client, String::new(), registration_json.into());
             let why = match asked.await {
                 Ok(report) if report.ready() => return Ok(()),
                 Ok(report) => {

@@ -32,7 +32,8 @@ const PERSISTED: &str = "SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value \
     FROM performance_schema.persisted_variables";
 const USERS: &str = "SELECT User AS user, Host AS host, CAST(Super_priv AS CHAR) AS super, \
     CAST(Repl_slave_priv AS CHAR) AS repl, CAST(account_locked AS CHAR) AS locked FROM mysql.user";
-const GLOBAL_GRANTS: &str = "SELECT USER AS user, HOST AS host, PRIV AS priv FROM mysql.global_grants";
+const GLOBAL_GRANTS: &str =
+    "SELECT USER AS user, HOST AS host, PRIV AS priv FROM mysql.global_grants";
 const ROLES: &str = "SELECT TO_USER AS user, TO_HOST AS host, FROM_USER AS role, \
     FROM_HOST AS role_host FROM mysql.role_edges";
 
@@ -127,7 +128,8 @@ impl Reader<'_> {
         let rows = self.rows("persisted variables", PERSISTED).await?;
         facts.persisted = pairs(&rows, "name", "value");
         for row in self.rows("replication channels", CHANNELS).await? {
-            let number = |column: &str| text(&row, column).and_then(|text| text.parse::<f64>().ok());
+            let number =
+                |column: &str| text(&row, column).and_then(|text| text.parse::<f64>().ok());
             facts.channels.push(Channel {
                 name: text(&row, "name").unwrap_or_default(),
                 host: text(&row, "host").unwrap_or_default(),
@@ -142,7 +144,10 @@ impl Reader<'_> {
             });
         }
         let filters = self.rows("replication filters", FILTERS).await?;
-        facts.filters = filters.iter().filter_map(|row| text(row, "filter")).collect();
+        facts.filters = filters
+            .iter()
+            .filter_map(|row| text(row, "filter"))
+            .collect();
         let replicas = self.rows("connected replicas", REPLICAS).await?;
         facts.replicas = replicas
             .iter()
@@ -205,7 +210,10 @@ fn merge(users: &Rows, grants: &Rows, roles: &Rows) -> Vec<Account> {
     let mut privileges: BTreeMap<Key, BTreeSet<String>> = BTreeMap::new();
     for row in grants {
         if let (Some(of), Some(privilege)) = (key(row, "user", "host"), text(row, "priv")) {
-            privileges.entry(of).or_default().insert(privilege.to_ascii_uppercase());
+            privileges
+                .entry(of)
+                .or_default()
+                .insert(privilege.to_ascii_uppercase());
         }
     }
     let mut granted: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();

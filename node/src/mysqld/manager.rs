@@ -41,8 +41,12 @@ fn unit(groups: &str) -> Option<(String, bool)> {
             .or_else(|| line.split_once(":name=systemd:").map(|(_, path)| path))
     })?;
     let last = path.rsplit('/').next()?;
-    last.ends_with(".service")
-        .then(|| (last.to_owned(), path.contains("/user@") && !last.starts_with("user@")))
+    last.ends_with(".service").then(|| {
+        (
+            last.to_owned(),
+            path.contains("/user@") && !last.starts_with("user@"),
+        )
+    })
 }
 
 async fn show(unit: &str, of_user: bool) -> Result<String, String> {

@@ -108,7 +108,11 @@ fn replication(
                     quoted(key(account)),
                     missing.join(", ")
                 ),
-                format!("GRANT {} ON *.* TO {}", missing.join(", "), quoted(key(account))),
+                format!(
+                    "GRANT {} ON *.* TO {}",
+                    missing.join(", "),
+                    quoted(key(account))
+                ),
             );
         }
     }
@@ -130,8 +134,41 @@ fn exempt(facts: &Facts, account: &Account) -> bool {
     let local = account.host == "localhost";
     account.locked
         || account.user == facts.replication_user
-        || facts.agent_account.starts_with(&format!("'{}'@", account.user))
+        || facts
+            .agent_account
+            .starts_with(&format!("'{}'@", account.user))
         || (local && (account.user == "root" || account.user.starts_with("mysql.")))
+}
+
+/// An account that holds what only others may.
+struct Holder<'a> {
+    account: &'a Account,
+    has: Vec<&'static str>,
+}
+
+impl Holder<'_> {
+    /// What takes it away: the privileges it holds itself, and the roles that bring them.
+    fn revoke(&self, held: &BTreeMap<Key<'_>, BTreeSet<&str>>) -> Vec<String> {
+        let who = quoted(key(self.account));
+        let own: Vec<&str> = self
+            .has
+            .iter()
+            .copied()
+            .filter(|one| self.account.privileges.contains(*one))
+            .collect();
+        let mut statements = Vec::new();
+        if !own.is_empty() {
+            statements.push(format!("REVOKE {} ON *.* FROM {who}", own.join(", ")));
+        }
+        for (user, host) in &self.account.roles {
+            let role = (user.as_str(), host.as_str());
+            let brings = |all: &BTreeSet<&str>| self.has.iter().any(|one| all.contains(one));
+            if held.get(&role).is_some_and(brings) {
+                statements.push(format!("REVOKE {} FROM {who}", quoted(role)));
+            }
+        }
+        statements
+    }
 }
 
 fn others(
@@ -141,29 +178,33 @@ fn others(
     held: &BTreeMap<Key<'_>, BTreeSet<&str>>,
     pad: &mut Pad<'_>,
 ) {
-    let holding = |wanted: &[&str]| -> Vec<(String, Vec<String>)> {
+    let holding = |wanted: &[&'static str]| -> Vec<Holder<'_>> {
         accounts
             .iter()
             .filter(|account| !exempt(facts, account))
             .filter_map(|account| {
-                let mut has: Vec<_> = wanted
+                let all = &held[&key(account)];
+                let has: Vec<_> = wanted
                     .iter()
-                    .filter(|one| held[&key(account)].contains(*one))
-                    .map(|one| (*one).to_owned())
+                    .copied()
+                    .filter(|one| all.contains(one))
                     .collect();
-                has.sort();
-                (!has.is_empty()).then(|| (quoted(key(account)), has))
+                (!has.is_empty()).then_some(Holder { account, has })
             })
             .collect()
     };
-    let list = |found: &[(String, Vec<String>)]| {
-        let each = found.iter().map(|(who, has)| format!("{who} ({})", has.join(", ")));
+    let list = |found: &[Holder<'_>]| {
+        let each = found.iter().map(|holder| {
+            format!(
+                "{} ({})",
+                quoted(key(holder.account)),
+                holder.has.join(", ")
+            )
+        });
         each.collect::<Vec<_>>().join(", ")
     };
-    let revoke = |found: &[(String, Vec<String>)]| {
-        let each = found
-            .iter()
-            .map(|(who, has)| format!("REVOKE {} ON *.* FROM {who}", has.join(", ")));
+    let revoke = |found: &[Holder<'_>]| {
+        let each = found.iter().flat_map(|holder| holder.revoke(held));
         each.collect::<Vec<_>>().join("; ")
     };
     let admins = holding(PASS_FENCES);
@@ -172,7 +213,7 @@ fn others(
             Rule::ConnectionAdmin,
             Some(instance),
             format!("these pass every fence: {}", list(&admins)),
-            format!("{} (from the role, where they hold it by one)", revoke(&admins)),
+            revoke(&admins),
         );
     }
     let replicas = holding(&["REPLICATION SLAVE"]);
@@ -199,7 +240,11 @@ fn grant(line: &str) -> Option<(BTreeSet<String>, &str)> {
 }
 
 fn agent(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {
-    let grants: Vec<_> = facts.agent_grants.iter().filter_map(|line| grant(line)).collect();
+    let grants: Vec<_> = facts
+        .agent_grants
+        .iter()
+        .filter_map(|line| grant(line))
+        .collect();
     let holds = |privilege: &str, objects: &[&str]| {
         grants.iter().any(|(privileges, object)| {
             objects.contains(object)
@@ -228,7 +273,10 @@ fn agent(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {
     need(AGENT_SCHEMA, "primacy.*", &["*.*", "`primacy`.*"]);
     let mut found = Vec::new();
     if !missing.is_empty() {
-        found.push(format!("the agent's account {account} lacks {}", missing.join("; ")));
+        found.push(format!(
+            "the agent's account {account} lacks {}",
+            missing.join("; ")
+        ));
     }
     for (what, why) in &facts.unread {
         found.push(format!("{what} cannot be read: {why}"));
@@ -237,6 +285,11 @@ fn agent(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {
         }
     }
     if !found.is_empty() {
-        pad.add(Rule::AgentGrants, Some(instance), found.join("; "), mends.join("; "));
+        pad.add(
+            Rule::AgentGrants,
+            Some(instance),
+            found.join("; "),
+            mends.join("; "),
+        );
     }
 }

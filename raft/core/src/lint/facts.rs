@@ -167,7 +167,8 @@ impl Evidence {
             }
             AgentWord::Silent => {
                 let found = format!("the agent of {instance} is connected and does not answer");
-                let mend = format!("look at the agent's log and at the load of the host of {instance}");
+                let mend =
+                    format!("look at the agent's log and at the load of the host of {instance}");
                 pad.add(Rule::Agent, Some(instance), found, mend);
                 None
             }

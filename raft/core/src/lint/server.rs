@@ -84,24 +84,26 @@ pub(super) fn address(
         ),
     }
     let Some(own) = facts.server_uuid else { return };
-    for (known, whose) in [
+    let known = [
         (spec.server_uuid, "registered"),
         (facts.enrolled_uuid, "enrolled by its agent"),
-    ] {
-        if let Some(known) = known.filter(|known| *known != own) {
-            pad.add(
-                Rule::Enrolled,
-                Some(instance),
-                format!(
-                    "it is {own} now, {whose} is {known}: its data directory was replaced, or \
-                     another server stands there"
-                ),
-                format!(
-                    "bring back the data directory of {known}; or give the new server a new \
-                     instance id, and its agent an empty dir"
-                ),
-            );
-        }
+    ];
+    let other = known
+        .into_iter()
+        .find_map(|(known, whose)| Some((known.filter(|known| *known != own)?, whose)));
+    if let Some((known, whose)) = other {
+        pad.add(
+            Rule::Enrolled,
+            Some(instance),
+            format!(
+                "it is {own} now, {whose} is {known}: its data directory was replaced, or another \
+                 server stands there"
+            ),
+            format!(
+                "bring back the data directory of {known}; or give the new server a new instance \
+                 id, and its agent an empty dir"
+            ),
+        );
     }
 }
 
@@ -149,11 +151,17 @@ fn tested(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {
         }
         // A fork keeps the numbers, and not always the behaviour.
         Some(_) if mentions(facts, "percona") => {
-            format!("{} ({}) is not tested", facts.version, facts.version_comment)
+            format!(
+                "{} ({}) is not tested",
+                facts.version, facts.version_comment
+            )
         }
         Some(_) => return,
     };
-    let series: Vec<String> = TESTED.iter().map(|(a, b)| format!("MySQL {a}.{b}")).collect();
+    let series: Vec<String> = TESTED
+        .iter()
+        .map(|(a, b)| format!("MySQL {a}.{b}"))
+        .collect();
     pad.add(
         Rule::VersionTested,
         Some(instance),
@@ -274,7 +282,9 @@ pub(super) fn compare(
         .filter(|(_, facts)| !is_mariadb(facts))
         .filter_map(|(id, facts)| Some((series(facts)?, *id)))
         .min();
-    let Some((oldest, whose)) = oldest else { return };
+    let Some((oldest, whose)) = oldest else {
+        return;
+    };
     for (instance, facts) in known {
         if subject.may_be_primary(instance)
             && !is_mariadb(facts)

@@ -36,7 +36,13 @@ struct Setting {
 
 /// Judged now and at the next start.
 const ALWAYS: &[Setting] = &[
-    row(Rule::GtidMode, "gtid_mode", Want::Is("ON"), "OFF", Change::Dynamic),
+    row(
+        Rule::GtidMode,
+        "gtid_mode",
+        Want::Is("ON"),
+        "OFF",
+        Change::Dynamic,
+    ),
     row(
         Rule::EnforceGtidConsistency,
         "enforce_gtid_consistency",
@@ -52,7 +58,13 @@ const ALWAYS: &[Setting] = &[
         "ON",
         Change::Static,
     ),
-    row(Rule::SyncBinlog, "sync_binlog", Want::Is("1"), "1", Change::Dynamic),
+    row(
+        Rule::SyncBinlog,
+        "sync_binlog",
+        Want::Is("1"),
+        "1",
+        Change::Dynamic,
+    ),
     row(
         Rule::InnodbFlushLogAtTrxCommit,
         "innodb_flush_log_at_trx_commit",
@@ -230,12 +242,17 @@ fn line(boot: Option<&Boot>, variable: &str, value: &str) -> String {
 
 fn now_statement(setting: &Setting, value: &str) -> String {
     match (setting.rule, setting.change) {
-        (Rule::GtidMode, _) => "on every instance, one step everywhere before the next: SET GLOBAL \
+        (Rule::GtidMode, _) => {
+            "on every instance, one step everywhere before the next: SET GLOBAL \
                                 enforce_gtid_consistency=ON; SET GLOBAL gtid_mode=OFF_PERMISSIVE; \
                                 SET GLOBAL gtid_mode=ON_PERMISSIVE; SET GLOBAL gtid_mode=ON"
-            .into(),
+                .into()
+        }
         (Rule::SemiSyncWaitPoint, _) => {
-            format!("SET GLOBAL {}={value} (on a fenced instance)", setting.variable)
+            format!(
+                "SET GLOBAL {}={value} (on a fenced instance)",
+                setting.variable
+            )
         }
         (_, Change::Dynamic) => format!("SET GLOBAL {}={value}", setting.variable),
         (_, Change::Static) => "restart it (SIGKILL, never SIGTERM, a primary)".into(),
@@ -352,17 +369,17 @@ fn check(
     }
     mend.dedup();
     if !found.is_empty() {
-        pad.add(setting.rule, Some(instance), found.join("; "), mend.join("; "));
+        pad.add(
+            setting.rule,
+            Some(instance),
+            found.join("; "),
+            mend.join("; "),
+        );
     }
 }
 
 /// `super_read_only=ON` brings `read_only` with it, but a later `read_only=OFF` takes both away.
-fn read_only_at_boot(
-    instance: &InstanceId,
-    facts: &Facts,
-    boot: Option<&Boot>,
-    pad: &mut Pad<'_>,
-) {
+fn read_only_at_boot(instance: &InstanceId, facts: &Facts, boot: Option<&Boot>, pad: &mut Pad<'_>) {
     let Some(boot) = boot else { return };
     let (value, origin) = at_boot(facts, boot, "read_only", "ON");
     if plain(value) != "OFF" {

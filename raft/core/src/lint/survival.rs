@@ -59,14 +59,19 @@ pub(super) fn judge(
     }
 
     let outside = |members: &BTreeSet<InstanceId>, lost: &str| {
-        members.iter().filter(|id| domains.get(id).is_none_or(|name| name != lost)).count()
+        members
+            .iter()
+            .filter(|id| domains.get(id).is_none_or(|name| name != lost))
+            .count()
     };
     let mut everyone = subject.ackers.clone();
     everyone.insert(subject.primary.clone());
     let mut k_needed = subject.k;
     let mut short = Vec::new();
     for instance in everyone.iter().filter(|id| subject.may_be_primary(id)) {
-        let Some(lost) = domains.get(instance) else { continue };
+        let Some(lost) = domains.get(instance) else {
+            continue;
+        };
         let mut ackers = everyone.clone();
         ackers.remove(instance);
         let left = outside(&ackers, lost);
@@ -90,12 +95,18 @@ pub(super) fn judge(
                 ordinal(k_needed)
             )
         } else {
-            format!("add ackers outside that {}, or set survive to less", word(survive))
+            format!(
+                "add ackers outside that {}, or set survive to less",
+                word(survive)
+            )
         };
         pad.add(Rule::Survive, None, short.join("; "), mend);
     }
     let home = domains.get(subject.primary);
-    let others: BTreeSet<&String> = domains.values().filter(|name| Some(*name) != home).collect();
+    let others: BTreeSet<&String> = domains
+        .values()
+        .filter(|name| Some(*name) != home)
+        .collect();
     for lost in others {
         let left = outside(&subject.ackers, lost);
         if left < subject.k {
@@ -150,7 +161,9 @@ fn costs(subject: &Subject<'_>, known: &BTreeMap<&InstanceId, &Facts>) -> Vec<St
         subject.k,
         subject.ackers.len()
     );
-    let measured = known.get(subject.primary).map(|facts| &facts.round_trips_us);
+    let measured = known
+        .get(subject.primary)
+        .map(|facts| &facts.round_trips_us);
     let mut trips: Vec<(u64, &InstanceId)> = subject
         .ackers
         .iter()

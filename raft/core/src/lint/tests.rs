@@ -36,7 +36,11 @@ fn good(letter: &str) -> Facts {
     let variables: BTreeMap<String, String> = on
         .iter()
         .map(|name| ((*name).to_owned(), "ON".to_owned()))
-        .chain(other.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())))
+        .chain(
+            other
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned())),
+        )
         .collect();
     let mut options = variables.clone();
     options.insert("persisted_globals_load".into(), "OFF".into());
@@ -160,7 +164,12 @@ fn breaks(rule: Rule, found: &str, mend: &str, change: impl FnOnce(&mut Case)) {
     change(&mut case);
     let report = case.report();
     let rules: BTreeSet<&str> = report.findings.iter().map(|f| f.rule.as_str()).collect();
-    assert_eq!(rules, BTreeSet::from([rule.name()]), "{:#?}", report.findings);
+    assert_eq!(
+        rules,
+        BTreeSet::from([rule.name()]),
+        "{:#?}",
+        report.findings
+    );
     let finding = &report.findings[0];
     assert!(finding.found.contains(found), "{rule}: {}", finding.found);
     assert!(finding.mend.contains(mend), "{rule}: {}", finding.mend);
@@ -187,16 +196,36 @@ fn variable(rule: Rule, name: &str, value: &str, mend: &str) {
 #[test]
 fn settings_as_they_are_now() {
     use Rule::*;
-    variable(GtidMode, "gtid_mode", "OFF", "SET GLOBAL gtid_mode=OFF_PERMISSIVE");
-    variable(GtidMode, "gtid_mode", "ON_PERMISSIVE", "SET GLOBAL gtid_mode=ON");
+    variable(
+        GtidMode,
+        "gtid_mode",
+        "OFF",
+        "SET GLOBAL gtid_mode=OFF_PERMISSIVE",
+    );
+    variable(
+        GtidMode,
+        "gtid_mode",
+        "ON_PERMISSIVE",
+        "SET GLOBAL gtid_mode=ON",
+    );
     variable(
         EnforceGtidConsistency,
         "enforce_gtid_consistency",
         "WARN",
         "SET GLOBAL enforce_gtid_consistency=ON",
     );
-    variable(LogBin, "log_bin", "OFF", "in /etc/my.cnf, under [mysqld]: log_bin=binlog");
-    variable(LogReplicaUpdates, "log_replica_updates", "OFF", "log_replica_updates=ON");
+    variable(
+        LogBin,
+        "log_bin",
+        "OFF",
+        "in /etc/my.cnf, under [mysqld]: log_bin=binlog",
+    );
+    variable(
+        LogReplicaUpdates,
+        "log_replica_updates",
+        "OFF",
+        "log_replica_updates=ON",
+    );
     variable(SyncBinlog, "sync_binlog", "0", "SET GLOBAL sync_binlog=1");
     variable(SyncBinlog, "sync_binlog", "100", "SET GLOBAL sync_binlog=1");
     variable(
@@ -211,9 +240,24 @@ fn settings_as_they_are_now() {
         "IGNORE_ERROR",
         "SET GLOBAL binlog_error_action=ABORT_SERVER",
     );
-    variable(SkipReplicaStart, "skip_replica_start", "OFF", "skip_replica_start=ON");
-    variable(RelayLogRecovery, "relay_log_recovery", "ON", "relay_log_recovery=OFF; restart");
-    variable(SyncRelayLog, "sync_relay_log", "10000", "SET GLOBAL sync_relay_log=1");
+    variable(
+        SkipReplicaStart,
+        "skip_replica_start",
+        "OFF",
+        "skip_replica_start=ON",
+    );
+    variable(
+        RelayLogRecovery,
+        "relay_log_recovery",
+        "ON",
+        "relay_log_recovery=OFF; restart",
+    );
+    variable(
+        SyncRelayLog,
+        "sync_relay_log",
+        "10000",
+        "SET GLOBAL sync_relay_log=1",
+    );
     variable(
         ReplicaPreserveCommitOrder,
         "replica_preserve_commit_order",
@@ -227,7 +271,12 @@ fn settings_as_they_are_now() {
         "SET GLOBAL replica_parallel_type=LOGICAL_CLOCK",
     );
     // The longest patience of the default policy is 5 s.
-    variable(ReplicaNetTimeout, "replica_net_timeout", "10", "SET GLOBAL replica_net_timeout=11");
+    variable(
+        ReplicaNetTimeout,
+        "replica_net_timeout",
+        "10",
+        "SET GLOBAL replica_net_timeout=11",
+    );
     variable(
         SemiSyncTimeout,
         "rpl_semi_sync_source_timeout",
@@ -252,28 +301,50 @@ fn settings_as_they_are_now() {
         "OFF",
         "create_admin_listener_thread=ON",
     );
-    variable(Fenced, "super_read_only", "OFF", "SET GLOBAL super_read_only=ON");
+    variable(
+        Fenced,
+        "super_read_only",
+        "OFF",
+        "SET GLOBAL super_read_only=ON",
+    );
     variable(
         SemiSyncSource,
         "rpl_semi_sync_source_enabled",
         "ON",
         "SET GLOBAL rpl_semi_sync_source_enabled=OFF",
     );
-    breaks(Rule::AdminListener, "admin_address", "admin_address=127.0.0.1", |case| {
-        case.facts("a").variables.insert("admin_address".into(), String::new());
-    });
-    breaks(Rule::SyncRelayLog, "has no sync_relay_log", "tested version", |case| {
-        case.facts("a").variables.remove("sync_relay_log");
-    });
+    breaks(
+        Rule::AdminListener,
+        "admin_address",
+        "admin_address=127.0.0.1",
+        |case| {
+            case.facts("a")
+                .variables
+                .insert("admin_address".into(), String::new());
+        },
+    );
+    breaks(
+        Rule::SyncRelayLog,
+        "has no sync_relay_log",
+        "tested version",
+        |case| {
+            case.facts("a").variables.remove("sync_relay_log");
+        },
+    );
 }
 
 #[test]
 fn settings_as_they_will_be() {
     // Written wrongly, not written where the default is wrong, and persisted above a good line.
     let written = |rule, name: &str, value: &str| {
-        breaks(rule, "at the next start, by /etc/my.cnf", &format!("[mysqld]: {name}="), |case| {
-            case.boot("a").options.insert(name.into(), value.into());
-        });
+        breaks(
+            rule,
+            "at the next start, by /etc/my.cnf",
+            &format!("[mysqld]: {name}="),
+            |case| {
+                case.boot("a").options.insert(name.into(), value.into());
+            },
+        );
     };
     written(Rule::BootsFenced, "super_read_only", "OFF");
     written(Rule::BootsAcking, "rpl_semi_sync_replica_enabled", "1");
@@ -289,9 +360,14 @@ fn settings_as_they_will_be() {
         (Rule::SemiSyncTimeout, "rpl_semi_sync_source_timeout"),
         (Rule::AdminListener, "create_admin_listener_thread"),
     ] {
-        breaks(rule, "by default: /etc/my.cnf does not set it", "[mysqld]", |case| {
-            case.boot("a").options.remove(name);
-        });
+        breaks(
+            rule,
+            "by default: /etc/my.cnf does not set it",
+            "[mysqld]",
+            |case| {
+                case.boot("a").options.remove(name);
+            },
+        );
     }
     for (rule, name, value) in [
         (Rule::BootsFenced, "super_read_only", "OFF"),
@@ -307,11 +383,18 @@ fn settings_as_they_will_be() {
     }
     // What is not loaded undoes nothing.
     let mut case = healthy();
-    case.facts("a").persisted.insert("super_read_only".into(), "OFF".into());
+    case.facts("a")
+        .persisted
+        .insert("super_read_only".into(), "OFF".into());
     assert_eq!(case.report().findings, []);
-    breaks(Rule::BootConfiguration, "permission denied", "--defaults-file", |case| {
-        case.facts("a").boot = Some(Err("permission denied".into()));
-    });
+    breaks(
+        Rule::BootConfiguration,
+        "permission denied",
+        "--defaults-file",
+        |case| {
+            case.facts("a").boot = Some(Err("permission denied".into()));
+        },
+    );
 }
 
 #[test]
@@ -327,37 +410,74 @@ fn the_server_and_what_can_stop_it() {
         let report = case.report();
         assert_eq!(report.findings.len(), 3, "{version}: {:?}", report.findings);
         assert!(report.findings.iter().all(|f| f.rule == "version_tested"));
-        case.registration.policy.gives_up.insert("version_tested".into());
+        case.registration
+            .policy
+            .gives_up
+            .insert("version_tested".into());
         assert!(case.report().ready());
     }
     breaks(Rule::VersionTested, "Percona", "use MySQL 9.7", |case| {
         case.facts("a").version_comment = "Percona Server (GPL)".into();
     });
-    breaks(Rule::VersionTested, "not understood", "use MySQL 9.7", |case| {
-        case.facts("a").version = "next".into();
-    });
-    breaks(Rule::SemiSyncPlugins, "rpl_semi_sync_replica", "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'", |case| {
-        case.facts("a").plugins.remove("rpl_semi_sync_replica");
-    });
-    breaks(Rule::SemiSyncPlugins, "rpl_semi_sync_source", "semisync_source.so", |case| {
-        case.facts("a").plugins.insert("rpl_semi_sync_source".into(), "DISABLED".into());
-    });
+    breaks(
+        Rule::VersionTested,
+        "not understood",
+        "use MySQL 9.7",
+        |case| {
+            case.facts("a").version = "next".into();
+        },
+    );
+    breaks(
+        Rule::SemiSyncPlugins,
+        "rpl_semi_sync_replica",
+        "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'",
+        |case| {
+            case.facts("a").plugins.remove("rpl_semi_sync_replica");
+        },
+    );
+    breaks(
+        Rule::SemiSyncPlugins,
+        "rpl_semi_sync_source",
+        "semisync_source.so",
+        |case| {
+            case.facts("a")
+                .plugins
+                .insert("rpl_semi_sync_source".into(), "DISABLED".into());
+        },
+    );
     breaks(Rule::ClonePlugin, "clone", "INSTALL PLUGIN clone", |case| {
         case.facts("a").plugins.remove("clone");
     });
-    breaks(Rule::BinlogFilters, "binlog_ignore_db=app", "binlog_ignore_db", |case| {
-        case.facts("a").binlog_filters.push("binlog_ignore_db=app".into());
-    });
-    breaks(Rule::ReplicationFilters, "REPLICATE_IGNORE_DB", "REPLICATE_IGNORE_DB=()", |case| {
-        case.facts("a").filters.push("REPLICATE_IGNORE_DB app".into());
-    });
+    breaks(
+        Rule::BinlogFilters,
+        "binlog_ignore_db=app",
+        "binlog_ignore_db",
+        |case| {
+            case.facts("a")
+                .binlog_filters
+                .push("binlog_ignore_db=app".into());
+        },
+    );
+    breaks(
+        Rule::ReplicationFilters,
+        "REPLICATE_IGNORE_DB",
+        "REPLICATE_IGNORE_DB=()",
+        |case| {
+            case.facts("a")
+                .filters
+                .push("REPLICATE_IGNORE_DB app".into());
+        },
+    );
 }
 
 #[test]
 fn a_newer_server_is_no_candidate() {
     let mut case = healthy();
     case.facts("a").version = "26.7.0".into();
-    case.registration.policy.gives_up.insert("version_tested".into());
+    case.registration
+        .policy
+        .gives_up
+        .insert("version_tested".into());
     let report = case.report();
     assert!(!report.ready());
     let order = report.findings.iter().find(|f| f.rule == "version_order");
@@ -402,10 +522,15 @@ fn the_process_manager_never_terminates_gently() {
 
 #[test]
 fn identity() {
-    breaks(Rule::Address, "at a.example:3306 answers", "register the address", |case| {
-        let evidence = case.evidence.get_mut(&instance("a")).expect("an instance");
-        evidence.address = AddressWord::Answers(uuid("z"));
-    });
+    breaks(
+        Rule::Address,
+        "at a.example:3306 answers",
+        "register the address",
+        |case| {
+            let evidence = case.evidence.get_mut(&instance("a")).expect("an instance");
+            evidence.address = AddressWord::Answers(uuid("z"));
+        },
+    );
     breaks(Rule::Address, "Access denied", "[probe]", |case| {
         let evidence = case.evidence.get_mut(&instance("a")).expect("an instance");
         evidence.address = AddressWord::Fails("Access denied".into());
@@ -415,7 +540,12 @@ fn identity() {
         let evidence = case.evidence.get_mut(&instance("a")).expect("an instance");
         evidence.address = AddressWord::Answers(uuid("z"));
     };
-    breaks(Rule::Enrolled, "data directory was replaced", "bring back", renewed);
+    breaks(
+        Rule::Enrolled,
+        "data directory was replaced",
+        "bring back",
+        renewed,
+    );
     breaks(Rule::Enrolled, "registered is", "new instance id", |case| {
         let spec = case.registration.instances.get_mut(&instance("a"));
         spec.expect("an instance").server_uuid = Some(uuid("z"));
@@ -425,79 +555,163 @@ fn identity() {
         case.facts("b").variables.insert("server_id".into(), a);
     });
     breaks(Rule::ServerId, "server_id=0", "server_id=N", |case| {
-        case.facts("a").variables.insert("server_id".into(), "0".into());
+        case.facts("a")
+            .variables
+            .insert("server_id".into(), "0".into());
     });
-    breaks(Rule::ServerUuid, "the server_uuid of a", "auto.cnf", |case| {
-        let same = Some(uuid("a"));
-        case.facts("b").server_uuid = same;
-        case.facts("b").enrolled_uuid = same;
-        let spec = case.registration.instances.get_mut(&instance("b"));
-        spec.expect("an instance").server_uuid = None;
-        let evidence = case.evidence.get_mut(&instance("b")).expect("an instance");
-        evidence.address = AddressWord::Answers(uuid("a"));
-    });
+    breaks(
+        Rule::ServerUuid,
+        "the server_uuid of a",
+        "auto.cnf",
+        |case| {
+            let same = Some(uuid("a"));
+            case.facts("b").server_uuid = same;
+            case.facts("b").enrolled_uuid = same;
+            let spec = case.registration.instances.get_mut(&instance("b"));
+            spec.expect("an instance").server_uuid = None;
+            let evidence = case.evidence.get_mut(&instance("b")).expect("an instance");
+            evidence.address = AddressWord::Answers(uuid("a"));
+        },
+    );
 }
 
 #[test]
 fn agents() {
     let word = |word: AgentWord| {
         move |case: &mut Case| {
-            case.evidence.get_mut(&instance("a")).expect("an instance").agent = word;
+            case.evidence
+                .get_mut(&instance("a"))
+                .expect("an instance")
+                .agent = word;
         }
     };
-    breaks(Rule::Agent, "not connected", "start the agent of a", word(AgentWord::Absent));
-    breaks(Rule::Agent, "does not answer", "log", word(AgentWord::Silent));
-    breaks(Rule::Server, "refused", "start mysqld", word(AgentWord::Failed("refused".into())));
-    breaks(Rule::Agent, "nothing is known", "start the agent of a", |case| {
-        case.evidence.remove(&instance("a"));
-    });
+    breaks(
+        Rule::Agent,
+        "not connected",
+        "start the agent of a",
+        word(AgentWord::Absent),
+    );
+    breaks(
+        Rule::Agent,
+        "does not answer",
+        "log",
+        word(AgentWord::Silent),
+    );
+    breaks(
+        Rule::Server,
+        "refused",
+        "start mysqld",
+        word(AgentWord::Failed("refused".into())),
+    );
+    breaks(
+        Rule::Agent,
+        "nothing is known",
+        "start the agent of a",
+        |case| {
+            case.evidence.remove(&instance("a"));
+        },
+    );
 }
 
 #[test]
 fn topology() {
-    let channel = |change: fn(&mut Channel)| {
-        move |case: &mut Case| change(&mut case.facts("a").channels[0])
-    };
-    breaks(Rule::Star, "replicates from b, which is a replica", "SOURCE_HOST='p.example'", channel(|c| {
-        c.host = "b.example".into();
-        c.source_uuid = Some(uuid("b"));
-    }));
-    breaks(Rule::Star, "none of this cluster", "SOURCE_PORT=3306", channel(|c| {
-        c.host = "far.example".into();
-        c.source_uuid = Some(uuid("z"));
-    }));
+    let channel =
+        |change: fn(&mut Channel)| move |case: &mut Case| change(&mut case.facts("a").channels[0]);
+    breaks(
+        Rule::Star,
+        "replicates from b, which is a replica",
+        "SOURCE_HOST='p.example'",
+        channel(|c| {
+            c.host = "b.example".into();
+            c.source_uuid = Some(uuid("b"));
+        }),
+    );
+    breaks(
+        Rule::Star,
+        "none of this cluster",
+        "SOURCE_PORT=3306",
+        channel(|c| {
+            c.host = "far.example".into();
+            c.source_uuid = Some(uuid("z"));
+        }),
+    );
     // The same server under a name that nobody registered: the agent would not know it.
-    breaks(Rule::Star, "registered is p.example:3306", "SOURCE_HOST", channel(|c| {
-        c.host = "10.0.0.1".into();
-    }));
-    breaks(Rule::Star, "does not replicate from p", "CHANGE REPLICATION SOURCE", |case| {
-        case.facts("a").channels.clear();
-    });
-    breaks(Rule::Star, "replicas replicate from this replica: b", "point them to p", |case| {
-        case.facts("a").replicas.insert(uuid("b"));
-    });
-    breaks(Rule::Star, "the primary itself replicates", "RESET REPLICA ALL", |case| {
-        let upstream = case.facts("a").channels[0].clone();
-        case.facts("p").channels.push(upstream);
-    });
-    breaks(Rule::SingleSource, "side from x:3306", "RESET REPLICA ALL FOR CHANNEL 'side'", |case| {
-        case.facts("a").channels.push(Channel {
-            name: "side".into(),
-            host: "x".into(),
-            port: 3306,
-            ..Channel::default()
-        });
-    });
-    breaks(Rule::SourceDelay, "SOURCE_DELAY=60", "SOURCE_DELAY=0", channel(|c| c.delay_s = 60));
-    breaks(Rule::SourceHeartbeat, "PERIOD=15", "SOURCE_HEARTBEAT_PERIOD=0.500", channel(|c| {
-        c.heartbeat_ms = 15_000;
-    }));
-    breaks(Rule::SourceHeartbeat, "PERIOD=0", "SOURCE_HEARTBEAT_PERIOD=0.500", channel(|c| {
-        c.heartbeat_ms = 0;
-    }));
-    breaks(Rule::AutoPosition, "=0", "SOURCE_AUTO_POSITION=1", channel(|c| {
-        c.auto_position = false;
-    }));
+    breaks(
+        Rule::Star,
+        "registered is p.example:3306",
+        "SOURCE_HOST",
+        channel(|c| {
+            c.host = "10.0.0.1".into();
+        }),
+    );
+    breaks(
+        Rule::Star,
+        "does not replicate from p",
+        "CHANGE REPLICATION SOURCE",
+        |case| {
+            case.facts("a").channels.clear();
+        },
+    );
+    breaks(
+        Rule::Star,
+        "replicas replicate from this replica: b",
+        "point them to p",
+        |case| {
+            case.facts("a").replicas.insert(uuid("b"));
+        },
+    );
+    breaks(
+        Rule::Star,
+        "the primary itself replicates",
+        "RESET REPLICA ALL",
+        |case| {
+            let upstream = case.facts("a").channels[0].clone();
+            case.facts("p").channels.push(upstream);
+        },
+    );
+    breaks(
+        Rule::SingleSource,
+        "side from x:3306",
+        "RESET REPLICA ALL FOR CHANNEL 'side'",
+        |case| {
+            case.facts("a").channels.push(Channel {
+                name: "side".into(),
+                host: "x".into(),
+                port: 3306,
+                ..Channel::default()
+            });
+        },
+    );
+    breaks(
+        Rule::SourceDelay,
+        "SOURCE_DELAY=60",
+        "SOURCE_DELAY=0",
+        channel(|c| c.delay_s = 60),
+    );
+    breaks(
+        Rule::SourceHeartbeat,
+        "PERIOD=15",
+        "SOURCE_HEARTBEAT_PERIOD=0.500",
+        channel(|c| {
+            c.heartbeat_ms = 15_000;
+        }),
+    );
+    breaks(
+        Rule::SourceHeartbeat,
+        "PERIOD=0",
+        "SOURCE_HEARTBEAT_PERIOD=0.500",
+        channel(|c| {
+            c.heartbeat_ms = 0;
+        }),
+    );
+    breaks(
+        Rule::AutoPosition,
+        "=0",
+        "SOURCE_AUTO_POSITION=1",
+        channel(|c| {
+            c.auto_position = false;
+        }),
+    );
 }
 
 #[test]
@@ -512,54 +726,129 @@ fn accounts() {
         Some(Ok(accounts)) => accounts.push(account),
         other => panic!("there are accounts, not {other:?}"),
     };
-    breaks(Rule::ConnectionAdmin, "'web'@'%' (CONNECTION_ADMIN)", "REVOKE CONNECTION_ADMIN ON *.* FROM 'web'@'%'", |case| {
-        list(case, with("web", &["CONNECTION_ADMIN"]));
-    });
-    breaks(Rule::ConnectionAdmin, "'root'@'%' (SUPER)", "REVOKE SUPER", |case| {
-        list(case, with("root", &["SUPER"]));
-    });
-    breaks(Rule::ConnectionAdmin, "'web'@'%' (CONNECTION_ADMIN)", "from the role", |case| {
-        // A role of a role; both are locked, as roles are.
-        let role = |name: &str, privileges: &[&str], of: Option<&str>| Account {
-            locked: true,
-            roles: of.map(|of| (of.to_owned(), "%".to_owned())).into_iter().collect(),
-            ..with(name, privileges)
-        };
-        list(case, role("ops", &["CONNECTION_ADMIN"], None));
-        list(case, role("dev", &[], Some("ops")));
-        list(case, Account { locked: false, ..role("web", &[], Some("dev")) });
-    });
+    breaks(
+        Rule::ConnectionAdmin,
+        "'web'@'%' (CONNECTION_ADMIN)",
+        "REVOKE CONNECTION_ADMIN ON *.* FROM 'web'@'%'",
+        |case| {
+            list(case, with("web", &["CONNECTION_ADMIN"]));
+        },
+    );
+    breaks(
+        Rule::ConnectionAdmin,
+        "'root'@'%' (SUPER)",
+        "REVOKE SUPER",
+        |case| {
+            list(case, with("root", &["SUPER"]));
+        },
+    );
+    breaks(
+        Rule::ConnectionAdmin,
+        "'web'@'%' (CONNECTION_ADMIN)",
+        "REVOKE 'dev'@'%' FROM 'web'@'%'",
+        |case| {
+            // A role of a role; both are locked, as roles are.
+            let role = |name: &str, privileges: &[&str], of: Option<&str>| Account {
+                locked: true,
+                roles: of
+                    .map(|of| (of.to_owned(), "%".to_owned()))
+                    .into_iter()
+                    .collect(),
+                ..with(name, privileges)
+            };
+            list(case, role("ops", &["CONNECTION_ADMIN"], None));
+            list(case, role("dev", &[], Some("ops")));
+            list(
+                case,
+                Account {
+                    locked: false,
+                    ..role("web", &[], Some("dev"))
+                },
+            );
+        },
+    );
     let mut case = healthy();
-    list(&mut case, Account { locked: true, ..with("old", &["SUPER"]) });
-    assert_eq!(case.report().findings, [], "who cannot log in passes nothing");
-    breaks(Rule::ReplicationAccounts, "'copy'@'%'", "REVOKE REPLICATION SLAVE", |case| {
-        list(case, with("copy", &["REPLICATION SLAVE"]));
-    });
-    breaks(Rule::ReplicationGrants, "lacks CONNECTION_ADMIN", "GRANT CONNECTION_ADMIN ON *.* TO 'repl'@'10.%'", |case| {
-        list(case, Account { host: "10.%".into(), ..with("repl", &["REPLICATION SLAVE"]) });
-    });
-    breaks(Rule::ReplicationGrants, "no account \"copy\"", "CREATE USER 'copy'@'%'", |case| {
-        case.facts("a").replication_user = "copy".into();
-        if let Some(Ok(accounts)) = &mut case.facts("a").accounts {
-            accounts.retain(|account| account.user != "repl");
-        }
-    });
+    list(
+        &mut case,
+        Account {
+            locked: true,
+            ..with("old", &["SUPER"])
+        },
+    );
+    assert_eq!(
+        case.report().findings,
+        [],
+        "who cannot log in passes nothing"
+    );
+    breaks(
+        Rule::ReplicationAccounts,
+        "'copy'@'%'",
+        "REVOKE REPLICATION SLAVE",
+        |case| {
+            list(case, with("copy", &["REPLICATION SLAVE"]));
+        },
+    );
+    breaks(
+        Rule::ReplicationGrants,
+        "lacks CONNECTION_ADMIN",
+        "GRANT CONNECTION_ADMIN ON *.* TO 'repl'@'10.%'",
+        |case| {
+            list(
+                case,
+                Account {
+                    host: "10.%".into(),
+                    ..with("repl", &["REPLICATION SLAVE"])
+                },
+            );
+        },
+    );
+    breaks(
+        Rule::ReplicationGrants,
+        "no account \"copy\"",
+        "CREATE USER 'copy'@'%'",
+        |case| {
+            case.facts("a").replication_user = "copy".into();
+            if let Some(Ok(accounts)) = &mut case.facts("a").accounts {
+                accounts.retain(|account| account.user != "repl");
+            }
+        },
+    );
     let mut case = healthy();
     case.facts("a").accounts = Some(Err("SELECT command denied".into()));
     let rules: Vec<_> = case.report().findings.into_iter().map(|f| f.rule).collect();
     assert_eq!(rules, ["replication_grants", "connection_admin"]);
-    breaks(Rule::AgentGrants, "channels cannot be read: denied", "grant 'agent'", |case| {
-        case.facts("a").unread.insert("channels".into(), "denied".into());
-    });
+    breaks(
+        Rule::AgentGrants,
+        "channels cannot be read: denied",
+        "grant 'agent'",
+        |case| {
+            case.facts("a")
+                .unread
+                .insert("channels".into(), "denied".into());
+        },
+    );
     for (lost, mend) in [
         ("RELOAD, ", "GRANT RELOAD ON *.* TO 'agent'@'localhost'"),
         ("SYSTEM_USER,", "GRANT SYSTEM_USER ON *.* TO"),
-        ("SELECT ON `performance_schema`.*", "GRANT SELECT ON performance_schema.* TO"),
-        ("ALL PRIVILEGES ON `primacy`.*", "GRANT CREATE, DELETE, INSERT, SELECT, UPDATE ON primacy.*"),
+        (
+            "SELECT ON `performance_schema`.*",
+            "GRANT SELECT ON performance_schema.* TO",
+        ),
+        (
+            "ALL PRIVILEGES ON `primacy`.*",
+            "GRANT CREATE, DELETE, INSERT, SELECT, UPDATE ON primacy.*",
+        ),
     ] {
         breaks(Rule::AgentGrants, "lacks", mend, |case| {
             for line in &mut case.facts("a").agent_grants {
-                *line = line.replace(lost, if lost.contains(" ON ") { "USAGE ON *.*" } else { "" });
+                *line = line.replace(
+                    lost,
+                    if lost.contains(" ON ") {
+                        "USAGE ON *.*"
+                    } else {
+                        ""
+                    },
+                );
             }
         });
     }
@@ -599,7 +888,12 @@ fn survival() {
     let mut case = healthy();
     case.registration.policy.survive = Survive::Zone;
     let report = case.report();
-    assert!(report.findings.iter().all(|f| f.rule == "survive" && f.mend.contains("zone")));
+    assert!(
+        report
+            .findings
+            .iter()
+            .all(|f| f.rule == "survive" && f.mend.contains("zone"))
+    );
     assert_eq!(report.findings.len(), 3);
     // Instances of one machine fail together, and so do those of one address.
     for set in [
@@ -608,27 +902,38 @@ fn survival() {
     ] {
         let mut registration = registration("pab", 1);
         for letter in ["p", "a"] {
-            set(registration.instances.get_mut(&instance(letter)).expect("an instance"));
+            set(registration
+                .instances
+                .get_mut(&instance(letter))
+                .expect("an instance"));
         }
         let report = lint(&Subject::registration(&registration), &BTreeMap::new());
         assert!(report.findings.iter().any(|f| f.rule == "survive"));
     }
-    breaks(Rule::Candidate, "no acker may be promoted", "promotion", |case| {
-        for letter in ["a", "b"] {
-            let spec = case.registration.instances.get_mut(&instance(letter));
-            spec.expect("an instance").promotion = PromotionRule::Never;
-        }
-    });
+    breaks(
+        Rule::Candidate,
+        "no acker may be promoted",
+        "promotion",
+        |case| {
+            for letter in ["a", "b"] {
+                let spec = case.registration.instances.get_mut(&instance(letter));
+                spec.expect("an instance").promotion = PromotionRule::Never;
+            }
+        },
+    );
 }
 
 #[test]
 fn a_commit_costs_the_round_trip_to_the_kth_acker() {
     let mut case = healthy();
     assert!(case.report().costs[0].contains("not measured"));
-    case.facts("p").round_trips_us = BTreeMap::from([(instance("a"), 40_000), (instance("b"), 700)]);
+    case.facts("p").round_trips_us =
+        BTreeMap::from([(instance("a"), 40_000), (instance("b"), 700)]);
     assert!(case.report().costs[0].contains("the nearest decides, b, one round trip of 0.7 ms"));
     case.registration.k = 2;
-    assert!(case.report().costs[0].contains("the 2nd nearest decides, a, one round trip of 40.0 ms"));
+    assert!(
+        case.report().costs[0].contains("the 2nd nearest decides, a, one round trip of 40.0 ms")
+    );
 }
 
 #[test]
@@ -638,11 +943,19 @@ fn a_registered_primary_waits_for_k() {
     let mut case = healthy();
     let judge = |case: &Case| {
         let report = lint(&Subject::registered(&cluster), &case.evidence);
-        report.findings.into_iter().map(|f| f.rule).collect::<Vec<_>>()
+        report
+            .findings
+            .into_iter()
+            .map(|f| f.rule)
+            .collect::<Vec<_>>()
     };
     assert_eq!(judge(&case), ["semi_sync_source"]);
-    case.facts("p").variables.insert("rpl_semi_sync_source_enabled".into(), "ON".into());
-    case.facts("p").variables.insert("super_read_only".into(), "OFF".into());
+    case.facts("p")
+        .variables
+        .insert("rpl_semi_sync_source_enabled".into(), "ON".into());
+    case.facts("p")
+        .variables
+        .insert("super_read_only".into(), "OFF".into());
     assert_eq!(judge(&case), [""; 0]);
     let count = "rpl_semi_sync_source_wait_for_replica_count";
     case.facts("p").variables.insert(count.into(), "2".into());
@@ -660,7 +973,11 @@ fn names_are_stable_and_all_different() {
         gives_up: BTreeSet::from(["gtid_mood".to_owned(), "gtid_mode".to_owned()]),
         ..Policy::default()
     };
-    let found: Vec<_> = policy.contradictions().iter().map(ToString::to_string).collect();
+    let found: Vec<_> = policy
+        .contradictions()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(found.len(), 2);
     assert!(found[0].starts_with("gives_up = gtid_mode: cannot be given up"));
     assert!(found[1].starts_with("gives_up = gtid_mood: is no rule; those are: address"));

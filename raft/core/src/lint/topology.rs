@@ -36,11 +36,17 @@ pub(super) fn judge(
         pad.add(
             Rule::SingleSource,
             Some(instance),
-            format!("it replicates through named channels too: {}", list.join(", ")),
+            format!(
+                "it replicates through named channels too: {}",
+                list.join(", ")
+            ),
             mends.join("; "),
         );
     }
-    let default = facts.channels.iter().find(|channel| channel.name.is_empty());
+    let default = facts
+        .channels
+        .iter()
+        .find(|channel| channel.name.is_empty());
     if let Some(channel) = default {
         star(subject, instance, channel, known, pad);
         if instance != subject.primary {
@@ -92,7 +98,10 @@ fn star(
     let is_primary =
         channel.source_uuid.is_some() && channel.source_uuid == uuid_of(subject.primary);
     let found = if is_primary {
-        format!("it replicates from {} as {source}, registered is {address}", subject.primary)
+        format!(
+            "it replicates from {} as {source}, registered is {address}",
+            subject.primary
+        )
     } else {
         let sibling = subject.instances.iter().find(|(id, spec)| {
             (&spec.host, spec.port) == (&channel.host, channel.port)
@@ -121,7 +130,10 @@ fn settings(subject: &Subject<'_>, instance: &InstanceId, channel: &Channel, pad
         pad.add(
             Rule::SourceDelay,
             Some(instance),
-            format!("SOURCE_DELAY={}: it applies so many seconds late", channel.delay_s),
+            format!(
+                "SOURCE_DELAY={}: it applies so many seconds late",
+                channel.delay_s
+            ),
             "once everything received is applied: STOP REPLICA; CHANGE REPLICATION SOURCE TO \
              SOURCE_DELAY=0; START REPLICA (it purges what is unapplied). Or register it with \
              promotion never, and outside ackers",
@@ -170,7 +182,9 @@ fn strangers(
         .replicas
         .iter()
         .map(|uuid| {
-            let own = known.iter().find(|(_, facts)| facts.server_uuid == Some(*uuid));
+            let own = known
+                .iter()
+                .find(|(_, facts)| facts.server_uuid == Some(*uuid));
             own.map_or_else(|| uuid.to_string(), |(id, _)| id.to_string())
         })
         .collect();
@@ -179,7 +193,10 @@ fn strangers(
         pad.add(
             Rule::Star,
             Some(instance),
-            format!("replicas replicate from this replica: {}", of_replica.join(", ")),
+            format!(
+                "replicas replicate from this replica: {}",
+                of_replica.join(", ")
+            ),
             format!(
                 "point them to {}: CHANGE REPLICATION SOURCE TO SOURCE_HOST=…, SOURCE_PORT=…",
                 subject.primary
