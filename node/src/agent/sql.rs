@@ -319,8 +319,10 @@ impl Shared {
                 .filter_map(|purpose| lock(&self.kept).get(purpose).map(|s| u64::from(s.id())))
                 .chain([u64::from(session.id())])
                 .collect();
+            // A replication thread bears the name of the session that started it.
             let sql = "SELECT CAST(PROCESSLIST_ID AS CHAR) AS id FROM performance_schema.threads \
-                       WHERE PROCESSLIST_USER=SUBSTRING_INDEX(CURRENT_USER(),'@',1)";
+                       WHERE PROCESSLIST_USER=SUBSTRING_INDEX(CURRENT_USER(),'@',1) \
+                       AND PROCESSLIST_ID IS NOT NULL AND NAME NOT LIKE 'thread/sql/replica%'";
             let sets = session
                 .ask(sql, deadline)
                 .await
@@ -328,7 +330,6 @@ impl Shared {
             let found = sets
                 .into_iter()
                 .flatten()
-                // A session that is just ending has no number any more.
                 .filter_map(|row| text(&row, "id"));
             let others = found
                 .filter_map(|id| id.parse().ok())

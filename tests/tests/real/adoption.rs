@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use primacy::mysqld::follow::{Source, SourceTransport, follow};
@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 struct Client {
     stop: Arc<AtomicBool>,
     acked: Arc<std::sync::Mutex<Vec<u64>>>,
+    /// Microseconds of the slowest acknowledged write since it was last said.
+    slowest_us: Arc<AtomicU64>,
     /// What ended its connection, if anything did before it was told to stop.
     task: tokio::task::JoinHandle<Option<String>>,
 }
@@ -42,27 +44,39 @@ impl Client {
         let (stop, acked) = (Arc::<AtomicBool>::default(), Arc::default());
         let (stopped, log): (_, Arc<std::sync::Mutex<Vec<u64>>>) =
             (stop.clone(), Arc::clone(&acked));
+        let slowest_us = Arc::<AtomicU64>::default();
+        let slowest = slowest_us.clone();
         let task = tokio::spawn(async move {
-            let (mut n, mut longest) = (0, Duration::ZERO);
+            let mut n = 0;
             while !stopped.load(Ordering::Acquire) {
                 n += 1;
                 let begun = Instant::now();
                 let sql = format!("INSERT INTO app.writes (n) VALUES ({n})");
                 if let Err(error) = session.execute(&sql, within(LIMIT)).await {
-                    println!("the slowest acknowledged write took {longest:?}");
                     return Some(error.to_string());
                 }
                 log.lock().expect("no writer panics").push(n);
-                longest = longest.max(begun.elapsed());
+                let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                slowest.fetch_max(took_us, Ordering::AcqRel);
                 tokio::time::sleep(PAUSE).await;
             }
             None
         });
-        Client { stop, acked, task }
+        Client {
+            stop,
+            acked,
+            slowest_us,
+            task,
+        }
     }
 
     fn acked(&self) -> usize {
         self.acked.lock().expect("no writer panics").len()
+    }
+
+    fn say_slowest(&self, when: &str) {
+        let slowest_us = self.slowest_us.swap(0, Ordering::AcqRel);
+        println!("the slowest acknowledged write {when} took {slowest_us} µs");
     }
 
     async fn end(self) -> (Vec<u64>, Option<String>) {
@@ -107,6 +121,15 @@ async fn running_cluster(hand: &mut Hand) {
     .await;
 }
 
+/// The connections by which the replicas of db-1 replicate.
+async fn dumps(hand: &Hand) -> Vec<String> {
+    let sql = "SELECT CAST(PROCESSLIST_ID AS CHAR) FROM performance_schema.threads \
+               WHERE PROCESSLIST_COMMAND LIKE 'Binlog Dump%' ORDER BY PROCESSLIST_ID";
+    let rows = hand.sql("db-1", sql).await;
+    let ids = rows.into_iter().flatten().filter_map(|row| row.get(0));
+    ids.collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_cluster_is_adopted_and_its_primary_fails_over() {
     let Some(mut hand) = Hand::begin(3).await else {
@@ -129,6 +152,8 @@ async fn a_running_cluster_is_adopted_and_its_primary_fails_over() {
     .await;
     assert!(client.acked() > writing + 20, "it takes writes meanwhile");
 
+    let dumps = dumps(&hand).await;
+    client.say_slowest("before it was registered");
     let registered = hand
         .with_file(&["cluster", "register"], &registration)
         .await;
@@ -151,6 +176,9 @@ async fn a_running_cluster_is_adopted_and_its_primary_fails_over() {
         (client.acked() > writing + 20).then_some(())
     })
     .await;
+    client.say_slowest("while it was adopted");
+    let found = self::dumps(&hand).await;
+    assert_eq!(found, dumps, "no replica was stopped for it");
     let now: Vec<u32> = hand.places.iter().map(|place| place.pid()).collect();
     assert_eq!(now, pids, "the servers are those that ran before");
 
