@@ -134,8 +134,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use primacy_core::gtid::GtidSet;
     use primacy_core::ids::{ClusterId, Incarnation, InstanceId};
     use primacy_core::observe::{Heartbeat, MysqldWord, Role, Word};
@@ -173,7 +171,8 @@ mod tests {
             purged: GtidSet::default(),
             replica: None,
             write_stuck_ms: None,
-            semi_sync_replicas: BTreeMap::new(),
+            strangers: Default::default(),
+            strangers_known: true,
         };
         Up::Beat {
             beat: Box::new(beat),

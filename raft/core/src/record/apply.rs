@@ -68,19 +68,6 @@ impl State {
                 instance,
                 server_uuid,
             } => self.enrol(cluster, instance, *server_uuid),
-            Command::FoundingReport {
-                cluster,
-                instance,
-                report,
-                ..
-            } => {
-                // It says which server it is: whoever is named next knows its ackers from the
-                // start, and takes none of them for a stranger.
-                self.check_enrolment(cluster, instance, report.server_uuid)?;
-                let events = self.run_in_cluster(at, command)?;
-                self.enrol(cluster, instance, report.server_uuid)?;
-                Ok(events)
-            }
             Command::Vote(vote) => self.vote(at, vote),
             Command::Approve {
                 cluster,
@@ -156,21 +143,6 @@ impl State {
     }
 
     fn enrol(&mut self, id: &ClusterId, instance: &InstanceId, uuid: Uuid) -> Applied {
-        self.check_enrolment(id, instance, uuid)?;
-        let cluster = self.cluster_mut(id)?;
-        if let Some(spec) = cluster.instances.get_mut(instance) {
-            spec.server_uuid = Some(uuid);
-        }
-        Ok(Vec::new())
-    }
-
-    /// A server belongs to one instance of one cluster, and an instance to one server.
-    fn check_enrolment(
-        &self,
-        id: &ClusterId,
-        instance: &InstanceId,
-        uuid: Uuid,
-    ) -> Result<(), Refusal> {
         let taken = self.clusters.values().find_map(|cluster| {
             let (other, _) = cluster
                 .instances
@@ -188,13 +160,10 @@ impl State {
                 ),
             });
         }
-        let cluster = self
-            .clusters
-            .get(id)
-            .ok_or_else(|| Refusal::NoSuchCluster(id.clone()))?;
+        let cluster = self.cluster_mut(id)?;
         let spec = cluster
             .instances
-            .get(instance)
+            .get_mut(instance)
             .ok_or_else(|| Refusal::NoSuchInstance {
                 cluster: id.clone(),
                 instance: instance.clone(),
@@ -208,7 +177,11 @@ impl State {
                      data was replaced"
                 ),
             }),
-            Some(_) | None => Ok(()),
+            Some(_) => Ok(Vec::new()),
+            None => {
+                spec.server_uuid = Some(uuid);
+                Ok(Vec::new())
+            }
         }
     }
 
