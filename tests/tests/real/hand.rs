@@ -176,6 +176,7 @@ impl Hand {
                 tls: false,
             },
             raft: RaftTimes::default(),
+            round_trip_ms: 0,
         }
     }
 

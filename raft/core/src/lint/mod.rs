@@ -11,6 +11,7 @@ mod rule;
 mod server;
 mod settings;
 mod survival;
+mod table;
 mod topology;
 
 #[cfg(test)]
