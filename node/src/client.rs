@@ -50,6 +50,7 @@ impl ClientError {
 pub struct Client {
     nodes: Vec<(String, Channel)>,
     limit: Duration,
+    turn_min: Duration,
 }
 
 impl Client {
@@ -59,7 +60,17 @@ impl Client {
             .iter()
             .map(|address| Ok((address.clone(), channel(address)?)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { nodes, limit })
+        Ok(Self {
+            nodes,
+            limit,
+            turn_min: TURN_LIMIT_MIN,
+        })
+    }
+
+    /// For a question that a healthy node may think about for so long.
+    #[must_use]
+    pub fn with_turn(self, turn_min: Duration) -> Self {
+        Self { turn_min, ..self }
     }
 
     pub fn endpoints(&self) -> impl Iterator<Item = &str> {
@@ -71,6 +82,7 @@ impl Client {
         let one = |node: &(String, Channel)| Client {
             nodes: vec![node.clone()],
             limit: self.limit,
+            turn_min: self.turn_min,
         };
         self.nodes.iter().map(one).collect()
     }
@@ -78,7 +90,7 @@ impl Client {
     /// How long each node is waited for before the next is asked: a stopped process still accepts
     /// connections, and no node may use up the others' time.
     pub fn turn(&self) -> Duration {
-        (self.limit / (2 * self.nodes.len().max(1) as u32)).max(TURN_LIMIT_MIN)
+        (self.limit / (2 * self.nodes.len().max(1) as u32)).max(self.turn_min)
     }
 
     /// Asks one node after the other until one answers; again from the first until the limit.

@@ -1,17 +1,22 @@
 //! One control node: its log, its eyes, its links, its API, on one port.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use primacy_core::ids::NodeId;
 use primacy_core::record::Member;
 use primacy_proto::agent_link::agent_link_service_server::AgentLinkServiceServer;
+use primacy_proto::v1::GetControlPlaneRequest;
 use primacy_proto::v1::operator_service_server::OperatorServiceServer;
 use primacy_proto::v1::primacy_service_server::PrimacyServiceServer;
 use primacy_raft::{Config, Handle, Timing};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tonic::transport::Server;
 
 use crate::act::{LinkService, Links};
 use crate::api::{Access, Operator, Peers, Primaries};
+use crate::client::primaries;
 use crate::config::NodeConfig;
 use crate::decide::Driver;
 use crate::record::{Door, MemoryFile};
@@ -20,6 +25,34 @@ use crate::record::{Door, MemoryFile};
 const BACKLOG: usize = 4_096;
 /// Applied entries between two snapshots.
 const SNAPSHOT_EVERY: u64 = 5_000;
+
+/// How long the answer of another process under this node's address is waited for.
+const TWIN_LIMIT: Duration = Duration::from_secs(1);
+
+/// Two processes under one id would both vote: whoever answers at this node's address before it
+/// listens is another one. The lock on the folder tells of those that share it.
+async fn refuse_twin(id: NodeId, address: &str) -> anyhow::Result<()> {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(TWIN_LIMIT);
+    let Ok(Ok(channel)) = timeout(TWIN_LIMIT, endpoint.connect()).await else {
+        return Ok(());
+    };
+    let mut client = primaries(channel);
+    let asked = timeout(
+        TWIN_LIMIT,
+        client.get_control_plane(GetControlPlaneRequest {}),
+    )
+    .await;
+    if let Ok(Ok(answer)) = asked
+        && answer.get_ref().answered_by == id.0
+    {
+        anyhow::bail!(
+            "id = {id}: another process answers as node {id} at {address}; end it, or give this \
+             node an id and an address of its own among the members"
+        );
+    }
+    Ok(())
+}
 
 /// Runs until told to stop, or until its disk fails.
 pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
@@ -30,6 +63,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     };
     let me = config.members.iter().find(|member| member.id == config.id);
     let me = me.context("the configuration was checked to name this node")?;
+    refuse_twin(config.id, &me.address).await?;
     let handle = Handle::start(Config {
         node_id: config.id,
         dir: config.dir.join("log"),
@@ -54,6 +88,8 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         door: door.clone(),
         views,
         peers: Peers::default(),
+        links: links.clone(),
+        probe: config.probe.clone(),
     };
 
     let (reporter, health) = tonic_health::server::health_reporter();

@@ -1,7 +1,10 @@
 //! The messages of the agent link, wire ↔ domain.
 
+use std::collections::BTreeMap;
+
 use primacy_core::act::{Acknowledgement, Order, Reply};
 use primacy_core::ids::{ClusterId, InstanceId};
+use primacy_core::lint::Facts;
 use primacy_core::observe::Heartbeat;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,12 +19,20 @@ pub enum Up {
     Hello {
         cluster: ClusterId,
         instance: InstanceId,
+        /// Drawn at the start of the agent: two agents with one id are told apart by it.
+        #[serde(default)]
+        run: u64,
     },
     Beat {
         beat: Box<Heartbeat>,
         rtt_ms: u64,
     },
     Reply(Box<Reply>),
+    /// The answer to an `Inspect`; an error says why the server cannot be asked.
+    Facts {
+        ask: u64,
+        facts: Box<Result<Facts, String>>,
+    },
 }
 
 /// To an agent.
@@ -30,6 +41,12 @@ pub enum Up {
 pub enum Down {
     Acknowledged(Acknowledgement),
     Order(Box<Order>),
+    /// Tell what the readiness lint judges. `peers`: the others' agents, `host:port`, to be
+    /// measured.
+    Inspect {
+        ask: u64,
+        peers: BTreeMap<InstanceId, String>,
+    },
 }
 
 /// A payload that cannot be read.

@@ -56,6 +56,11 @@ pub(crate) struct Ballot {
 }
 
 impl Timing {
+    /// Refuses times that contradict each other, before anything is started with them.
+    pub fn check(&self) -> Result<(), TimingError> {
+        self.ballot().map(|_| ())
+    }
+
     /// openraft stands for election after its `election_timeout_max` *plus* a random time between
     /// its two numbers. With `lease = 3/8 max` that is from `lease + from = min` up to `3/4 max`;
     /// the last quarter is for the ticks, the pre-vote, the vote and the first commit.

@@ -5,16 +5,22 @@
 //! is on the final primary, all who are asked name the same one, and no log holds a warning that
 //! the scenario did not list. Without a MySQL server they are skipped, and say so.
 
+#[path = "real/adoption.rs"]
+mod adoption;
 #[path = "real/agents.rs"]
 mod agents;
 #[path = "real/control_plane.rs"]
 mod control_plane;
 #[path = "real/faults.rs"]
 mod faults;
+#[path = "real/hand.rs"]
+mod hand;
 #[path = "real/logs.rs"]
 mod logs;
 #[path = "real/operator.rs"]
 mod operator;
+#[path = "real/readiness.rs"]
+mod readiness;
 #[path = "real/replicas.rs"]
 mod replicas;
 #[path = "real/world.rs"]

@@ -2,74 +2,22 @@
 //!
 //! **Invariant:** what goes down is `Committed`; nothing here makes an order.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+mod links;
 
-use primacy_core::act::{Acknowledgement, Order};
-use primacy_core::ids::{Committed, InstanceId};
 use primacy_core::node::NodeInput;
 use primacy_proto::agent_link::agent_link_service_server::AgentLinkService;
 use primacy_proto::agent_link::{AttachRequest, AttachResponse};
-use primacy_proto::link::{self, Down, FORMAT, Up};
+use primacy_proto::link::{self, Up};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+pub use links::Links;
+use links::{Caller, Sender};
+
 /// Messages waiting for one agent; a slower one is cut and connects anew.
 const LINK_BACKLOG: usize = 64;
-
-type Sender = mpsc::Sender<Result<AttachResponse, Status>>;
-
-/// The agents connected to this node.
-#[derive(Clone, Default)]
-pub struct Links {
-    open: Arc<Mutex<BTreeMap<InstanceId, Sender>>>,
-}
-
-impl Links {
-    /// Sends a committed order; silently lost if the agent is not connected (the state still asks
-    /// for it, so it is sent again).
-    pub fn order(&self, order: Committed<Order>) {
-        let instance = order.get().instance.clone();
-        self.send(&instance, &Down::Order(Box::new(order.into_inner())));
-    }
-
-    pub fn acknowledge(&self, instance: &InstanceId, acknowledgement: Acknowledgement) {
-        self.send(instance, &Down::Acknowledged(acknowledgement));
-    }
-
-    fn send(&self, instance: &InstanceId, down: &Down) {
-        let payload = match link::encode(down) {
-            Ok(payload) => payload,
-            Err(error) => {
-                tracing::error!(%instance, %error, "a message to an agent cannot be encoded");
-                return;
-            }
-        };
-        let mut open = self
-            .open
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(sender) = open.get(instance)
-            && sender
-                .try_send(Ok(AttachResponse {
-                    format: FORMAT,
-                    payload,
-                }))
-                .is_err()
-        {
-            open.remove(instance);
-        }
-    }
-
-    fn attach(&self, instance: InstanceId, sender: Sender) {
-        let mut open = self
-            .open
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        open.insert(instance, sender);
-    }
-}
 
 /// The node's end of the agent link.
 pub struct LinkService {
@@ -85,33 +33,90 @@ impl AgentLinkService for LinkService {
         &self,
         request: Request<Streaming<AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
+        let from = request.remote_addr();
         let mut up = request.into_inner();
         let (sender, receiver) = mpsc::channel(LINK_BACKLOG);
-        let links = self.links.clone();
-        let inputs = self.inputs.clone();
+        let (links, inputs) = (self.links.clone(), self.inputs.clone());
         tokio::spawn(async move {
+            let mut caller = None;
             while let Ok(Some(message)) = up.message().await {
-                let input = match link::decode::<Up>(message.format, &message.payload) {
-                    Ok(Up::Hello { instance, .. }) => {
-                        links.attach(instance, sender.clone());
-                        continue;
-                    }
-                    Ok(Up::Beat { beat, rtt_ms }) => NodeInput::Beat { beat, rtt_ms },
-                    Ok(Up::Reply(reply)) => NodeInput::Reply(reply),
-                    Err(error) => {
-                        tracing::warn!(error = %chain(&error), "an agent's message is refused");
-                        let _ = sender
-                            .send(Err(Status::invalid_argument(chain(&error))))
-                            .await;
-                        return;
+                let taken = take(message, &mut caller, from, &links, &sender);
+                let input = match taken {
+                    Ok(Some(input)) => input,
+                    Ok(None) => continue,
+                    Err(status) => {
+                        // This link alone ends; the log and the other links know nothing of it.
+                        let _ = sender.send(Err(status)).await;
+                        break;
                     }
                 };
                 if inputs.send(input).await.is_err() {
-                    return; // the node stops
+                    break; // the node stops
                 }
+            }
+            if let Some(caller) = caller {
+                links.ended(&caller, &sender);
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// What one message means to the node; an error ends the link.
+fn take(
+    message: AttachRequest,
+    caller: &mut Option<Caller>,
+    from: Option<std::net::SocketAddr>,
+    links: &Links,
+    sender: &Sender,
+) -> Result<Option<NodeInput>, Status> {
+    let up = link::decode::<Up>(message.format, &message.payload).map_err(|error| {
+        let who = match caller {
+            Some(caller) => format!("agent of {}", caller.instance),
+            None => "an agent".to_owned(),
+        };
+        let text = format!("a message of the {who} is refused: {}", chain(&error));
+        tracing::warn!("{text}");
+        Status::invalid_argument(text)
+    })?;
+    if let Up::Hello {
+        cluster,
+        instance,
+        run,
+    } = up
+    {
+        let hello = Caller {
+            cluster,
+            instance,
+            run,
+            from,
+        };
+        links.attach(&hello, sender.clone(), Instant::now())?;
+        *caller = Some(hello);
+        return Ok(None);
+    }
+    let Some(caller) = caller else {
+        return Err(Status::invalid_argument(
+            "the first message of a link must say who speaks; use an agent of this version",
+        ));
+    };
+    links.heard(caller, Instant::now())?;
+    let foreign = |who: &primacy_core::ids::InstanceId| {
+        Status::invalid_argument(format!(
+            "a message of {who} came over the link of {}; each agent speaks for its own instance",
+            caller.instance
+        ))
+    };
+    match up {
+        Up::Beat { beat, .. } if beat.instance != caller.instance => Err(foreign(&beat.instance)),
+        Up::Reply(reply) if reply.instance != caller.instance => Err(foreign(&reply.instance)),
+        Up::Beat { beat, rtt_ms } => Ok(Some(NodeInput::Beat { beat, rtt_ms })),
+        Up::Reply(reply) => Ok(Some(NodeInput::Reply(reply))),
+        Up::Facts { ask, facts } => {
+            links.answered(caller, ask, *facts);
+            Ok(None)
+        }
+        Up::Hello { .. } => Ok(None), // taken above
     }
 }
 
@@ -125,4 +130,132 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use primacy_core::gtid::GtidSet;
+    use primacy_core::ids::{ClusterId, Incarnation, InstanceId};
+    use primacy_core::observe::{Heartbeat, MysqldWord, Role, Word};
+    use primacy_proto::link::FORMAT;
+
+    use super::*;
+
+    fn hello(instance: &str) -> Up {
+        Up::Hello {
+            cluster: ClusterId::from("shop"),
+            instance: InstanceId::from(instance),
+            run: 1,
+        }
+    }
+
+    fn beat(instance: &str) -> Up {
+        let word = Word {
+            agent: Incarnation(1),
+            beat: 1,
+            mysqld: Incarnation(1),
+            says: MysqldWord::Exited,
+        };
+        let beat = Heartbeat {
+            cluster: ClusterId::from("shop"),
+            instance: InstanceId::from(instance),
+            word,
+            role: Role::Closed,
+            token: None,
+            opened: None,
+            server_uuid: None,
+            version: (9, 7, 4),
+            fenced: true,
+            executed: GtidSet::default(),
+            received: GtidSet::default(),
+            purged: GtidSet::default(),
+            replica: None,
+            write_stuck_ms: None,
+            strangers: Default::default(),
+            strangers_known: true,
+        };
+        Up::Beat {
+            beat: Box::new(beat),
+            rtt_ms: 1,
+        }
+    }
+
+    /// One agent's end of a link.
+    struct Agent {
+        caller: Option<Caller>,
+        sender: Sender,
+        _receiver: mpsc::Receiver<Result<AttachResponse, Status>>,
+    }
+
+    impl Agent {
+        fn new() -> Self {
+            let (sender, _receiver) = mpsc::channel(4);
+            let caller = None;
+            Self {
+                caller,
+                sender,
+                _receiver,
+            }
+        }
+
+        fn sends(&mut self, links: &Links, payload: Vec<u8>) -> Result<bool, String> {
+            let message = AttachRequest {
+                format: FORMAT,
+                payload,
+            };
+            let taken = take(message, &mut self.caller, None, links, &self.sender);
+            taken
+                .map(|input| input.is_some())
+                .map_err(|status| status.message().to_owned())
+        }
+
+        fn says(&mut self, links: &Links, up: &Up) -> Result<bool, String> {
+            self.sends(links, link::encode(up).expect("it can be encoded"))
+        }
+    }
+
+    #[test]
+    fn a_malformed_set_ends_one_link_and_nothing_else() {
+        let links = Links::default();
+        let (mut a, mut b) = (Agent::new(), Agent::new());
+        for (agent, instance) in [(&mut a, "a"), (&mut b, "b")] {
+            assert_eq!(agent.says(&links, &hello(instance)), Ok(false));
+            assert_eq!(agent.says(&links, &beat(instance)), Ok(true), "to the core");
+        }
+        for bad in [
+            "nonsense",
+            "3e11fa47-71ca-11e1-9e33-c80aa9429562:0",
+            "0-1-100",
+        ] {
+            let mut value = serde_json::to_value(beat("a")).expect("plain data");
+            value["beat"]["beat"]["executed"] = bad.into();
+            let payload = rmp_serde::to_vec_named(&value).expect("plain data");
+            let why = a.sends(&links, payload).expect_err(bad);
+            assert!(
+                why.contains("agent of a is refused: malformed message"),
+                "{why}"
+            );
+            assert!(
+                why.contains("GTID") || why.contains("gtid") || why.contains(bad),
+                "{why}"
+            );
+        }
+        let why = a.sends(&links, vec![0xc1]).expect_err("no message at all");
+        assert!(why.contains("malformed message on the agent link"), "{why}");
+        assert_eq!(b.says(&links, &beat("b")), Ok(true), "the others go on");
+    }
+
+    #[test]
+    fn an_agent_speaks_for_its_own_instance_alone() {
+        let links = Links::default();
+        let mut agent = Agent::new();
+        let why = agent.says(&links, &beat("a")).expect_err("who is it?");
+        assert!(why.contains("must say who speaks"), "{why}");
+        assert_eq!(agent.says(&links, &hello("a")), Ok(false));
+        let why = agent.says(&links, &beat("b")).expect_err("it is a");
+        assert!(
+            why.contains("a message of b came over the link of a"),
+            "{why}"
+        );
+    }
 }

@@ -1,10 +1,10 @@
 //! The links to all control nodes: beats and replies go up each of them, orders come down.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use primacy_core::act::{AgentInput, Reply};
-use primacy_core::ids::{ClusterId, InstanceId};
+use primacy_core::ids::InstanceId;
 use primacy_core::observe::Heartbeat;
 use primacy_proto::agent_link::AttachRequest;
 use primacy_proto::agent_link::agent_link_service_client::AgentLinkServiceClient;
@@ -12,7 +12,9 @@ use primacy_proto::link::{self, Down, FORMAT, Up};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
+use tonic::{Code, Status};
 
+use super::facts;
 use crate::clock;
 use crate::config::AgentConfig;
 
@@ -23,6 +25,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// a black hole.
 const SILENT_LIMIT_MS: u64 = 2_000;
 const BACKLOG: usize = 64;
+
+/// What a node tells an agent that its configuration is wrong by.
+const MISCONFIGURED: [Code; 2] = [Code::AlreadyExists, Code::InvalidArgument];
 
 #[derive(Clone)]
 enum Message {
@@ -36,6 +41,8 @@ pub(super) struct Links {
 
 impl Links {
     pub fn open(config: &AgentConfig, inputs: mpsc::Sender<AgentInput>) -> Self {
+        // The clock and the process: no two agents that are alive share both.
+        let run = clock::wall_ms() << 22 | u64::from(std::process::id());
         let nodes = config
             .nodes
             .iter()
@@ -43,8 +50,8 @@ impl Links {
                 let (sender, receiver) = mpsc::channel(BACKLOG);
                 let link = Link {
                     address: address.clone(),
-                    cluster: config.cluster.clone(),
-                    instance: config.instance.clone(),
+                    config: config.clone(),
+                    run,
                     inputs: inputs.clone(),
                 };
                 tokio::spawn(link.run(receiver));
@@ -73,21 +80,31 @@ impl Links {
 
 struct Link {
     address: String,
-    cluster: ClusterId,
-    instance: InstanceId,
+    config: AgentConfig,
+    run: u64,
     inputs: mpsc::Sender<AgentInput>,
 }
 
 impl Link {
     async fn run(self, mut messages: mpsc::Receiver<Message>) {
-        let mut reached = true;
+        let mut said = String::new();
         loop {
             match self.once(&mut messages).await {
                 Ok(()) => return, // the agent stops
                 Err(error) => {
-                    if reached {
-                        tracing::info!(node = self.address, "link lost: {error:#}");
-                        reached = false;
+                    let status = error.downcast_ref::<Status>();
+                    let refused = status.filter(|s| MISCONFIGURED.contains(&s.code()));
+                    let text = match refused {
+                        Some(status) => status.message().to_owned(),
+                        None => format!("link lost: {error:#}"),
+                    };
+                    // Once, not with each try.
+                    if text != said {
+                        match refused {
+                            Some(_) => tracing::error!(node = self.address, "{text}"),
+                            None => tracing::info!(node = self.address, "{text}"),
+                        }
+                        said = text;
                     }
                 }
             }
@@ -111,8 +128,9 @@ impl Link {
             .await?;
         let (sender, up) = mpsc::channel(BACKLOG);
         let hello = Up::Hello {
-            cluster: self.cluster.clone(),
-            instance: self.instance.clone(),
+            cluster: self.config.cluster.clone(),
+            instance: self.config.instance.clone(),
+            run: self.run,
         };
         sender.send(wire(&hello)?).await?;
         let mut client = AgentLinkServiceClient::new(channel);
@@ -136,6 +154,7 @@ impl Link {
                             }
                             self.inputs.send(AgentInput::Acknowledged(ack)).await?;
                         }
+                        Down::Inspect { ask, peers } => self.inspect(ask, peers, sender.clone()),
                         Down::Order(order) => self.inputs.send(AgentInput::Order(order)).await?,
                     }
                 }
@@ -162,6 +181,26 @@ impl Link {
                 }
             }
         }
+    }
+}
+
+impl Link {
+    /// In the background: beats and orders do not wait for it.
+    fn inspect(
+        &self,
+        ask: u64,
+        peers: BTreeMap<InstanceId, String>,
+        sender: mpsc::Sender<AttachRequest>,
+    ) {
+        let config = self.config.clone();
+        tokio::spawn(async move {
+            let facts = Box::new(facts::gather(&config, &peers).await);
+            match wire(&Up::Facts { ask, facts }) {
+                // A link that is gone meanwhile has nobody who waits.
+                Ok(message) => drop(sender.send(message).await),
+                Err(error) => tracing::error!("what was asked cannot be sent: {error:#}"),
+            }
+        });
     }
 }
 

@@ -3,6 +3,7 @@
 //! **Invariant:** outputs are carried out in their order, and a seal is on disk before the next
 //! output is looked at.
 
+mod facts;
 mod http;
 mod lag;
 mod link;

@@ -24,7 +24,9 @@ use crate::mysqld::follow::{Source, SourceTransport, follow};
 use crate::mysqld::inspect::{Inspection, ThreadState, inspect};
 use crate::mysqld::marker;
 use crate::mysqld::ops::{self, Opener};
-use crate::mysqld::session::{Address, Login, Session, SessionError, Target, Transport, within};
+use crate::mysqld::session::{
+    Address, Login, Session, SessionError, Target, Transport, text, within,
+};
 
 /// A look that takes longer is no look: the local probe has failed.
 const SURVEY_LIMIT: Duration = Duration::from_millis(500);
@@ -85,11 +87,7 @@ impl Executor {
             SourceTransport::PublicKey
         };
         let shared = Shared {
-            target: Target {
-                address: Address::Socket(super::server::instance(config).socket()),
-                login: Login::new(&mysql.user, &mysql.password),
-                transport: Transport::Plain,
-            },
+            target: target(config),
             replication: (
                 Login::new(&mysql.replication_user, &mysql.replication_password),
                 transport,
@@ -161,6 +159,15 @@ impl Executor {
                 shared.keep(Purpose::Spare, spare);
             }
         });
+    }
+}
+
+/// The agent's own `mysqld`, through its socket.
+pub(super) fn target(config: &AgentConfig) -> Target {
+    Target {
+        address: Address::Socket(super::server::instance(config).socket()),
+        login: Login::new(&config.mysql.user, &config.mysql.password),
+        transport: Transport::Plain,
     }
 }
 
@@ -338,8 +345,10 @@ impl Shared {
                 .filter_map(|purpose| lock(&self.kept).get(purpose).map(|s| u64::from(s.id())))
                 .chain([u64::from(session.id())])
                 .collect();
+            // A replication thread bears the name of the session that started it.
             let sql = "SELECT CAST(PROCESSLIST_ID AS CHAR) AS id FROM performance_schema.threads \
-                       WHERE PROCESSLIST_USER=SUBSTRING_INDEX(CURRENT_USER(),'@',1)";
+                       WHERE PROCESSLIST_USER=SUBSTRING_INDEX(CURRENT_USER(),'@',1) \
+                       AND PROCESSLIST_ID IS NOT NULL AND NAME NOT LIKE 'thread/sql/replica%'";
             let sets = session
                 .ask(sql, deadline)
                 .await
@@ -347,7 +356,7 @@ impl Shared {
             let found = sets
                 .into_iter()
                 .flatten()
-                .filter_map(|row| row.get::<String, _>(0));
+                .filter_map(|row| text(&row, "id"));
             let others = found
                 .filter_map(|id| id.parse().ok())
                 .filter(|id| !mine.contains(id));

@@ -2,6 +2,7 @@
 
 mod operator;
 mod primaries;
+mod readiness;
 mod sights;
 mod status;
 
@@ -14,6 +15,8 @@ use primacy_raft::Handle;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use crate::act::Links;
+use crate::config::ProbeAccount;
 use crate::decide::ViewRequest;
 use crate::record::Door;
 
@@ -34,6 +37,8 @@ pub struct Access {
     pub door: Door,
     pub views: mpsc::Sender<ViewRequest>,
     pub peers: Peers,
+    pub links: Links,
+    pub probe: ProbeAccount,
 }
 
 impl Access {

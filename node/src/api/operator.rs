@@ -1,14 +1,16 @@
 use std::time::Duration;
 
+use primacy_core::decide::check_registration;
 use primacy_core::ids::{ClusterId, Epoch, LogIndex, NodeId};
+use primacy_core::lint::Subject;
 use primacy_core::policy::Policy;
 use primacy_core::record::{Command, Refusal, Registration};
 use primacy_proto::v1::operator_service_server::OperatorService;
 use primacy_proto::v1::{
     AbortFailoverRequest, AbortFailoverResponse, ApproveFailoverRequest, ApproveFailoverResponse,
-    GetStatusRequest, GetStatusResponse, ListHistoryRequest, ListHistoryResponse,
-    RegisterClusterRequest, RegisterClusterResponse, SetPolicyRequest, SetPolicyResponse,
-    TransferLeaderRequest, TransferLeaderResponse,
+    CheckClusterRequest, CheckClusterResponse, GetStatusRequest, GetStatusResponse,
+    ListHistoryRequest, ListHistoryResponse, RegisterClusterRequest, RegisterClusterResponse,
+    SetPolicyRequest, SetPolicyResponse, TransferLeaderRequest, TransferLeaderResponse,
 };
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
@@ -65,10 +67,48 @@ impl OperatorService for Operator {
         let text = request.into_inner().registration_json;
         let registration: Registration =
             serde_json::from_str(&text).map_err(|error| malformed("registration", &error))?;
+        let state = self.0.handle.watch().borrow().clone();
+        check_registration(state.get(), &registration)
+            .map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
+        let report = self
+            .0
+            .readiness(&Subject::registration(&registration))
+            .await;
+        if !report.ready() {
+            return Err(Status::failed_precondition(report.refusal()));
+        }
         self.submit(Command::Register(Box::new(registration)), |log_index| {
             RegisterClusterResponse { log_index }
         })
         .await
+    }
+
+    async fn check_cluster(
+        &self,
+        request: Request<CheckClusterRequest>,
+    ) -> Result<Response<CheckClusterResponse>, Status> {
+        let CheckClusterRequest {
+            cluster,
+            registration_json,
+        } = request.into_inner();
+        let state = self.0.handle.watch().borrow().clone();
+        let report = if registration_json.is_empty() {
+            let id = ClusterId(cluster);
+            let known = state.get().clusters.get(&id);
+            let known = known.ok_or_else(|| no_such_cluster(&id))?;
+            self.0.readiness(&Subject::registered(known)).await
+        } else {
+            let registration: Registration = serde_json::from_str(&registration_json)
+                .map_err(|error| malformed("registration", &error))?;
+            check_registration(state.get(), &registration)
+                .map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
+            self.0
+                .readiness(&Subject::registration(&registration))
+                .await
+        };
+        let report_json =
+            serde_json::to_string(&report).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(CheckClusterResponse { report_json }))
     }
 
     async fn set_policy(

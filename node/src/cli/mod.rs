@@ -5,7 +5,7 @@ mod verbs;
 mod wrap;
 
 pub(crate) use show::{duration, explain_text, sight_text};
-pub(crate) use verbs::{events, fetch, fetch_all};
+pub(crate) use verbs::{events, fetch, fetch_all, readiness};
 pub(crate) use wrap::wrap;
 
 use std::path::PathBuf;
@@ -134,8 +134,15 @@ enum Verb {
 enum ClusterVerb {
     /// Register a cluster from a file (JSON).
     Register { file: PathBuf },
-    /// Check every setting, grant and topology that a guarantee rests on.
-    Check { cluster: String },
+    /// Check every setting, grant, plugin, topology and version that a guarantee rests on.
+    Check {
+        /// A registered cluster.
+        #[arg(required_unless_present = "file", conflicts_with = "file")]
+        cluster: Option<String>,
+        /// One that is to be registered from this file (JSON).
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -238,8 +245,8 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             return Ok(crate::demo::run(args, common.output).await?);
         }
         Verb::Cluster(ClusterVerb::Register { file }) => verbs::register(&common, &file).await?,
-        Verb::Cluster(ClusterVerb::Check { cluster: id }) => {
-            return verbs::check(&common, &cluster(id)).await;
+        Verb::Cluster(ClusterVerb::Check { cluster, file }) => {
+            return verbs::check(&common, cluster.unwrap_or_default(), file.as_deref()).await;
         }
         Verb::Policy(PolicyVerb::Get { cluster: id }) => {
             verbs::policy_get(&common, &cluster(id)).await?;

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use primacy_core::ids::ClusterId;
+use primacy_core::lint::{Finding, Report, Severity};
 use primacy_core::observe::{Sight, SightKind};
 use primacy_core::policy::Policy;
-use primacy_core::record::{Cluster, Follower, PromotionRule};
+use primacy_core::record::{Cluster, Follower};
 use serde::Serialize;
 
 use super::wrap::{columns, wrapped};
@@ -340,67 +341,54 @@ pub(crate) fn explain_text(document: &StatusDocument, id: &ClusterId) -> String 
     }
 }
 
-/// Something that would make a guarantee untrue.
-#[derive(Serialize)]
-pub(super) struct Gap {
-    rule: &'static str,
-    instance: String,
-    what: String,
-    remedy: String,
-}
-
-/// What the control plane can see of a cluster's readiness.
-pub(super) fn readiness(document: &StatusDocument, id: &ClusterId) -> Vec<Gap> {
-    let cluster = &document.clusters[id].cluster;
-    let mut gaps = Vec::new();
-    for (instance, spec) in &cluster.instances {
-        let view = document.view.instances.get(instance);
-        if view
-            .and_then(|view| view.agent_heard_ms)
-            .is_none_or(|ms| ms > 1_000)
-        {
-            gaps.push(Gap {
-                rule: "agent",
-                instance: instance.to_string(),
-                what: "its agent is not heard".into(),
-                remedy: "start `primacy agent` beside it".into(),
-            });
-        }
-        if spec.server_uuid.is_none() {
-            gaps.push(Gap {
-                rule: "enrolled",
-                instance: instance.to_string(),
-                what: "its server_uuid is not known".into(),
-                remedy: "start its agent and its mysqld".into(),
-            });
+/// One block per finding: what is broken first, then what is given up, then warnings.
+pub(super) fn readiness(report: &Report) -> String {
+    let mut text = String::new();
+    let kind = |finding: &Finding| match finding.severity {
+        Severity::Broken if finding.given_up => "given up",
+        Severity::Broken => "broken",
+        Severity::Warning => "warning",
+    };
+    for wanted in ["broken", "given up", "warning"] {
+        let mut left: Vec<&Finding> = report.findings.iter().collect();
+        left.retain(|finding| kind(finding) == wanted);
+        while let Some(first) = left.first().copied() {
+            // Grants are replicated: what several instances share is said once.
+            let same = |other: &&Finding| {
+                (&other.rule, &other.found, &other.mend) == (&first.rule, &first.found, &first.mend)
+            };
+            let (alike, rest): (Vec<&Finding>, Vec<&Finding>) = left.into_iter().partition(same);
+            left = rest;
+            let on: Vec<&str> = alike
+                .iter()
+                .map(|finding| {
+                    finding
+                        .instance
+                        .as_ref()
+                        .map_or("the cluster", |id| id.as_str())
+                })
+                .collect();
+            let _ = writeln!(text, "{wanted}: {} on {}", first.rule, on.join(", "));
+            let _ = writeln!(text, "  found:  {}", first.found);
+            let _ = writeln!(text, "  breaks: {}", first.breaks);
+            let _ = writeln!(text, "  mend:   {}\n", first.mend);
         }
     }
-    let candidates = cluster
-        .ackers
-        .members
+    for cost in &report.costs {
+        let _ = writeln!(text, "{cost}");
+    }
+    let broken = report
+        .findings
         .iter()
-        .filter(|id| cluster.instances[*id].promotion != PromotionRule::Never)
+        .filter(|finding| finding.blocks())
         .count();
-    if candidates == 0 {
-        gaps.push(Gap {
-            rule: "candidate",
-            instance: String::new(),
-            what: "no acker may be promoted".into(),
-            remedy: "change a promotion rule from never".into(),
-        });
-    }
-    gaps
-}
-
-pub(super) fn readiness_text(gaps: &[Gap]) -> String {
-    if gaps.is_empty() {
-        return "ready".into();
-    }
-    let mut rows = table(&["RULE", "INSTANCE", "WHAT", "REMEDY"]);
-    for gap in gaps {
-        rows.add_row([gap.rule, &gap.instance, &gap.what, &gap.remedy]);
-    }
-    drawn(rows)
+    let verdict = match broken {
+        0 => "ready".to_owned(),
+        1 => "not ready: 1 rule is broken".to_owned(),
+        more => format!("not ready: {more} rules are broken"),
+    };
+    let _ = writeln!(text, "{}: {verdict}", report.cluster);
+    text
 }
 
 pub(super) fn policy(policy: &Policy) -> String {

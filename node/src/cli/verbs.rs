@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use primacy_core::ids::ClusterId;
+use primacy_core::lint::Report;
 use primacy_core::policy::Policy;
 use primacy_proto::v1::{
-    AbortFailoverRequest, ApproveFailoverRequest, GetStatusRequest, ListHistoryRequest,
-    RegisterClusterRequest, SetPolicyRequest,
+    AbortFailoverRequest, ApproveFailoverRequest, CheckClusterRequest, GetStatusRequest,
+    ListHistoryRequest, RegisterClusterRequest, SetPolicyRequest,
 };
 use tonic::{Response, Status};
 
@@ -142,30 +143,69 @@ pub(super) async fn explain(common: &Common, cluster: &ClusterId) -> Result<(), 
     }
 }
 
-pub(super) async fn register(common: &Common, file: &Path) -> Result<(), Failure> {
+/// Agents and addresses are asked, two seconds at most, before a node answers these.
+const READINESS_TURN: Duration = Duration::from_secs(3);
+
+fn read_registration(file: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("{}: cannot be read", file.display()))?;
     serde_json::from_str::<primacy_core::record::Registration>(&text)
         .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-    let request = RegisterClusterRequest {
-        registration_json: text,
-    };
-    ask(&common.client()?, request, |mut api, request| async move {
-        api.register_cluster(request).await
-    })
-    .await?;
+    Ok(text)
+}
+
+pub(super) async fn register(common: &Common, file: &Path) -> Result<(), Failure> {
+    let text = read_registration(file)?;
+    common
+        .client()?
+        .with_turn(READINESS_TURN)
+        .ask(|channel| {
+            let request = RegisterClusterRequest {
+                registration_json: text.clone(),
+            };
+            async move { operator(channel).register_cluster(request).await }
+        })
+        .await?;
     eprintln!("registered; `primacy status --watch` shows it being founded");
     Ok(())
 }
 
-pub(super) async fn check(common: &Common, cluster: &ClusterId) -> Result<ExitCode, Failure> {
-    let document = fetch_all(&common.client()?, cluster.as_str()).await?;
-    let findings = show::readiness(&document, cluster);
+/// What the readiness lint says of a registered cluster, or of one that is to be registered.
+pub(crate) async fn readiness(
+    client: &Client,
+    cluster: String,
+    registration_json: String,
+) -> Result<Report, Failure> {
+    let request = CheckClusterRequest {
+        cluster,
+        registration_json,
+    };
+    let answer = client
+        .clone()
+        .with_turn(READINESS_TURN)
+        .ask(|channel| {
+            let request = request.clone();
+            async move { operator(channel).check_cluster(request).await }
+        })
+        .await?
+        .into_inner();
+    let report = serde_json::from_str(&answer.report_json)
+        .context("the node's report is not understood; is it of another version?")?;
+    Ok(report)
+}
+
+pub(super) async fn check(
+    common: &Common,
+    cluster: String,
+    file: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    let registration = file.map(read_registration).transpose()?.unwrap_or_default();
+    let report = readiness(&common.client()?, cluster, registration).await?;
     match common.output {
-        Output::Json => print_json(&findings)?,
-        Output::Table => println!("{}", show::readiness_text(&findings)),
+        Output::Json => print_json(&report)?,
+        Output::Table => print!("{}", show::readiness(&report)),
     }
-    Ok(if findings.is_empty() {
+    Ok(if report.ready() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(4)

@@ -2,6 +2,8 @@
 
 mod agent;
 mod node;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use primacy_core::ids::{NodeId, PlaneId};
+use primacy_raft::Timing;
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, contradiction, read};
@@ -92,6 +93,21 @@ impl NodeConfig {
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let RaftTimes {
+            heartbeat_ms,
+            election_min_ms,
+            election_max_ms,
+        } = self.raft;
+        let timing = Timing {
+            heartbeat_ms,
+            election_min_ms,
+            election_max_ms,
+        };
+        if let Err(error) = timing.check() {
+            let value = format!("{heartbeat_ms}, {election_min_ms}, {election_max_ms}");
+            let field = "raft.heartbeat_ms, election_min_ms, election_max_ms";
+            return contradiction(path, field, value, &error.to_string());
+        }
         let mut ids = BTreeSet::new();
         let mut addresses = BTreeSet::new();
         for member in &self.members {

@@ -166,10 +166,15 @@ impl World {
             primary: self.first(),
             ackers: BTreeSet::new(),
             k,
-            policy,
+            policy: Policy {
+                // Whatever stops the demo's surroundings ends the demo, data and all.
+                gives_up: BTreeSet::from(["kill_signal".to_owned()]),
+                ..policy
+            },
             founding: Founding::New,
         };
         let registration_json = serde_json::to_string(&registration)?;
+        self.lint(&registration_json).await?;
         let patient = Client::new(&self.node_addresses, READY_LIMIT)?;
         patient
             .ask(|channel| {
@@ -181,6 +186,30 @@ impl World {
             .await
             .context("the cluster cannot be registered")?;
         Ok(())
+    }
+
+    /// Waits until the readiness lint finds nothing, as long as it finds only what is not up yet.
+    async fn lint(&self, registration_json: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        loop {
+            let asked =
+                crate::cli::readiness(&self.client, String::new(), registration_json.into());
+            let why = match asked.await {
+                Ok(report) if report.ready() => return Ok(()),
+                Ok(report) => {
+                    let mut blocking = report.findings.iter().filter(|finding| finding.blocks());
+                    anyhow::ensure!(
+                        blocking.all(|finding| finding.may_pass()),
+                        "{}",
+                        report.refusal()
+                    );
+                    report.refusal()
+                }
+                Err(error) => format!("{:#}", anyhow::Error::new(error)),
+            };
+            anyhow::ensure!(Instant::now() < deadline, "{why}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn ready(&mut self) -> anyhow::Result<()> {

@@ -9,6 +9,9 @@
 //! | `process` | watches a `mysqld` by pidfd; kills it with a proof |
 //! | `session` | one connection, with deadlines; a late answer costs the connection |
 //! | `inspect` | what an instance is, in one round trip |
+//! | `facts` | what the readiness lint judges |
+//! | `options` | what the next start will read |
+//! | `manager` | the service that can stop it |
 //! | `follow` | points a replica at a source without losing what it received |
 //! | `ops` | what else changes an instance: freeze, fence, open, clean up |
 //! | `marker` | rows that prove what k replicas have |
@@ -22,11 +25,14 @@
 
 mod apt;
 pub mod bringup;
+pub mod facts;
 pub mod fetch;
 pub mod follow;
 pub mod inspect;
+pub mod manager;
 pub mod marker;
 pub mod ops;
+pub mod options;
 pub mod probe;
 pub mod process;
 pub mod session;

@@ -252,7 +252,7 @@ async fn ask_all(conn: &mut Conn, sql: &str) -> mysql_async::Result<Vec<Rows>> {
 }
 
 /// A value as MySQL's own text; NULL and an absent column are `None`.
-pub(super) fn text(row: &Row, column: &str) -> Option<String> {
+pub(crate) fn text(row: &Row, column: &str) -> Option<String> {
     match row.get_opt::<Option<String>, _>(column) {
         Some(Ok(value)) => value,
         // A byte string that is no UTF-8, or a number from a typed column.

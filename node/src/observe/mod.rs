@@ -2,4 +2,4 @@
 
 mod prober;
 
-pub use prober::Probers;
+pub use prober::{Probers, probe_target};

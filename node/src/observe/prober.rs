@@ -38,24 +38,9 @@ impl Probers {
         }
     }
 
-    fn target(&self, spec: &InstanceSpec) -> Target {
-        Target {
-            address: Address::Tcp {
-                host: spec.host.clone(),
-                port: spec.port,
-            },
-            login: Login::new(&self.account.user, &self.account.password),
-            transport: if self.account.tls {
-                Transport::TlsUnverified
-            } else {
-                Transport::Plain
-            },
-        }
-    }
-
     /// Begins one attempt.
     pub fn probe(&mut self, instance: InstanceId, spec: &InstanceSpec, probe: Probe) {
-        let target = self.target(spec);
+        let target = probe_target(&self.account, spec);
         let inputs = self.inputs.clone();
         let rtt = self.rtt;
         let kept = self.warm.entry(instance.clone()).or_default().clone();
@@ -75,6 +60,22 @@ impl Probers {
             };
             let _ = inputs.send(input).await;
         });
+    }
+}
+
+/// An instance as this account reaches it.
+pub fn probe_target(account: &ProbeAccount, spec: &InstanceSpec) -> Target {
+    Target {
+        address: Address::Tcp {
+            host: spec.host.clone(),
+            port: spec.port,
+        },
+        login: Login::new(&account.user, &account.password),
+        transport: if account.tls {
+            Transport::TlsUnverified
+        } else {
+            Transport::Plain
+        },
     }
 }
 

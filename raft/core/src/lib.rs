@@ -7,6 +7,7 @@ pub mod agree;
 pub mod decide;
 pub mod gtid;
 pub mod ids;
+pub mod lint;
 pub mod node;
 pub mod observe;
 pub mod policy;

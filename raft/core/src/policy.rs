@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lint::Rule;
+
 /// Who may start a failover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -182,6 +184,18 @@ impl Policy {
                 self.cross_region_sustain_ms
             ),
         );
+        for name in &self.gives_up {
+            let rule = match Rule::named(name) {
+                Some(rule) if rule.may_be_given_up() => continue,
+                Some(_) => "cannot be given up: nothing works without it".into(),
+                None => format!("is no rule; those are: {}", Rule::givable().join(", ")),
+            };
+            found.push(Contradiction {
+                field: "gives_up".into(),
+                value: name.clone(),
+                rule,
+            });
+        }
         if self.replication == Replication::Async {
             found.push(Contradiction {
                 field: "replication".into(),

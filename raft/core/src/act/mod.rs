@@ -14,5 +14,5 @@ mod tests;
 
 pub use agent::{Acknowledgement, Agent, AgentInput, AgentOutput, NamedPrimary, Settings};
 pub use op::{Marker, Op, OpDone, OpError, OpId, Opened, Survey};
-pub use order::{Order, OrderKind, Reply, Said, acker_uuids, orders};
+pub use order::{Adopted, Order, OrderKind, Reply, Said, acker_uuids, orders};
 pub use seal::Seal;

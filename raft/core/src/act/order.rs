@@ -20,8 +20,9 @@ pub struct Order {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderKind {
-    /// Report what you hold, and whether you are fenced; epoch 0. An `adopted` primary stays open.
-    Report { adopted: bool },
+    /// Report what you hold, and whether you are fenced; epoch 0. In an `adopted` cluster nothing
+    /// is stopped for it: the primary stays open, and its replicas go on.
+    Report { adopted: Option<Adopted> },
     /// Stop the IO thread, acknowledge nothing more, report what you hold.
     Freeze { epoch: Epoch },
     /// Acknowledge no write any more; report the final set.
@@ -54,6 +55,15 @@ pub enum OrderKind {
         k: u32,
         mysqld: Incarnation,
     },
+}
+
+/// The running primary of a cluster that is adopted. A replica that follows it already makes that
+/// durable before it reports: from epoch 1 on, what it holds counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    pub primary: InstanceId,
+    pub host: String,
+    pub port: u16,
 }
 
 /// An agent's answer. Every answer names the token it answers.
@@ -132,7 +142,12 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
                 .keys()
                 .filter(|id| !reports.contains_key(*id))
             {
-                let adopted = registration.founding == Founding::Adopted;
+                let primary = &cluster.instances[&cluster.primary];
+                let adopted = (registration.founding == Founding::Adopted).then(|| Adopted {
+                    primary: cluster.primary.clone(),
+                    host: primary.host.clone(),
+                    port: primary.port,
+                });
                 give(instance, *at, OrderKind::Report { adopted });
             }
         }

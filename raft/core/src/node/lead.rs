@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Node, NodeOutput, SETTLED_REVOTE_MS};
 use crate::act::{Order, OrderKind, Reply, Said, orders};
 use crate::agree::{Inquest, Verdict};
-use crate::decide::{check, choose};
+use crate::decide::{Proof, check, choose};
+use crate::gtid::GtidSet;
 use crate::ids::{ClusterId, Incarnation, InquestId, InstanceId, NodeId, Seq, Tick, Token};
 use crate::observe::{IoThread, MysqldWord, Role};
 use crate::record::{Cluster, Command, Follower, Stage};
@@ -288,6 +289,16 @@ impl Node {
                     },
                 )
             }
+            Said::Acknowledged { floor } if self.unseen(now, cluster, &floor) => {
+                let why = format!(
+                    "its marker was answered, but fewer than {} ackers hold what was executed \
+                     before it; it is adopted once they do",
+                    cluster.ackers.k
+                );
+                let standing = self.lead.standing.entry(id).or_default();
+                standing.refused.insert(instance, why);
+                return;
+            }
             Said::Acknowledged { floor } => (
                 "acknowledged",
                 Command::Acknowledged {
@@ -302,6 +313,27 @@ impl Node {
             standing.refused.remove(&instance);
         }
         self.outbox.push(now, key(what), command);
+    }
+
+    /// An adopted primary's waiting was set up by others: that a write was answered does not prove
+    /// that k of V have it. Their own beats do.
+    fn unseen(&self, now: Tick, cluster: &Cluster, floor: &GtidSet) -> bool {
+        let adopted = cluster.promotion().is_some_and(|promotion| {
+            promotion.choice.proof == Proof::Founding { adopted: true } && !promotion.acknowledged
+        });
+        adopted && self.holding(now, cluster, floor) < cluster.ackers.k as usize
+    }
+
+    /// Members of V whose newest beat holds this.
+    fn holding(&self, now: Tick, cluster: &Cluster, set: &GtidSet) -> usize {
+        let beats = cluster
+            .ackers
+            .members
+            .iter()
+            .filter_map(|id| self.watches.get(id)?.fresh_beat(now));
+        beats
+            .filter(|beat| beat.holds().is_superset_of(set))
+            .count()
     }
 
     // ---- decide
@@ -473,13 +505,7 @@ impl Node {
             return;
         }
         let has = beat.holds();
-        let hold = cluster
-            .ackers
-            .members
-            .iter()
-            .filter_map(|id| self.watches.get(id)?.fresh_beat(now))
-            .filter(|acker| acker.holds().is_superset_of(&has))
-            .count();
+        let hold = self.holding(now, cluster, &has);
         if hold < cluster.ackers.k as usize {
             let k = cluster.ackers.k;
             self.wait(

@@ -9,8 +9,10 @@ use crate::agree::Verdict;
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, PlaneId, Tick, Token};
 use crate::observe::{Heartbeat, MysqldWord, Probe, Pulse, Role};
 use crate::policy::Automation;
-use crate::record::{Command, FreezeReport};
-use crate::testing::{World, at, beat, cluster_id, instance, report, set, word};
+use crate::record::{Command, Founding, FreezeReport, Registration};
+use crate::testing::{
+    World, at, beat, cluster_id, instance, opened, registration, report, set, word,
+};
 
 const STEP_MS: u64 = 20;
 
@@ -612,6 +614,29 @@ fn a_closed_primary_reopens_when_k_hold_what_it_has() {
     assert!(reopened("p:1-12", 800));
     assert!(!reopened("p:1-12", 300), "an opening in hand looks alike");
     assert!(!reopened("p:1-13", 800), "nobody else has it");
+}
+
+#[test]
+fn an_adopted_floor_needs_k_that_hold_it() {
+    // Beats of `a` and `b` hold p:1-12. The answer of a primary that does not wait proves nothing.
+    let recorded = |floor: &str| {
+        let mut world = World::of("xyz");
+        world.found(Registration {
+            founding: Founding::Adopted,
+            ..registration("pab", 1)
+        });
+        world.must(opened(1, "p"));
+        let mut plane = Plane::started(world);
+        plane.runs(300);
+        let floor = set(floor);
+        plane.tell(0, reply(1, "p", Said::Acknowledged { floor }));
+        plane.runs(40);
+        plane
+            .said()
+            .contains(&"1 records the first write".to_owned())
+    };
+    assert!(recorded("p:1-12"));
+    assert!(!recorded("p:1-13"));
 }
 
 #[test]

@@ -312,6 +312,33 @@ fn founding_wants_the_primary_to_hold_everything() {
 }
 
 #[test]
+fn a_founding_report_enrols() {
+    // Else the primary, named before its ackers are known, would cut them as strangers.
+    let mut unknown = registration("pab", 1);
+    for spec in unknown.instances.values_mut() {
+        spec.server_uuid = None;
+    }
+    let mut world = World::of("xyz");
+    world.must(Command::Register(Box::new(unknown)));
+    for letter in ["p", "a"] {
+        let command = world.founding_report(letter, "p:1-10", true);
+        world.must(command);
+    }
+    // The server of another instance under this one's name.
+    let mut foreign = world.founding_report("b", "p:1-10", true);
+    if let Command::FoundingReport { report, .. } = &mut foreign {
+        report.server_uuid = uuid("a");
+    }
+    let why = world.refusal(foreign);
+    assert!(why.contains("belongs to a"), "{why}");
+    let command = world.founding_report("b", "p:1-10", true);
+    world.must(command);
+    assert_eq!(world.cluster().epoch, Epoch(1));
+    let ackers = crate::act::acker_uuids(world.cluster());
+    assert_eq!(ackers, [uuid("a"), uuid("b")]);
+}
+
+#[test]
 fn an_adopted_floor_stands_only_with_its_first_marker() {
     let mut world = World::of("xyz");
     world.found(Registration {

@@ -162,6 +162,8 @@ pub struct Agent {
     side_fences: BTreeSet<OpId>,
     clean_up: bool,
     strangers: Strangers,
+    /// An order to adopt is in hand or failed, and is sent again: the server stays as it is.
+    adopting: bool,
     named: Option<NamedPrimary>,
     /// `/primary` answers 503 until a beat sent after this is confirmed.
     doubt: Option<(Tick, u64)>,
@@ -195,6 +197,7 @@ impl Agent {
             side_fences: BTreeSet::new(),
             clean_up: false,
             strangers: Strangers::default(),
+            adopting: false,
             named: None,
             doubt: Some((now, 0)),
             beat: 0,

@@ -29,6 +29,7 @@ impl Agent {
         if let Some(job) = self.job.take() {
             out.push(AgentOutput::Cancel { id: job.op });
         }
+        self.adopting = matches!(order.kind, OrderKind::Open { adopted: true, .. });
         self.seal.plane = Some(order.token.plane.clone());
         self.seal.token = Some(order.token.clone());
         if let OrderKind::Freeze { epoch } = order.kind {
@@ -163,7 +164,10 @@ impl Agent {
     pub(super) fn begin_proper(&mut self, now: Tick, order: Order, out: &mut Vec<AgentOutput>) {
         match order.kind.clone() {
             OrderKind::Report { adopted } => {
-                let op = if adopted { Op::Survey } else { Op::Freeze };
+                let op = match adopted {
+                    Some(_) => Op::Survey,
+                    None => Op::Freeze,
+                };
                 self.step(order, Waits::Report, op, out);
             }
             OrderKind::Freeze { epoch } => {
@@ -185,6 +189,7 @@ impl Agent {
             OrderKind::Open {
                 epoch,
                 need,
+                k,
                 adopted,
                 ..
             } => {
@@ -197,6 +202,10 @@ impl Agent {
                     let why = "opened for this epoch before, and restarted since: it is opened \
                                again once k of V hold what it has";
                     return self.say(&order, refused(why), out);
+                }
+                if adopted && self.role == Role::Open(epoch) {
+                    // This agent restarted: whether it had set k before is not known.
+                    return self.step(order, Waits::Open, Op::Adopt { k }, out);
                 }
                 if self.role == Role::Open(epoch) {
                     // Open already; only its first acknowledged write is not reported.

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::op::{Op, OpDone, OpError, OpId, Survey};
-use super::super::order::{Order, OrderKind, Reply, Said};
+use super::super::order::{Adopted, Order, OrderKind, Reply, Said};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Tick};
-use crate::observe::Role;
+use crate::observe::{IoThread, Role};
 use crate::record::{FenceReport, FreezeReport};
 
 use super::{Agent, AgentOutput, Job, Waits, refused};
@@ -116,6 +116,12 @@ impl Agent {
             }
             (Waits::Report, OpDone::Surveyed(survey) | OpDone::Frozen(survey)) => {
                 let fenced = survey.fenced();
+                if let OrderKind::Report {
+                    adopted: Some(adopted),
+                } = &order.kind
+                {
+                    self.follows_already(adopted, &survey, out);
+                }
                 let report = self.report(&survey);
                 self.survey = Some(*survey);
                 self.say(&order, Said::Reported { report, fenced }, out);
@@ -192,6 +198,19 @@ impl Agent {
         }
     }
 
+    /// A replica of a primary that is about to be adopted acknowledges already: that it follows
+    /// this one must be durable before epoch 1 is named, or what it alone holds would not count.
+    fn follows_already(&mut self, adopted: &Adopted, survey: &Survey, out: &mut Vec<AgentOutput>) {
+        let source = survey.source.as_ref();
+        let follows = source.is_some_and(|(host, port)| {
+            (host, *port) == (&adopted.host, adopted.port) && survey.io != IoThread::Off
+        });
+        if follows && adopted.primary != self.seal.instance && self.seal.may_follow(Epoch(1)) {
+            self.seal.source = Some((adopted.primary.clone(), Epoch(1)));
+            self.persist(out);
+        }
+    }
+
     /// What the instance holds beyond what the new primary does.
     pub(super) fn extra(&self, order: &Order, survey: &Survey) -> GtidSet {
         let OrderKind::Follow { within, own, .. } = &order.kind else {
@@ -260,6 +279,7 @@ impl Agent {
             self.strangers.begin();
         }
         self.role = Role::Open(epoch);
+        self.adopting = false;
         self.opened_at = now;
         self.doubt = None;
         // A write begun under an earlier epoch proves nothing of this one.

@@ -92,6 +92,7 @@ impl Agent {
             self.cut_strangers(now, begun, epoch, &survey, out);
         } else if !survey.fenced()
             && self.governed()
+            && !self.adopting
             && self.job.is_none()
             && self.side_fences.is_empty()
         {

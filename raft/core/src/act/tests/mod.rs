@@ -7,6 +7,7 @@
 //! say frozen          an answer; `refused: …` says why
 //! ```
 
+mod adoption;
 mod orders;
 mod promises;
 mod server;

@@ -191,35 +191,6 @@ fn an_opening_of_unknown_end_is_not_simply_repeated() {
 }
 
 #[test]
-fn an_adopted_primary_is_never_shut() {
-    let seal = Seal::blank(cluster_id(), instance("a"));
-    let (mut desk, said) = Desk::with(seal, open());
-    assert_eq!(
-        said, "persist(uuid true)",
-        "nobody's orders yet: left alone"
-    );
-    let report = OrderKind::Report { adopted: true };
-    assert_eq!(desk.order(report, 20), "persist(token 20)");
-    assert_eq!(desk.surveyed(open()), "say reported, fenced false");
-    let adopt = OrderKind::Open {
-        epoch: Epoch(1),
-        need: set("p:1-10"),
-        k: 1,
-        first: true,
-        adopted: true,
-    };
-    assert_eq!(
-        desk.order(adopt, 30),
-        "persist(token 30; opened 1), run apply p:1-10"
-    );
-    assert_eq!(desk.ends(OpDone::Applied), "say applied, run adopt k=1");
-    assert_eq!(
-        desk.ends(OpDone::Opened(Opened)),
-        "say opened, run first marker"
-    );
-}
-
-#[test]
 fn reopened_for_one_incarnation_of_mysqld() {
     let mut desk = Desk::serving();
     desk.tell(AgentInput::ServerExited);
