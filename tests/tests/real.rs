@@ -7,14 +7,26 @@
 
 #[path = "real/agents.rs"]
 mod agents;
+#[path = "real/choice.rs"]
+mod choice;
 #[path = "real/control_plane.rs"]
 mod control_plane;
+#[path = "real/durable.rs"]
+mod durable;
 #[path = "real/faults.rs"]
 mod faults;
 #[path = "real/logs.rs"]
 mod logs;
+#[path = "real/relay.rs"]
+mod relay;
 #[path = "real/replicas.rs"]
 mod replicas;
+#[path = "real/shutdown.rs"]
+mod shutdown;
+#[path = "real/stages.rs"]
+mod stages;
+#[path = "real/stale.rs"]
+mod stale;
 #[path = "real/world.rs"]
 mod world;
 #[path = "real/writer.rs"]

@@ -141,6 +141,23 @@ pub async fn throughout(time: Duration, what: &str, mut holds: impl AsyncFnMut()
     }
 }
 
+/// Waits until a process runs no more; one that nobody has reaped yet is as good as gone.
+pub async fn ended(pid: u32) {
+    let gone = || {
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            return true;
+        };
+        let state = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.trim().chars().next());
+        matches!(state, Some('Z' | 'X') | None)
+    };
+    until(LIMIT, &format!("process {pid} to end"), async || {
+        gone().then_some(())
+    })
+    .await;
+}
+
 impl World {
     /// A fresh one, ready to be broken; `None` if there is no MySQL server.
     pub async fn build() -> Option<World> {
@@ -230,25 +247,57 @@ impl World {
         signal(instance.agent_pid, Signal::SIGCONT);
     }
 
+    /// Kills an agent and starts it again, with the arguments of the first.
+    pub async fn restart_agent(&mut self, id: &str) {
+        self.kill(self.instance(id).agent_pid).await;
+        self.start_agent(id);
+    }
+
     /// Starts an agent again, with the arguments of the first.
     pub fn start_agent(&mut self, id: &str) {
-        let name = id.replace("mysql", "agent");
+        let pid = self.start_again("agent", &id.replace("mysql", "agent"), &[]);
+        let mut instances = self.shape.instances.iter_mut();
+        let instance = instances.find(|instance| instance.id.as_str() == id);
+        instance.expect("an instance of this world").agent_pid = pid;
+    }
+
+    /// Starts a control node again, with the arguments of the first; `settings` override its file.
+    pub fn start_node(&mut self, id: u64, settings: &[(&str, &str)]) {
+        let pid = self.start_again("node", &format!("node-{id}"), settings);
+        let node = self.shape.nodes.iter_mut().find(|node| node.id == id);
+        node.expect("a node of this world").pid = pid;
+    }
+
+    fn start_again(&mut self, verb: &str, name: &str, settings: &[(&str, &str)]) -> u32 {
         let log = self.dir().join(format!("{name}.log"));
-        let log = File::options()
-            .append(true)
-            .open(log)
-            .expect("the agent's log");
-        let config = self.dir().join(format!("{name}.toml"));
-        let agent = Command::new(program())
-            .args(["agent", "--config"])
-            .arg(config)
+        let log = File::options().append(true).open(log).expect("its log");
+        let process = Command::new(program())
+            .args([verb, "--config"])
+            .arg(self.dir().join(format!("{name}.toml")))
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .process_group(0)
             .spawn()
-            .expect("the agent starts");
-        self.others.push(agent);
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let pid = process.id();
+        self.others.push(process);
+        pid
+    }
+
+    /// SIGKILL, and waits until its files and ports are free.
+    pub async fn kill(&self, pid: u32) {
+        signal(pid, Signal::SIGKILL);
+        ended(pid).await;
+    }
+
+    /// The process id of an instance's `mysqld` as it runs now.
+    pub fn mysqld(&self, id: &str) -> u32 {
+        let socket = &self.instance(id).socket;
+        let text = std::fs::read_to_string(socket.with_file_name("mysqld.pid"));
+        let pid = text.expect("its pid file").trim().parse();
+        pid.expect("a process id")
     }
 
     // ---- asking
@@ -316,6 +365,38 @@ impl World {
             Some(())
         })
         .await;
+    }
+
+    /// Waits until every node has a recent word of this instance's agent.
+    pub async fn heard(&self, id: &str) {
+        until(LIMIT, &format!("{id} to be heard"), async || {
+            for node in self.nodes() {
+                let seen = self.seen_by(node).await?;
+                let view = &seen.view.instances[&InstanceId::from(id)];
+                if view.agent_heard_ms? > 200 {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    }
+
+    /// Waits until a node answers and has applied what any other had when this was called.
+    pub async fn caught_up(&self, id: u64) -> StatusDocument {
+        let mut goal = 0;
+        for node in self.nodes().iter().filter(|node| node.id != id) {
+            let seen = self.seen_by(node).await;
+            goal = goal.max(seen.map_or(0, |seen| seen.applied_index));
+        }
+        assert!(goal > 0, "another node answers");
+        let node = self.nodes().iter().find(|node| node.id == id);
+        let node = node.expect("a node of this world").clone();
+        until(LIMIT, &format!("node {id} to catch up"), async || {
+            let seen = self.seen_by(&node).await?;
+            (seen.applied_index >= goal).then_some(seen)
+        })
+        .await
     }
 
     /// The leader of the control plane, by its own word.
