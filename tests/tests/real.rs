@@ -15,8 +15,12 @@ mod control_plane;
 mod durable;
 #[path = "real/faults.rs"]
 mod faults;
+#[path = "real/isolated.rs"]
+mod isolated;
 #[path = "real/logs.rs"]
 mod logs;
+#[path = "real/nodes.rs"]
+mod nodes;
 #[path = "real/relay.rs"]
 mod relay;
 #[path = "real/replicas.rs"]
@@ -27,6 +31,10 @@ mod shutdown;
 mod stages;
 #[path = "real/stale.rs"]
 mod stale;
+#[path = "real/volume.rs"]
+mod volume;
+#[path = "real/wedged.rs"]
+mod wedged;
 #[path = "real/world.rs"]
 mod world;
 #[path = "real/writer.rs"]

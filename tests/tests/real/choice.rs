@@ -77,9 +77,11 @@ async fn the_most_received_wins_over_the_most_executed() {
         why.iter().any(|why| why.starts_with("mysql-2 lacks ")),
         "{why:?}"
     );
-    throughout(NOTHING_HAPPENS, "it opens with nothing unapplied", async || {
-        world.serves(chosen.as_str()).await.is_none()
-    })
+    throughout(
+        NOTHING_HAPPENS,
+        "it opens with nothing unapplied",
+        async || world.serves(chosen.as_str()).await.is_none(),
+    )
     .await;
 
     for session in locks {

@@ -127,7 +127,9 @@ fn saved(call: &str, dir: &Path, draft: &mut Draft, steps: &mut Vec<Step>) {
     let aside = format!("<{}>", dir.join("seal.new").display());
     let folder = format!("<{}>", dir.display());
     if call.starts_with("write(") && call.contains(&aside) {
-        let text = call.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
+        let text = call
+            .split_once('"')
+            .and_then(|(_, rest)| rest.rsplit_once('"'));
         *draft = Draft {
             text: unescaped(text.expect("what was written").0),
             ..Draft::default()
@@ -200,7 +202,10 @@ async fn the_seal_is_on_disk_before_the_statement_that_it_allows() {
         };
         if id.as_str() == "mysql-1" {
             let (_, epoch) = first("SET GLOBAL super_read_only=ON");
-            assert_eq!(epoch, OLD, "the order to fence names the epoch that is over");
+            assert_eq!(
+                epoch, OLD,
+                "the order to fence names the epoch that is over"
+            );
             continue;
         }
         let (seal, epoch) = first("STOP REPLICA IO_THREAD");

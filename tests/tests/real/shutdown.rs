@@ -48,10 +48,10 @@ async fn a_stopped_primary_answers_none_of_its_waiting_writers() {
         })
         .collect();
     until(LIMIT, "all of them to wait", async || {
-        let sql = "SELECT VARIABLE_VALUE FROM performance_schema.global_status \
-                   WHERE VARIABLE_NAME='Rpl_semi_sync_source_wait_sessions'";
+        let sql = "SELECT CAST(COUNT(*) AS CHAR) FROM performance_schema.threads \
+                   WHERE PROCESSLIST_INFO LIKE 'INSERT INTO app.writes (writer, n) VALUES (2, %'";
         let count: usize = world.value("mysql-1", sql).await.parse().expect("a number");
-        (count >= WAITING).then_some(())
+        (count == WAITING).then_some(())
     })
     .await;
     world.kill(world.instance("mysql-1").agent_pid).await;

@@ -87,7 +87,11 @@ async fn leader_dies(world: &mut World, relay: &Relay, at: At) {
     assert_ne!(world.leader().await.id, leader.id);
     for kind in [EventKind::Deposed, EventKind::Chosen, EventKind::Opened] {
         let events = world.history().await;
-        let of = if kind == EventKind::Deposed { next - 1 } else { next };
+        let of = if kind == EventKind::Deposed {
+            next - 1
+        } else {
+            next
+        };
         let count = events
             .iter()
             .filter(|e| e.event.kind == kind && e.event.epoch.0 == of)

@@ -42,9 +42,7 @@ async fn late_orders_of_a_stale_leader_are_refused() {
     let freezes = || {
         let orders = relay.orders().into_iter();
         let late: Vec<Order> = orders
-            .filter(|(node, order)| {
-                *node == slow && matches!(order.kind, OrderKind::Freeze { .. })
-            })
+            .filter(|(node, order)| *node == slow && matches!(order.kind, OrderKind::Freeze { .. }))
             .map(|(_, order)| order)
             .collect();
         late
