@@ -21,13 +21,7 @@ const UUIDS: [&str; 3] = [
     "ffffffff-0000-4000-8000-000000000000",
 ];
 
-const TAGS: [&str; 5] = [
-    "_",
-    "a",
-    "A0",
-    "tag_1",
-    "Z23456789_123456789_123456789_12",
-];
+const TAGS: [&str; 5] = ["_", "a", "A0", "tag_1", "Z23456789_123456789_123456789_12"];
 
 /// A UUID as it may be written.
 fn uuid() -> impl Strategy<Value = String> {
