@@ -200,8 +200,10 @@ impl RaftNetworkV2<C> for Network {
             let unanswered: Arc<Mutex<VecDeque<Instant>>> = Arc::default();
             let sent = unanswered.clone();
             let hears_majority = self.common.hears_majority.clone();
-            let first = input.next().await;
-            let messages = stream::iter(first).chain(input).map(move |rpc| {
+            let Some(first) = input.next().await else {
+                return Ok(stream::empty().boxed());
+            };
+            let messages = stream::iter([first]).chain(input).map(move |rpc| {
                 lock(&sent).push_back(Instant::now());
                 let payload = encode(&rpc).unwrap_or_else(|status| {
                     // Empty, it is refused by the other side, which ends the stream.

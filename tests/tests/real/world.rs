@@ -141,9 +141,13 @@ pub async fn throughout(time: Duration, what: &str, mut holds: impl AsyncFnMut()
     }
 }
 
-/// Waits until a process runs no more; one that nobody has reaped yet is as good as gone.
+/// Waits until no thread of a process runs any more; whether it has been reaped does not matter.
 pub async fn ended(pid: u32) {
     let gone = || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+        if threads.is_ok_and(|threads| threads.count() > 1) {
+            return false;
+        }
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
             return true;
         };
@@ -156,6 +160,18 @@ pub async fn ended(pid: u32) {
         gone().then_some(())
     })
     .await;
+}
+
+/// `mysql-2` is at home and preferred; another one only if it lacks what was on its way when the
+/// primary died.
+pub fn assert_home_first(cluster: &Cluster) {
+    let choice = &cluster.promotion().expect("somebody is chosen").choice;
+    let lacks = |why: &String| why.starts_with("mysql-2 lacks ");
+    assert!(
+        choice.to.as_str() == "mysql-2" || choice.why.iter().any(lacks),
+        "{choice:?}"
+    );
+    assert_ne!(choice.to, choice.from);
 }
 
 impl World {

@@ -56,6 +56,7 @@ async fn fences_a_healthy_primary_and_a_stuck_one() {
     ops::go_online(&mut session, soon()).await.unwrap();
 
     blocked_by_a_table_lock(&rig, &mut session, &mut spare).await;
+    acknowledgements_on_their_way(&rig, &mut session, &mut spare).await;
 
     open(&rig).await;
     rig.processes[1].signal(libc::SIGSTOP).unwrap();
@@ -141,6 +142,26 @@ async fn blocked_by_a_table_lock(rig: &Rig, session: &mut Session, spare: &mut S
             .await
             .is_err()
     );
+    ops::go_online(session, soon()).await.unwrap();
+}
+
+/// Commits that are in the air when the clients are cut come down by themselves.
+async fn acknowledgements_on_their_way(rig: &Rig, session: &mut Session, spare: &mut Session) {
+    open(rig).await;
+    let mut watcher = rig.session(0).await;
+    rig.processes[1].signal(libc::SIGSTOP).unwrap();
+    start_writers(rig, 10);
+    while inspect(&mut watcher, soon()).await.unwrap().waiting_for_ack == 0 {}
+    let acker_returns = async {
+        let cut = async |watcher: &mut Session| {
+            let seen = inspect(watcher, soon()).await.unwrap();
+            seen.pulse.offline_mode
+        };
+        while !cut(&mut watcher).await {}
+        rig.processes[1].signal(libc::SIGCONT).unwrap();
+    };
+    let (fenced, ()) = tokio::join!(ops::fence(session, spare, soon()), acker_returns);
+    assert!(fenced.unwrap().forced);
     ops::go_online(session, soon()).await.unwrap();
 }
 
