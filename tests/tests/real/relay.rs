@@ -31,11 +31,12 @@ pub enum Passing<'a> {
     Reply(&'a Reply),
 }
 
+type Loses = Box<dyn Fn(u64, &Passing<'_>) -> bool + Send>;
 type ToAgent = mpsc::Sender<Result<AttachResponse, Status>>;
 
 struct Shared {
     /// Whether a message on the link to this node is lost.
-    loses: Mutex<Box<dyn Fn(u64, &Passing<'_>) -> bool + Send>>,
+    loses: Mutex<Loses>,
     /// Every order that a node sent, lost ones too.
     orders: Mutex<Vec<(u64, Order)>>,
     replies: Mutex<Vec<Reply>>,
