@@ -7,6 +7,8 @@
 
 #[path = "real/agents.rs"]
 mod agents;
+#[path = "real/asking.rs"]
+mod asking;
 #[path = "real/choice.rs"]
 mod choice;
 #[path = "real/control_plane.rs"]
@@ -31,6 +33,8 @@ mod shutdown;
 mod stages;
 #[path = "real/stale.rs"]
 mod stale;
+#[path = "real/strace.rs"]
+mod strace;
 #[path = "real/volume.rs"]
 mod volume;
 #[path = "real/wedged.rs"]

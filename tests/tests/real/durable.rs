@@ -2,16 +2,16 @@
 //! outside, in its system calls.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::Child;
 
 use nix::sys::signal::Signal;
 use primacy_core::act::Seal;
 use primacy_core::ids::{Epoch, InstanceId};
 
-use crate::world::{LIMIT, World, end, signal};
+use crate::strace;
+use crate::world::{World, end, signal};
 use crate::writer::Writer;
 
 const CALLS: &str = "write,writev,sendto,sendmsg,fsync,fdatasync,rename,renameat,renameat2";
@@ -29,36 +29,18 @@ impl Trace {
     fn attach(world: &World, id: &str) -> Option<Trace> {
         let name = id.replace("mysql", "agent");
         let file = world.dir().join(format!("{name}.strace"));
-        let strace = Command::new("strace")
-            .args(["-f", "-yy", "-s", "8192", "-e"])
-            .arg(format!("trace={CALLS}"))
-            .arg("-o")
-            .arg(&file)
-            .arg("-p")
-            .arg(world.instance(id).agent_pid.to_string())
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut strace = match strace {
-            Ok(strace) => strace,
-            Err(error) => {
-                println!("skipped: strace cannot be started ({error}); install it");
-                return None;
-            }
-        };
-        let stderr = strace.stderr.take().expect("it is piped");
-        let (sender, receiver) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        let said = receiver.recv_timeout(LIMIT).unwrap_or_default();
-        if !said.contains("attached") {
-            end(&mut strace);
-            println!("skipped: strace may not attach to an agent here: {said}");
-            return None;
-        }
+        let what = format!("trace={CALLS}");
+        let arguments: [&OsStr; 8] = [
+            "-f".as_ref(),
+            "-yy".as_ref(),
+            "-s".as_ref(),
+            "8192".as_ref(),
+            "-e".as_ref(),
+            what.as_ref(),
+            "-o".as_ref(),
+            file.as_ref(),
+        ];
+        let strace = strace::attach(world.instance(id).agent_pid, arguments)?;
         let dir = world.dir().join(name);
         Some(Trace { strace, file, dir })
     }

@@ -1,6 +1,5 @@
 //! The control plane cut off from a primary that serves on.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -9,6 +8,7 @@ use primacy_core::agree::Verdict;
 use primacy_core::record::EventKind;
 use serde_json::Value;
 
+use crate::strace;
 use crate::world::{LIMIT, World, end, signal, throughout, until};
 use crate::writer::Writer;
 
@@ -24,20 +24,11 @@ async fn a_primary_that_its_ackers_still_hear_is_not_deposed() {
     let writer = Writer::start(&world).await;
     let mysqld = world.mysqld("mysql-1");
     let mut root = world.root("mysql-1").await;
-    let door = Command::new("strace")
-        .args(["-e", "trace=accept,accept4"])
-        .args(["-e", "inject=accept,accept4:delay_enter=600000000"])
-        // Its first thread alone.
-        .args(["-p", &mysqld.to_string(), "-o", "/dev/null"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut door = match door {
-        Ok(door) => door,
-        Err(error) => {
-            println!("skipped: strace cannot be started ({error}); install it");
-            return;
-        }
+    // Without -f: its first thread alone.
+    let stop = "inject=accept,accept4:delay_enter=600000000";
+    let calls = ["-e", "trace=accept,accept4", "-e", stop, "-o", "/dev/null"];
+    let Some(mut door) = strace::attach(mysqld, calls) else {
+        return;
     };
     signal(world.instance("mysql-1").agent_pid, Signal::SIGSTOP);
     // The probes that are in are put out, until no new one comes.
