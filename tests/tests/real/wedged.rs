@@ -80,6 +80,12 @@ async fn commit(mut session: Session, acked: Arc<Mutex<Vec<usize>>>) {
             if preparing {
                 prepared.push_back(next);
                 next += 1;
+            } else {
+                // Out of the transaction that was begun, or the commits below are refused.
+                for end in ["XA END", "XA ROLLBACK"] {
+                    let sql = format!("{end} 'x{next}'");
+                    let _ = session.execute(&sql, within(LIMIT)).await;
+                }
             }
         }
         let Some(oldest) = prepared.pop_front() else {

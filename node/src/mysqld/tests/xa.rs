@@ -17,9 +17,9 @@ use crate::mysqld::{
 };
 
 const ROUNDS: usize = 3;
-const COMMITTERS: usize = 4;
+const COMMITTERS: usize = 24;
 /// Prepared beforehand: under `super_read_only` nothing new can be.
-const PREPARED: usize = 40;
+const PREPARED: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What one session was told.
@@ -47,6 +47,13 @@ async fn commit(mut app: Session, from: usize, acked: Arc<AtomicUsize>) -> Told 
             if preparing {
                 told.left.push_back(next);
                 next += 1;
+            } else {
+                // Out of the transaction that was begun, or the commits below are refused.
+                for end in ["XA END", "XA ROLLBACK"] {
+                    let _ = app
+                        .execute(&format!("{end} 'x{next}'"), within(PATIENCE))
+                        .await;
+                }
             }
         }
         let Some(&oldest) = told.left.front() else {
@@ -95,7 +102,7 @@ async fn one_round(rig: &Rig, replica: &mut Session, round: usize) {
         committers.push(tokio::spawn(commit(rig.app(0).await, from, acked.clone())));
     }
     until("commits are answered", || async {
-        acked.load(Ordering::Relaxed) > 20 * COMMITTERS
+        acked.load(Ordering::Relaxed) > 5 * COMMITTERS
     })
     .await;
     let (mut session, mut spare) = (rig.session(0).await, rig.session(0).await);
