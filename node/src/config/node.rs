@@ -163,6 +163,7 @@ mod tests {
             },
             raft,
             round_trip_ms,
+            snapshot_every: snapshot_every(),
         };
         config.check(Path::new("node.toml"))
     }
