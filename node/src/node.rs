@@ -23,8 +23,6 @@ use crate::record::{Door, MemoryFile};
 
 /// Inputs waiting for the core; each is a few microseconds of work.
 const BACKLOG: usize = 4_096;
-/// Applied entries between two snapshots.
-const SNAPSHOT_EVERY: u64 = 5_000;
 
 /// How long the answer of another process under this node's address is waited for.
 const TWIN_LIMIT: Duration = Duration::from_secs(1);
@@ -73,7 +71,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
             election_min_ms: config.raft.election_min_ms,
             election_max_ms: config.raft.election_max_ms,
         },
-        snapshot_every: SNAPSHOT_EVERY,
+        snapshot_every: config.snapshot_every,
         dialer: None,
     })
     .await?;

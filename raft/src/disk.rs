@@ -31,11 +31,17 @@ impl DiskError {
     }
 }
 
+/// Whether more space would have helped.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "the disk is full: free space on it, then start this node again"
-        }
+        _ if is_full(source) => "the disk is full: free space on it, then start this node again",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "give this process the right to write there, then start this node again"
         }

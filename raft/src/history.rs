@@ -83,6 +83,9 @@ impl History {
     pub fn open(dir: &Path) -> Result<Self, HistoryError> {
         let db = match open_sled(dir) {
             Ok(db) => db,
+            Err(sled::Error::Io(error)) if disk::is_full(&error) => {
+                return Err(sled_error(dir, sled::Error::Io(error)));
+            }
             Err(error) => {
                 let aside = aside(dir);
                 tracing::warn!(
@@ -182,9 +185,15 @@ fn open_sled(dir: &Path) -> sled::Result<sled::Db> {
 }
 
 fn sled_error(dir: &Path, source: sled::Error) -> HistoryError {
-    HistoryError::Sled {
-        path: dir.to_owned(),
-        source,
+    match source {
+        // Not its fault: nothing is to be moved away.
+        sled::Error::Io(source) if disk::is_full(&source) => {
+            DiskError::at("write the history in", dir)(source).into()
+        }
+        source => HistoryError::Sled {
+            path: dir.to_owned(),
+            source,
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{DEADLINE, Plane, proposal};
 use primacy_core::ids::{LogIndex, NodeId};
@@ -50,6 +50,34 @@ fn a_leader_that_crashes_is_replaced_and_nothing_acknowledged_is_lost() {
         plane.start(old).unwrap();
         plane.agree();
     }
+}
+
+/// A second of attempts at a dead follower; heartbeats alone are some 13.
+const ATTEMPTS_MAX: usize = 100;
+
+#[test]
+fn a_dead_follower_is_not_dialled_without_a_pause() {
+    let mut plane = Plane::new(3, 1000);
+    let follower = plane.follower();
+    plane.nodes[&follower].propose(9, 1);
+    plane.crash(follower);
+    plane.nodes[&plane.leader()].propose(9, 2);
+    // Somebody else on its port, who hangs up on whoever calls.
+    let port = plane.listener(follower);
+    port.set_nonblocking(true).unwrap();
+    let mut attempts = 0;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        match port.accept() {
+            Ok(_) => attempts += 1,
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    assert!(attempts < ATTEMPTS_MAX, "{attempts} attempts in a second");
+    assert!(attempts > 0, "and it is not given up");
+    drop(port);
+    plane.start(follower).unwrap();
+    plane.agree();
 }
 
 #[test]

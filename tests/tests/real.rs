@@ -9,20 +9,44 @@
 mod adoption;
 #[path = "real/agents.rs"]
 mod agents;
+#[path = "real/asking.rs"]
+mod asking;
+#[path = "real/choice.rs"]
+mod choice;
 #[path = "real/control_plane.rs"]
 mod control_plane;
+#[path = "real/durable.rs"]
+mod durable;
 #[path = "real/faults.rs"]
 mod faults;
 #[path = "real/hand.rs"]
 mod hand;
+#[path = "real/isolated.rs"]
+mod isolated;
 #[path = "real/logs.rs"]
 mod logs;
+#[path = "real/nodes.rs"]
+mod nodes;
 #[path = "real/operator.rs"]
 mod operator;
 #[path = "real/readiness.rs"]
 mod readiness;
+#[path = "real/relay.rs"]
+mod relay;
 #[path = "real/replicas.rs"]
 mod replicas;
+#[path = "real/shutdown.rs"]
+mod shutdown;
+#[path = "real/stages.rs"]
+mod stages;
+#[path = "real/stale.rs"]
+mod stale;
+#[path = "real/strace.rs"]
+mod strace;
+#[path = "real/volume.rs"]
+mod volume;
+#[path = "real/wedged.rs"]
+mod wedged;
 #[path = "real/world.rs"]
 mod world;
 #[path = "real/writer.rs"]

@@ -12,6 +12,7 @@ use figment::providers::{Env, Format, Toml};
 use serde::de::DeserializeOwned;
 
 pub use agent::{AgentConfig, MysqlAccess, ServerControl};
+pub(crate) use node::snapshot_every;
 pub use node::{MemberConfig, NodeConfig, ProbeAccount, RaftTimes};
 
 #[derive(Debug, thiserror::Error)]

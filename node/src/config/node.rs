@@ -27,6 +27,14 @@ pub struct NodeConfig {
     /// The longest round trip to a node or an instance; probes wait so much longer for an answer.
     #[serde(default)]
     pub round_trip_ms: u64,
+    /// Log entries between two snapshots; the log keeps a fifth as many besides.
+    #[serde(default = "snapshot_every")]
+    pub snapshot_every: u64,
+}
+
+/// Some megabytes of log, and a snapshot every few days of a quiet plane.
+pub(crate) fn snapshot_every() -> u64 {
+    5_000
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -171,6 +179,7 @@ mod tests {
             },
             raft,
             round_trip_ms,
+            snapshot_every: snapshot_every(),
         };
         config.check(Path::new("node.toml"))
     }

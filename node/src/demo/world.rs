@@ -19,6 +19,7 @@ use crate::api::StatusDocument;
 use crate::client::{Client, operator};
 use crate::config::{
     AgentConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount, RaftTimes, ServerControl,
+    snapshot_every,
 };
 use crate::mysqld::bringup::Instance;
 use crate::mysqld::template::Template;
@@ -390,6 +391,7 @@ fn start_nodes(dir: &Path, template: &Template, net: &Net) -> anyhow::Result<(No
             },
             raft: RaftTimes::across(round_trip_ms),
             round_trip_ms,
+            snapshot_every: snapshot_every(),
         };
         let path = dir.join(format!("{name}.toml"));
         write_toml(&path, &config)?;

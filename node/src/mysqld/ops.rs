@@ -17,6 +17,9 @@ use super::session::{Session, SessionError, Target, flag, gtid_set, number, quot
 /// primary with 50 writers takes 42–112 ms; `lock_wait_timeout` ends a blocked one at 1 s
 /// (measured on 9.7.4).
 const FENCE_STEP: Duration = Duration::from_millis(1200);
+/// A busy primary always has some commits in the air; a healthy acker answers in milliseconds.
+const ACKS_ON_THEIR_WAY: Duration = Duration::from_millis(500);
+const WAITING_EVERY: Duration = Duration::from_millis(5);
 /// ER_LOCK_WAIT_TIMEOUT.
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 /// ER_NO_SUCH_THREAD: it ended by itself.
@@ -148,10 +151,7 @@ pub async fn fence(
                 .map_err(at("set offline_mode"))?;
             // Commits that wait for an acknowledgement keep the lock though their clients are gone,
             // and no later try gets it: with every acker stopped it was 1205 each time.
-            match waiting_commits(spare, deadline)
-                .await
-                .map_err(at("count waiting commits"))?
-            {
+            match still_waiting(spare, deadline).await? {
                 0 => {}
                 waiting => return Err(OpsError::OnlyKillingHelps { waiting }),
             }
@@ -175,6 +175,21 @@ pub async fn fence(
         final_executed,
         forced,
     })
+}
+
+/// Commits that wait for acknowledgements when those on their way have had time to arrive. Every
+/// client is cut: none is added.
+async fn still_waiting(session: &mut Session, deadline: Instant) -> Result<u64, OpsError> {
+    let patience = deadline.min(within(ACKS_ON_THEIR_WAY));
+    loop {
+        let waiting = waiting_commits(session, deadline)
+            .await
+            .map_err(at("count waiting commits"))?;
+        if waiting == 0 || Instant::now() >= patience {
+            return Ok(waiting);
+        }
+        tokio::time::sleep(WAITING_EVERY).await;
+    }
 }
 
 /// Lets clients in again, on a fenced instance that is to serve reads.

@@ -33,9 +33,17 @@ pub struct MemoryFile {
 
 impl MemoryFile {
     /// Loads it and counts this run up.
+    ///
+    /// Without one it counts from the milliseconds of the wall clock: the log takes nothing from a run
+    /// that is not above the last it knows, so that a node that lost its file and counted from one
+    /// again would be unheard, and not know it.
     pub fn begin(dir: &Path) -> Result<Self, durable::DurableError> {
         let path = dir.join("memory.json");
-        let mut memory = durable::load::<Memory>(&path)?.unwrap_or_default();
+        let first = || Memory {
+            incarnation: Incarnation(clock::wall_ms()),
+            ..Memory::default()
+        };
+        let mut memory = durable::load::<Memory>(&path)?.unwrap_or_else(first);
         memory.incarnation = memory.incarnation.next();
         durable::save(&path, &memory)?;
         Ok(Self { path, memory })
@@ -132,5 +140,21 @@ impl Door {
             Some(result) => result.map_err(SubmitError::Refused),
             None => Ok(Vec::new()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_counts_above_all_before_also_without_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = || MemoryFile::begin(dir.path()).unwrap().memory.incarnation;
+        let (first, second) = (run(), run());
+        assert_eq!(second, first.next());
+        std::fs::remove_file(dir.path().join("memory.json")).unwrap();
+        assert!(run() >= first, "a clock that goes on");
+        assert!(first > Incarnation(1_000_000_000_000));
     }
 }

@@ -116,14 +116,19 @@ impl Plane {
         self.dirs.path().join(id.to_string())
     }
 
-    pub fn start(&mut self, id: NodeId) -> Result<(), StartError> {
+    /// The port of a node that does not run; its last connections may hold it for a moment.
+    pub fn listener(&self, id: NodeId) -> TcpListener {
         let start = Instant::now();
-        let listener = loop {
+        loop {
             match TcpListener::bind(&self.members[&id].address) {
-                Ok(listener) => break listener,
+                Ok(listener) => return listener,
                 Err(error) => assert!(start.elapsed() < DEADLINE, "{error}"),
             }
-        };
+        }
+    }
+
+    pub fn start(&mut self, id: NodeId) -> Result<(), StartError> {
+        let listener = self.listener(id);
         self.start_on(id, listener)
     }
 

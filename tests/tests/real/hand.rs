@@ -25,8 +25,9 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tokio::sync::MutexGuard;
 
+use crate::asking::serves;
 use crate::logs;
-use crate::world::{LIMIT, end, home, mysql, program, serves, signal, sweep, turn, until};
+use crate::world::{LIMIT, end, home, mysql, program, signal, sweep, turn, until};
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const CLUSTER: &str = "shop";
@@ -177,6 +178,7 @@ impl Hand {
             },
             raft: RaftTimes::default(),
             round_trip_ms: 0,
+            snapshot_every: 5_000,
         }
     }
 

@@ -10,7 +10,8 @@ use primacy_core::agree::Verdict;
 use primacy_proto::v1::{GetPrimaryRequest, GetPrimaryResponse};
 use serde_json::Value;
 
-use crate::world::{LIMIT, Node, World, get, program, signal, throughout, until};
+use crate::asking::get;
+use crate::world::{LIMIT, Node, World, program, signal, throughout, until};
 use crate::writer::Writer;
 
 /// Three times the longest patience of the fast profile.

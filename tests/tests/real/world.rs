@@ -1,4 +1,4 @@
-//! One `primacy demo --stay`: what it started, how to ask it, and its certain end.
+//! One `primacy demo --stay`: what it started, and its certain end.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -11,19 +11,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use primacy::api::{HistoryEvent, StatusDocument};
-use primacy::client::{Client, operator, primaries};
+use primacy::api::StatusDocument;
 use primacy::mysqld::fetch::{Server, find_or_fetch};
-use primacy::mysqld::session::{Address, Login, Rows, Session, Target, Transport, within};
+use primacy::mysqld::session::Login;
 use primacy::mysqld::template::{Accounts, Template};
 use primacy_core::ids::{ClusterId, InstanceId};
-use primacy_core::record::{Cluster, EventKind};
-use primacy_proto::v1::{GetPrimaryRequest, GetStatusRequest, Primary};
+use primacy_core::record::Cluster;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::logs;
@@ -36,8 +31,6 @@ const BUILD_LIMIT: Duration = Duration::from_secs(150);
 const END_LIMIT: Duration = Duration::from_secs(10);
 const VANISH_LIMIT: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-const ASK_LIMIT: Duration = Duration::from_millis(500);
-const SQL_LIMIT: Duration = Duration::from_secs(10);
 
 /// One world at a time, whatever `--test-threads` says: a machine's load is not what is tested.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -141,6 +134,39 @@ pub async fn throughout(time: Duration, what: &str, mut holds: impl AsyncFnMut()
     }
 }
 
+/// Waits until no thread of a process runs any more; whether it has been reaped does not matter.
+pub async fn ended(pid: u32) {
+    let gone = || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+        if threads.is_ok_and(|threads| threads.count() > 1) {
+            return false;
+        }
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            return true;
+        };
+        let state = stat
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.trim().chars().next());
+        matches!(state, Some('Z' | 'X') | None)
+    };
+    until(LIMIT, &format!("process {pid} to end"), async || {
+        gone().then_some(())
+    })
+    .await;
+}
+
+/// `mysql-2` is at home and preferred; another one only if it lacks what was on its way when the
+/// primary died.
+pub fn assert_home_first(cluster: &Cluster) {
+    let choice = &cluster.promotion().expect("somebody is chosen").choice;
+    let lacks = |why: &String| why.starts_with("mysql-2 lacks ");
+    assert!(
+        choice.to.as_str() == "mysql-2" || choice.why.iter().any(lacks),
+        "{choice:?}"
+    );
+    assert_ne!(choice.to, choice.from);
+}
+
 impl World {
     /// A fresh one, ready to be broken; `None` if there is no MySQL server.
     pub async fn build() -> Option<World> {
@@ -230,180 +256,58 @@ impl World {
         signal(instance.agent_pid, Signal::SIGCONT);
     }
 
+    /// Kills an agent and starts it again, with the arguments of the first.
+    pub async fn restart_agent(&mut self, id: &str) {
+        self.kill(self.instance(id).agent_pid).await;
+        self.start_agent(id);
+    }
+
     /// Starts an agent again, with the arguments of the first.
     pub fn start_agent(&mut self, id: &str) {
-        let name = id.replace("mysql", "agent");
+        let pid = self.start_again("agent", &id.replace("mysql", "agent"), &[]);
+        let mut instances = self.shape.instances.iter_mut();
+        let instance = instances.find(|instance| instance.id.as_str() == id);
+        instance.expect("an instance of this world").agent_pid = pid;
+    }
+
+    /// Starts a control node again, with the arguments of the first; `settings` override its file.
+    pub fn start_node(&mut self, id: u64, settings: &[(&str, &str)]) {
+        let pid = self.start_again("node", &format!("node-{id}"), settings);
+        let node = self.shape.nodes.iter_mut().find(|node| node.id == id);
+        node.expect("a node of this world").pid = pid;
+    }
+
+    fn start_again(&mut self, verb: &str, name: &str, settings: &[(&str, &str)]) -> u32 {
         let log = self.dir().join(format!("{name}.log"));
-        let log = File::options()
-            .append(true)
-            .open(log)
-            .expect("the agent's log");
-        let config = self.dir().join(format!("{name}.toml"));
-        let agent = Command::new(program())
-            .args(["agent", "--config"])
-            .arg(config)
+        let log = File::options().append(true).open(log).expect("its log");
+        let process = Command::new(program())
+            .args([verb, "--config"])
+            .arg(self.dir().join(format!("{name}.toml")))
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .process_group(0)
             .spawn()
-            .expect("the agent starts");
-        self.others.push(agent);
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let pid = process.id();
+        self.others.push(process);
+        pid
     }
 
-    // ---- asking
-
-    /// A verb of the command line, its JSON.
-    pub async fn cli<T: DeserializeOwned>(&self, arguments: &[&str]) -> T {
-        let endpoints: Vec<_> = self.nodes().iter().map(|n| n.address.as_str()).collect();
-        let mut command = Command::new(program());
-        command
-            .args(arguments)
-            .args(["-o", "json"])
-            .env("PRIMACY_ENDPOINTS", endpoints.join(","));
-        let ran = tokio::task::spawn_blocking(move || command.output()).await;
-        let output = ran.expect("it ran").expect("primacy starts");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "primacy {arguments:?}: {said}");
-        serde_json::from_slice(&output.stdout).expect("one JSON document")
+    /// SIGKILL, and waits until its files and ports are free.
+    pub async fn kill(&self, pid: u32) {
+        signal(pid, Signal::SIGKILL);
+        ended(pid).await;
     }
 
-    /// What one node says of itself and the cluster; `None` if it does not answer.
-    pub async fn seen_by(&self, node: &Node) -> Option<StatusDocument> {
-        let client = Client::new(std::slice::from_ref(&node.address), ASK_LIMIT).ok()?;
-        let request = || GetStatusRequest {
-            cluster: self.cluster_id().to_string(),
-            ask_others_ms: 0,
-        };
-        let answer = client
-            .ask(|channel| {
-                let request = request();
-                async move { operator(channel).get_status(request).await }
-            })
-            .await
-            .ok()?;
-        serde_json::from_str(&answer.into_inner().status_json).ok()
+    /// The process id of an instance's `mysqld` as it runs now.
+    pub fn mysqld(&self, id: &str) -> u32 {
+        let socket = &self.instance(id).socket;
+        let text = std::fs::read_to_string(socket.with_file_name("mysqld.pid"));
+        let pid = text.expect("its pid file").trim().parse();
+        pid.expect("a process id")
     }
-
-    /// The cluster as the node knows it that has applied most.
-    pub async fn cluster(&self) -> Option<Cluster> {
-        let mut newest: Option<StatusDocument> = None;
-        for node in self.nodes() {
-            if let Some(seen) = self.seen_by(node).await
-                && newest
-                    .as_ref()
-                    .is_none_or(|last| last.applied_index < seen.applied_index)
-            {
-                newest = Some(seen);
-            }
-        }
-        let mut clusters = newest?.clusters;
-        clusters
-            .remove(self.cluster_id())
-            .map(|status| status.cluster)
-    }
-
-    /// Waits until no node has a recent word of this instance's agent.
-    pub async fn unheard(&self, id: &str) {
-        let what = format!("{id} to be unheard");
-        until(LIMIT, &what, async || {
-            for node in self.nodes() {
-                let seen = self.seen_by(node).await?;
-                let view = &seen.view.instances[&InstanceId::from(id)];
-                if view.agent_heard_ms? < 500 {
-                    return None;
-                }
-            }
-            Some(())
-        })
-        .await;
-    }
-
-    /// The leader of the control plane, by its own word.
-    pub async fn leader(&self) -> Node {
-        until(LIMIT, "a leader", async || {
-            for node in self.nodes() {
-                if self.seen_by(node).await.is_some_and(|seen| seen.view.leads) {
-                    return Some(node.clone());
-                }
-            }
-            None
-        })
-        .await
-    }
-
-    /// Linearizable.
-    pub async fn primary(&self) -> Primary {
-        let endpoints: Vec<_> = self.nodes().iter().map(|n| n.address.clone()).collect();
-        let client = Client::new(&endpoints, LIMIT).expect("well-formed addresses");
-        let answer = client
-            .ask(|channel| {
-                let cluster = self.cluster_id().to_string();
-                let request = GetPrimaryRequest {
-                    cluster,
-                    stale_ok: false,
-                };
-                async move { primaries(channel).get_primary(request).await }
-            })
-            .await
-            .expect("a majority answers");
-        answer.into_inner().primary.expect("the cluster is known")
-    }
-
-    pub async fn history(&self) -> Vec<HistoryEvent> {
-        self.cli(&["history", self.cluster_id().as_str(), "--limit", "1000"])
-            .await
-    }
-
-    pub async fn happened(&self, kind: EventKind) -> usize {
-        let events = self.history().await;
-        events.iter().filter(|e| e.event.kind == kind).count()
-    }
-
-    /// The epoch for which an agent says that its instance takes writes.
-    pub async fn serves(&self, id: &str) -> Option<u64> {
-        serves(self.instance(id).agent_http).await
-    }
-
-    /// Waits until an epoch is open with an acknowledged write, and returns what the log says.
-    pub async fn opened(&self, epoch: u64) -> Cluster {
-        until(LIMIT, &format!("epoch {epoch} to be open"), async || {
-            let cluster = self.cluster().await?;
-            let promotion = cluster.promotion()?;
-            let open = promotion.acknowledged && cluster.epoch.0 == epoch;
-            open.then_some(cluster)
-        })
-        .await
-    }
-
-    // ---- MySQL
-
-    pub async fn root(&self, id: &str) -> Session {
-        let target = Target {
-            address: Address::Socket(self.instance(id).socket.clone()),
-            login: self.accounts().root.clone(),
-            transport: Transport::Plain,
-        };
-        let session = Session::connect(&target, within(SQL_LIMIT)).await;
-        session.expect("root logs in through the socket")
-    }
-
-    /// As root.
-    pub async fn sql(&self, id: &str, sql: &str) -> Vec<Rows> {
-        let mut session = self.root(id).await;
-        let answer = session.ask(sql, within(SQL_LIMIT)).await;
-        session.close(within(SQL_LIMIT)).await;
-        answer.unwrap_or_else(|error| panic!("{id}: {sql}: {error}"))
-    }
-
-    /// The first column of the first row.
-    pub async fn value(&self, id: &str, sql: &str) -> String {
-        let sets = self.sql(id, sql).await;
-        let row = sets.into_iter().flatten().next();
-        row.and_then(|row| row.get(0)).expect("one value")
-    }
-
-    // ---- the end
 
     /// What must hold after every scenario.
     pub async fn settle(&self, writer: Writer, listed: &[&str]) {
@@ -468,28 +372,6 @@ impl World {
         }
         println!("{}", logs::ends(self.dir(), 15));
     }
-}
-
-/// Asks `GET /primary`.
-pub async fn serves(agent: SocketAddr) -> Option<u64> {
-    let (code, body) = tokio::time::timeout(ASK_LIMIT, get(agent, "/primary"))
-        .await
-        .ok()??;
-    let body: serde_json::Value = serde_json::from_slice(&body).ok()?;
-    (code == 200).then(|| body["primary_epoch"].as_u64())?
-}
-
-/// Asks an agent: the status code, and the body.
-pub async fn get(agent: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
-    let mut stream = TcpStream::connect(agent).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.ok()?;
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&answer[..end]);
-    let code = head.split(' ').nth(1)?.parse().ok()?;
-    Some((code, answer[end + 4..].to_vec()))
 }
 
 /// SIGTERM, and SIGKILL if that does not help. Whether SIGTERM was enough.

@@ -9,7 +9,8 @@ use primacy::mysqld::session::{Address, Login, Session, Target, Transport, withi
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::world::{World, serves};
+use crate::asking::serves;
+use crate::world::World;
 
 const PAUSE: Duration = Duration::from_millis(10);
 /// An answer that comes later counts as none: the write's fate is unknown, and its number is not

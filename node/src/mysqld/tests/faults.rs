@@ -56,6 +56,7 @@ async fn fences_a_healthy_primary_and_a_stuck_one() {
     ops::go_online(&mut session, soon()).await.unwrap();
 
     blocked_by_a_table_lock(&rig, &mut session, &mut spare).await;
+    acknowledgements_on_their_way(&rig, &mut session, &mut spare).await;
 
     open(&rig).await;
     rig.processes[1].signal(libc::SIGSTOP).unwrap();
@@ -89,6 +90,42 @@ async fn fences_a_healthy_primary_and_a_stuck_one() {
     rig.end().await;
 }
 
+/// Why nothing here ever sends SIGTERM, and why a process manager must not either
+/// (`KillSignal=SIGKILL`): the graceful stop answers OK to commits that no replica has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graceful_stop_answers_what_no_replica_acknowledged() {
+    let Some(rig) = Rig::start(2).await else {
+        return;
+    };
+    let mut replica = rig.session(1).await;
+    let source = rig.source(0, SourceTransport::PublicKey);
+    follow(&mut replica, &source, true, soon()).await.unwrap();
+    open(&rig).await;
+    let mut app = rig.app(0).await;
+    let table = "CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT)";
+    app.execute(table, soon()).await.unwrap();
+    rig.processes[1].signal(libc::SIGSTOP).unwrap();
+    let acknowledged = start_writers(&rig, 10);
+    let mut own = rig.session(0).await;
+    let at_work = "SELECT CAST(COUNT(*) AS CHAR) FROM performance_schema.threads \
+                   WHERE PROCESSLIST_INFO LIKE 'INSERT INTO app.t %'";
+    // One waits for the acknowledgement, the others for their turn in its group.
+    loop {
+        let sets = own.ask(at_work, soon()).await.unwrap();
+        let waiting = inspect(&mut own, soon()).await.unwrap().waiting_for_ack;
+        if waiting > 0 && sets[0][0].get::<String, _>(0).unwrap() == "10" {
+            break;
+        }
+    }
+    assert_eq!(acknowledged.load(Ordering::Relaxed), 0);
+    rig.processes[0].signal(libc::SIGTERM).unwrap();
+    rig.processes[0].exited().await;
+    let answered = acknowledged.load(Ordering::Relaxed);
+    println!("{answered} of 10 answered by the graceful stop");
+    assert!(answered > 0, "then SIGTERM has become harmless: say so");
+    rig.end().await;
+}
+
 /// A client that holds a lock is in the way until `offline_mode` cuts it.
 async fn blocked_by_a_table_lock(rig: &Rig, session: &mut Session, spare: &mut Session) {
     open(rig).await;
@@ -105,6 +142,26 @@ async fn blocked_by_a_table_lock(rig: &Rig, session: &mut Session, spare: &mut S
             .await
             .is_err()
     );
+    ops::go_online(session, soon()).await.unwrap();
+}
+
+/// Commits that are in the air when the clients are cut come down by themselves.
+async fn acknowledgements_on_their_way(rig: &Rig, session: &mut Session, spare: &mut Session) {
+    open(rig).await;
+    let mut watcher = rig.session(0).await;
+    rig.processes[1].signal(libc::SIGSTOP).unwrap();
+    start_writers(rig, 10);
+    while inspect(&mut watcher, soon()).await.unwrap().waiting_for_ack == 0 {}
+    let acker_returns = async {
+        let cut = async |watcher: &mut Session| {
+            let seen = inspect(watcher, soon()).await.unwrap();
+            seen.pulse.offline_mode
+        };
+        while !cut(&mut watcher).await {}
+        rig.processes[1].signal(libc::SIGCONT).unwrap();
+    };
+    let (fenced, ()) = tokio::join!(ops::fence(session, spare, soon()), acker_returns);
+    assert!(fenced.unwrap().forced);
     ops::go_online(session, soon()).await.unwrap();
 }
 

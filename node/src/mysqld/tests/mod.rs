@@ -2,5 +2,7 @@
 
 mod cluster;
 mod faults;
+mod gtid;
 mod lone;
 mod rig;
+mod xa;

@@ -476,7 +476,8 @@ impl Cluster {
         let promotion = self.promotion_mut("acknowledged", epoch)?;
         let first = !promotion.acknowledged;
         // Its opening need not have been reported: the answers overtake each other.
-        let moved = !promotion.opened && promotion.choice.from != promotion.choice.to;
+        let opened = !promotion.opened;
+        let moved = opened && promotion.choice.from != promotion.choice.to;
         (promotion.applied, promotion.opened, promotion.acknowledged) = (true, true, true);
         self.reopen = None;
         self.floor.union_with(floor);
@@ -484,16 +485,19 @@ impl Cluster {
         if moved {
             self.rest();
         }
-        Ok(if first {
-            vec![self.event(
+        let mut events = Vec::new();
+        if opened {
+            events.push(self.event(EventKind::Opened, format!("{instance} is open")));
+        }
+        if first {
+            events.push(self.event(
                 EventKind::Acknowledged,
                 format!(
                     "{instance} writes, acknowledged by {} ackers",
                     self.ackers.k
                 ),
-            )]
-        } else {
-            Vec::new()
-        })
+            ));
+        }
+        Ok(events)
     }
 }

@@ -1,8 +1,8 @@
 //! Tables: which commands take effect at which stage, and how a refusal reads.
 
 use super::{
-    Cluster, Command, FenceReport, Follower, Founding, FreezeReport, InstanceSpec, Outcome,
-    PromotionRule, Proposal, Registration, Stage, State,
+    Cluster, Command, EventKind, FenceReport, Follower, Founding, FreezeReport, InstanceSpec,
+    Outcome, PromotionRule, Proposal, Registration, Stage, State,
 };
 use crate::agree::{Verdict, Vote};
 use crate::decide::choose;
@@ -593,8 +593,11 @@ fn the_anti_flap_rest_does_not_hang_on_the_order_of_answers() {
     world.freeze(report("b", "p:1-20", ""));
     promoted(&mut world);
     // One proposal may carry both, and its commands are ordered by name.
-    world.must(acknowledged(2, "a", "p:1-20,a:1"));
-    world.must(opened(2, "a"));
+    let events = world.must(acknowledged(2, "a", "p:1-20,a:1"));
+    let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+    let both = [EventKind::Opened, EventKind::Acknowledged];
+    assert_eq!(kinds, both, "the timeline lacks no opening");
+    assert!(world.must(opened(2, "a")).is_empty());
     assert_eq!(world.cluster().rest_ms, 600_000);
 }
 

@@ -1,0 +1,93 @@
+//! Who is chosen: by what was received, not by what is executed.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use primacy::mysqld::session::within;
+use primacy_core::act::OrderKind;
+use primacy_core::ids::InstanceId;
+
+use crate::relay::{Passing, Relay};
+use crate::world::{LIMIT, World, signal, throughout, until};
+use crate::writer::Writer;
+
+const NOTHING_HAPPENS: Duration = Duration::from_secs(1);
+/// Both acknowledge, and execute nothing for a while.
+const BEHIND: [&str; 2] = ["mysql-3", "mysql-4"];
+
+async fn more(writer: &Writer) {
+    let before = writer.acked();
+    until(LIMIT, "more writes", async || {
+        (writer.acked() >= before + 30).then_some(())
+    })
+    .await;
+}
+
+/// The one at home has executed most and received least: choosing it would lose what the others
+/// acknowledged. The one that is chosen has to catch up first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_most_received_wins_over_the_most_executed() {
+    let Some(mut world) = World::build().await else {
+        return;
+    };
+    let relay = Relay::between(&mut world, &["mysql-2"]).await;
+    let writer = Writer::start(&world).await;
+    let mut locks = Vec::new();
+    for id in BEHIND {
+        let mut session = world.root(id).await;
+        let locked = session.execute("LOCK TABLES app.writes READ", within(LIMIT));
+        locked.await.expect("it is locked");
+        locks.push(session);
+    }
+    more(&writer).await;
+    // It would be told to receive again.
+    relay.lose(|_, passing| match passing {
+        Passing::Order(order) => matches!(order.kind, OrderKind::Follow { .. }),
+        Passing::Reply(_) => false,
+    });
+    world.sql("mysql-2", "STOP REPLICA IO_THREAD").await;
+    until(LIMIT, "mysql-2 to execute what it received", async || {
+        let sql = "SELECT GTID_SUBTRACT(RECEIVED_TRANSACTION_SET, @@global.gtid_executed) FROM \
+                   performance_schema.replication_connection_status";
+        world.value("mysql-2", sql).await.is_empty().then_some(())
+    })
+    .await;
+    more(&writer).await;
+
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    let cluster = until(LIMIT, "epoch 2 to be named", async || {
+        world.cluster().await.filter(|cluster| cluster.epoch.0 == 2)
+    })
+    .await;
+    let chosen = cluster.primary.clone();
+    assert!(BEHIND.contains(&chosen.as_str()), "{chosen}");
+    let promotion = cluster.promotion().expect("it is named");
+    let reports = &promotion.after.as_ref().expect("what it rests on").frozen;
+    let (ahead, best) = (&reports[&InstanceId::from("mysql-2")], &reports[&chosen]);
+    assert!(
+        ahead.executed.is_superset_of(&best.executed) && ahead.executed != best.executed,
+        "mysql-2 has executed more: {ahead:?} {best:?}"
+    );
+    assert!(
+        best.holds().is_superset_of(&ahead.holds()) && best.holds() != ahead.holds(),
+        "{chosen} has received more: {ahead:?} {best:?}"
+    );
+    let why = &promotion.choice.why;
+    assert!(
+        why.iter().any(|why| why.starts_with("mysql-2 lacks ")),
+        "{why:?}"
+    );
+    throughout(
+        NOTHING_HAPPENS,
+        "it opens with nothing unapplied",
+        async || world.serves(chosen.as_str()).await.is_none(),
+    )
+    .await;
+
+    for session in locks {
+        session.close(within(LIMIT)).await;
+    }
+    relay.heal();
+    world.opened(2).await;
+    world.settle(writer, &[]).await;
+}

@@ -1,0 +1,225 @@
+//! Control nodes that were away, that forgot, and whose disk is full.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use primacy::client::{Client, operator, primaries};
+use primacy_core::agree::{Finding, Verdict};
+use primacy_core::record::EventKind;
+use primacy_proto::v1::{GetPrimaryRequest, ListHistoryRequest, SetPolicyRequest};
+use serde_json::Value;
+
+use crate::volume::Volume;
+use crate::world::{LIMIT, Node, World, ended, signal, throughout, until};
+use crate::writer::Writer;
+
+const NOTHING_HAPPENS: Duration = Duration::from_secs(3);
+/// So that a log of some hundred entries is purged.
+const SNAPSHOTS_OFTEN: [(&str, &str); 1] = [("PRIMACY_NODE_SNAPSHOT_EVERY", "20")];
+/// More than a disk that is full can take: several snapshots' worth.
+const ENTRIES: usize = 100;
+const SPARE_MIB: u64 = 16;
+
+/// Adds entries to the log that change nothing of weight.
+async fn grow(world: &World, entries: usize) {
+    let endpoints: Vec<_> = world.nodes().iter().map(|n| n.address.clone()).collect();
+    let client = Client::new(&endpoints, LIMIT).expect("well-formed addresses");
+    let cluster = world.cluster().await.expect("the nodes answer");
+    for n in 0..entries {
+        let mut policy = cluster.policy.clone();
+        policy.join_wait_ms += n as u64;
+        let policy_json = serde_json::to_string(&policy).expect("JSON");
+        let set = client.ask(|channel| {
+            let request = SetPolicyRequest {
+                cluster: world.cluster_id().to_string(),
+                policy_json: policy_json.clone(),
+            };
+            async move { operator(channel).set_policy(request).await }
+        });
+        set.await.expect("a majority takes it");
+    }
+}
+
+/// The log positions of which this very node knows what happened.
+async fn remembered(world: &World, node: &Node) -> Vec<u64> {
+    let client = Client::new(std::slice::from_ref(&node.address), LIMIT);
+    let client = client.expect("a well-formed address");
+    let answer = client.ask(|channel| {
+        let request = ListHistoryRequest {
+            cluster: world.cluster_id().to_string(),
+            from_log_index: 0,
+            page_size: 1_000,
+        };
+        async move { operator(channel).list_history(request).await }
+    });
+    let events = answer.await.expect("it answers").into_inner().event_json;
+    let index = |event: &String| {
+        let event: Value = serde_json::from_str(event).expect("JSON");
+        event["log_index"].as_u64().expect("a position")
+    };
+    events.iter().map(index).collect()
+}
+
+async fn restart_all(world: &mut World) {
+    for node in world.nodes().to_vec() {
+        signal(node.pid, Signal::SIGTERM);
+        ended(node.pid).await;
+        world.start_node(node.id, &SNAPSHOTS_OFTEN);
+        world.caught_up(node.id).await;
+    }
+}
+
+async fn follower(world: &World) -> Node {
+    let leader = world.leader().await;
+    let node = world.nodes().iter().find(|node| node.id != leader.id);
+    node.expect("there are three").clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_restart_one_by_one_and_one_far_behind_takes_a_snapshot() {
+    let Some(mut world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    restart_all(&mut world).await;
+
+    let away = follower(&world).await;
+    world.kill(away.pid).await;
+    let behind = world.leader().await;
+    let behind = world
+        .seen_by(&behind)
+        .await
+        .expect("it leads")
+        .applied_index;
+    grow(&world, ENTRIES).await;
+    world.start_node(away.id, &SNAPSHOTS_OFTEN);
+    let seen = world.caught_up(away.id).await;
+    assert!(seen.applied_index >= behind + ENTRIES as u64);
+    let known = remembered(&world, &away).await;
+    let gap = (behind + 1..behind + ENTRIES as u64 / 2).collect::<Vec<_>>();
+    assert!(
+        gap.iter().all(|index| !known.contains(index)),
+        "entries that it should have skipped: {known:?}"
+    );
+
+    // It answers for itself, and for the plane.
+    let client = Client::new(std::slice::from_ref(&away.address), LIMIT).expect("an address");
+    for stale_ok in [true, false] {
+        let answer = client.ask(|channel| {
+            let cluster = world.cluster_id().to_string();
+            let request = GetPrimaryRequest { cluster, stale_ok };
+            async move { primaries(channel).get_primary(request).await }
+        });
+        let primary = answer.await.expect("it answers").into_inner().primary;
+        let primary = primary.expect("the cluster is known");
+        assert_eq!((primary.instance.as_str(), primary.epoch), ("mysql-1", 1));
+    }
+    // And it counts: without it there is no majority now.
+    let leader = world.leader().await;
+    world.kill(leader.pid).await;
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    world.opened(2).await;
+    world.start_node(leader.id, &SNAPSHOTS_OFTEN);
+    world.caught_up(leader.id).await;
+    world.settle(writer, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_stops_its_node_alone() {
+    let Some(mut world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    let full = follower(&world).await;
+    signal(full.pid, Signal::SIGTERM);
+    ended(full.pid).await;
+    let name = format!("node-{}", full.id);
+    let Some(volume) = Volume::under(&world.dir().join(&name), SPARE_MIB) else {
+        return;
+    };
+    world.start_node(full.id, &SNAPSHOTS_OFTEN);
+    world.caught_up(full.id).await;
+
+    let pid = world.nodes().iter().find(|node| node.id == full.id);
+    let pid = pid.expect("it was started").pid;
+    volume.fill();
+    grow(&world, ENTRIES).await;
+    ended(pid).await;
+    let log = world.dir().join(format!("{name}.log"));
+    let log = std::fs::read_to_string(log).expect("its log");
+    let folder = world.dir().join(&name).display().to_string();
+    let remedy = "the disk is full: free space on it, then start this node again";
+    let says = |line: &&str| line.contains(&folder) && line.contains(remedy);
+    assert!(log.lines().any(|line| says(&line)), "it says why: {log}");
+
+    // The two others lose nothing by it.
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    world.opened(2).await;
+    volume.free();
+    world.start_node(full.id, &SNAPSHOTS_OFTEN);
+    world.caught_up(full.id).await;
+    world.settle(writer, &[remedy]).await;
+}
+
+/// Two have lost the file in which they remember that they saw the primary, and start while its
+/// host is down: it may be they that are cut off. Their word still counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_never_saw_the_primary_alive_promote_nobody() {
+    let Some(mut world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    let nodes = world.nodes().to_vec();
+    for node in &nodes {
+        world.kill(node.pid).await;
+    }
+    world.stop_host("mysql-1");
+    for node in &nodes[..2] {
+        let path = world.dir().join(format!("node-{}/memory.json", node.id));
+        let text = std::fs::read(&path).expect("its memory");
+        let memory: Value = serde_json::from_slice(&text).expect("JSON");
+        let seen = memory["seen_alive"].as_object().expect("what it saw");
+        assert_eq!(seen.len(), 1, "it had seen the primary");
+        std::fs::remove_file(&path).expect("its memory goes");
+    }
+    for node in &nodes {
+        world.start_node(node.id, &[]);
+    }
+    // The third one sees silence, asks, and is answered by two that cannot tell.
+    until(LIMIT, "an inquest that two cannot answer", async || {
+        let judgement = world.cluster().await?.judgement?;
+        let blind = judgement.findings.iter();
+        let blind = blind.filter(|finding| matches!(finding, Finding::Blind { .. }));
+        (blind.count() == 2 && judgement.verdict == Verdict::Undecided).then_some(())
+    })
+    .await;
+    throughout(NOTHING_HAPPENS, "nobody is promoted", async || {
+        let cluster = world.cluster().await;
+        cluster.is_some_and(|cluster| cluster.epoch.0 == 1 && cluster.deposition().is_none())
+    })
+    .await;
+    world.continue_host("mysql-1");
+    let before = writer.acked();
+    until(LIMIT, "writes to go on", async || {
+        (writer.acked() > before + 20).then_some(())
+    })
+    .await;
+    assert_eq!(world.happened(EventKind::Deposed).await, 0);
+
+    // Now they have seen it.
+    until(LIMIT, "every node to see it alive", async || {
+        for node in world.nodes() {
+            let path = world.dir().join(format!("node-{}/memory.json", node.id));
+            let text = std::fs::read(&path).expect("its memory");
+            let memory: Value = serde_json::from_slice(&text).expect("JSON");
+            if memory["seen_alive"].as_object()?.is_empty() {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    world.opened(2).await;
+    world.settle(writer, &[]).await;
+}

@@ -1,0 +1,237 @@
+//! A primary that answers reads and cannot write: it is fenced before anybody is promoted.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use primacy::mysqld::session::{Address, Session, Target, Transport, within};
+use primacy_core::act::OrderKind;
+use primacy_core::agree::Verdict;
+use primacy_core::decide::Proof;
+use primacy_core::record::{Cluster, EventKind};
+use serde_json::Value;
+
+use crate::relay::{Passing, Relay};
+use crate::volume::Volume;
+use crate::world::{LIMIT, World, ended, signal, throughout, until};
+use crate::writer::Writer;
+
+const NOTHING_HAPPENS: Duration = Duration::from_secs(3);
+const REPLICAS: [&str; 3] = ["mysql-2", "mysql-3", "mysql-4"];
+/// Room for what is written until it is filled on purpose.
+const SPARE_MIB: u64 = 128;
+
+fn target(world: &World, id: &str) -> Target {
+    let address = world.instance(id).address;
+    Target {
+        address: Address::Tcp {
+            host: address.ip().to_string(),
+            port: address.port(),
+        },
+        login: world.app(),
+        transport: Transport::Plain,
+    }
+}
+
+/// What the verdict and the proof of the newest epoch were.
+fn grounds(cluster: &Cluster) -> (Verdict, Proof) {
+    let promotion = cluster.promotion().expect("it is named");
+    let after = promotion.after.as_ref().expect("what it rests on");
+    (after.judgement.verdict, promotion.choice.proof.clone())
+}
+
+/// An application that commits in two phases, always with some transactions prepared.
+struct TwoPhase {
+    acked: Arc<Mutex<Vec<usize>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+const PREPARED: usize = 40;
+
+impl TwoPhase {
+    async fn start(world: &World) -> TwoPhase {
+        let session = Session::connect(&target(world, "mysql-1"), within(LIMIT)).await;
+        let session = session.expect("the application logs in");
+        let acked: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let task = tokio::spawn(commit(session, acked.clone()));
+        TwoPhase { acked, task }
+    }
+
+    /// Waits until it is cut; what was acknowledged.
+    async fn end(self) -> Vec<usize> {
+        self.task.await.expect("it does not panic");
+        let acked = self.acked.lock().unwrap_or_else(PoisonError::into_inner);
+        acked.clone()
+    }
+}
+
+/// Prepares for as long as it may, and commits until it is cut.
+async fn commit(mut session: Session, acked: Arc<Mutex<Vec<usize>>>) {
+    let (mut prepared, mut next, mut preparing) = (VecDeque::new(), 0, true);
+    loop {
+        while preparing && prepared.len() < PREPARED {
+            let sql = format!(
+                "XA START 'x{next}'; INSERT INTO app.writes (writer, n) VALUES (7, {next}); \
+                 XA END 'x{next}'; XA PREPARE 'x{next}'"
+            );
+            preparing = session.execute(&sql, within(LIMIT)).await.is_ok();
+            if preparing {
+                prepared.push_back(next);
+                next += 1;
+            } else {
+                // Out of the transaction that was begun, or the commits below are refused.
+                for end in ["XA END", "XA ROLLBACK"] {
+                    let sql = format!("{end} 'x{next}'");
+                    let _ = session.execute(&sql, within(LIMIT)).await;
+                }
+            }
+        }
+        let Some(oldest) = prepared.pop_front() else {
+            return;
+        };
+        let sql = format!("XA COMMIT 'x{oldest}'");
+        if session.execute(&sql, within(LIMIT)).await.is_err() {
+            return;
+        }
+        let mut acked = acked.lock().unwrap_or_else(PoisonError::into_inner);
+        acked.push(oldest);
+    }
+}
+
+/// Its agent's write probe hangs behind a lock, which is neither a wait for acknowledgements nor a
+/// global one. Meanwhile an application commits prepared transactions, which `super_read_only`
+/// does not stop: none is acknowledged that the final set lacks. Then the deposed one is killed
+/// and started again: it stays shut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wedged_primary_is_fenced_first_and_stays_shut() {
+    let Some(mut world) = World::build().await else {
+        return;
+    };
+    // They acknowledge for as long as the fence takes.
+    let relay = Relay::between(&mut world, &REPLICAS).await;
+    relay.lose(|_, passing| match passing {
+        Passing::Order(order) => matches!(order.kind, OrderKind::Freeze { .. }),
+        Passing::Reply(_) => false,
+    });
+    let writer = Writer::start(&world).await;
+    let two_phase = TwoPhase::start(&world).await;
+    let user = world.app().user;
+    let grant = format!("GRANT SELECT, LOCK TABLES ON primacy.* TO '{user}'@'%'");
+    world.sql("mysql-1", &grant).await;
+    let session = Session::connect(&target(&world, "mysql-1"), within(LIMIT)).await;
+    let mut session = session.expect("it logs in");
+    let lock = "LOCK TABLES primacy.marker READ";
+    session.execute(lock, within(LIMIT)).await.expect("locked");
+
+    until(LIMIT, "the fence to be confirmed", async || {
+        (world.happened(EventKind::Fenced).await > 0).then_some(())
+    })
+    .await;
+    assert_eq!(world.serves("mysql-1").await, None);
+    relay.heal();
+    let cluster = world.opened(2).await;
+    let (verdict, proof) = grounds(&cluster);
+    assert_eq!(verdict, Verdict::Wedged);
+    assert!(matches!(proof, Proof::Confirmed { .. }), "{proof:?}");
+
+    let acked = two_phase.end().await;
+    assert!(acked.len() > PREPARED, "it committed: {}", acked.len());
+    let rows = "SELECT CAST(n AS CHAR) FROM app.writes WHERE writer=7";
+    let rows = world.sql(cluster.primary.as_str(), rows).await;
+    let rows: Vec<usize> = rows
+        .into_iter()
+        .flatten()
+        .filter_map(|row| row.get::<String, _>(0)?.parse().ok())
+        .collect();
+    let missing: Vec<_> = acked.iter().filter(|n| !rows.contains(n)).collect();
+    assert!(missing.is_empty(), "acknowledged, and missing: {missing:?}");
+
+    let killed = world.mysqld("mysql-1");
+    signal(killed, Signal::SIGKILL);
+    ended(killed).await;
+    until(LIMIT, "its agent to start it again", async || {
+        let socket = &world.instance("mysql-1").socket;
+        let pid = std::fs::read_to_string(socket.with_file_name("mysqld.pid")).ok()?;
+        let another = pid.trim() != killed.to_string();
+        let answers = Session::connect(&target(&world, "mysql-1"), within(LIMIT)).await;
+        (another && answers.is_ok()).then_some(())
+    })
+    .await;
+    let mut late = Session::connect(&target(&world, "mysql-1"), within(LIMIT))
+        .await
+        .ok();
+    throughout(NOTHING_HAPPENS, "it is shut", async || {
+        let write = "INSERT INTO app.writes (writer, n) VALUES (8, 1)";
+        let refused = match &mut late {
+            Some(session) => session.execute(write, within(LIMIT)).await.is_err(),
+            None => true,
+        };
+        refused && world.serves("mysql-1").await.is_none()
+    })
+    .await;
+    let seal = std::fs::read(world.dir().join("agent-1/seal.json")).expect("its seal");
+    let seal: Value = serde_json::from_slice(&seal).expect("JSON");
+    assert_eq!(seal["shut"], 1, "{seal}");
+    world.settle(writer, &[]).await;
+}
+
+/// The disk under its data is full: commits hang, reads answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_ends_the_epoch_of_its_primary() {
+    let Some(mut world) = World::build().await else {
+        return;
+    };
+    // Its data moves to a small disk while it is a replica; then it is promoted.
+    let server = world.instance("mysql-2").clone();
+    world.kill(server.agent_pid).await;
+    let killed = world.mysqld("mysql-2");
+    world.kill(killed).await;
+    // Until it is reaped, its lock of the socket counts as held.
+    until(LIMIT, "it to be reaped", async || {
+        let process = format!("/proc/{killed}");
+        (!Path::new(&process).exists()).then_some(())
+    })
+    .await;
+    let folder = server.socket.parent().expect("its folder").to_owned();
+    let Some(volume) = Volume::under(&folder, SPARE_MIB) else {
+        return;
+    };
+    world.start_agent("mysql-2");
+    until(LIMIT, "mysql-2 to follow again", async || {
+        let follows = "SELECT CAST(COUNT(*) AS CHAR) FROM \
+                       performance_schema.replication_connection_status WHERE SERVICE_STATE='ON'";
+        let socket = Target {
+            address: Address::Socket(server.socket.clone()),
+            login: world.accounts().root.clone(),
+            transport: Transport::Plain,
+        };
+        let mut session = Session::connect(&socket, within(LIMIT)).await.ok()?;
+        let sets = session.ask(follows, within(LIMIT)).await.ok()?;
+        (sets[0][0].get::<String, _>(0)? == "1").then_some(())
+    })
+    .await;
+    world.heard("mysql-2").await;
+    // Nobody writes when the first one dies, so that the one at home lacks nothing.
+    let agent = world.instance("mysql-1").agent_pid;
+    signal(agent, Signal::SIGSTOP);
+    world.unheard("mysql-1").await;
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    signal(agent, Signal::SIGCONT);
+    let cluster = world.opened(2).await;
+    assert_eq!(cluster.primary.as_str(), "mysql-2", "the one at home");
+    let writer = Writer::start(&world).await;
+
+    volume.fill();
+    let cluster = world.opened(3).await;
+    let (verdict, proof) = grounds(&cluster);
+    assert_eq!(verdict, Verdict::Wedged);
+    let proved = matches!(proof, Proof::Confirmed { .. } | Proof::Exited { .. });
+    assert!(
+        proved,
+        "fenced or dead before anybody is promoted: {proof:?}"
+    );
+    volume.free();
+    world.settle(writer, &[]).await;
+}
