@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use primacy_core::act::{Agent, AgentInput, AgentOutput, Seal, Settings};
+use primacy_core::ids::{ClusterId, Incarnation, InstanceId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
@@ -35,7 +36,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let file = SealFile {
         path: config.dir.join("seal.json"),
     };
-    let seal = file.begin(&config)?;
+    let seal = file.begin(&config.cluster, &config.instance)?;
     let settings = Settings::default();
     let mut agent = Agent::new(clock::now(), seal, settings);
 
@@ -100,18 +101,25 @@ struct SealFile {
 
 impl SealFile {
     /// Loads the seal and counts this run up.
-    fn begin(&self, config: &AgentConfig) -> anyhow::Result<Seal> {
-        let blank = || Seal::blank(config.cluster.clone(), config.instance.clone());
+    fn begin(&self, cluster: &ClusterId, instance: &InstanceId) -> anyhow::Result<Seal> {
+        // One that lost its file must not count from one again: nodes take its beats for overtaken,
+        // and a reopening that was granted to an earlier run of its server for its own.
+        let first = Incarnation(clock::wall_ms());
+        let blank = || Seal {
+            agent: first,
+            mysqld: first,
+            ..Seal::blank(cluster.clone(), instance.clone())
+        };
         let mut seal = durable::load::<Seal>(&self.path)?.unwrap_or_else(blank);
-        if (&seal.cluster, &seal.instance) != (&config.cluster, &config.instance) {
+        if (&seal.cluster, &seal.instance) != (cluster, instance) {
             anyhow::bail!(
                 "{}: this folder belongs to {} of cluster {}, the configuration says {} of {}; \
                  give each agent a folder of its own",
                 self.path.display(),
                 seal.instance,
                 seal.cluster,
-                config.instance,
-                config.cluster
+                instance,
+                cluster
             );
         }
         seal.agent = seal.agent.next();
@@ -121,5 +129,31 @@ impl SealFile {
 
     fn save(&self, seal: &Seal) -> anyhow::Result<()> {
         durable::save(&self.path, seal).context("the seal must be durable before anything is done")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_counts_above_all_before_also_without_its_seal() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = SealFile {
+            path: dir.path().join("seal.json"),
+        };
+        let (shop, db1) = (ClusterId::from("shop"), InstanceId::from("db1"));
+        let run = || file.begin(&shop, &db1).unwrap();
+        let (first, second) = (run(), run());
+        assert_eq!(second.agent, first.agent.next());
+        std::fs::remove_file(&file.path).unwrap();
+        let third = run();
+        assert!(third.agent >= first.agent, "a clock that goes on");
+        assert!(third.mysqld >= first.mysqld);
+        let why = file.begin(&shop, &InstanceId::from("db2")).unwrap_err();
+        assert!(
+            why.to_string().contains("belongs to db1 of cluster shop"),
+            "{why}"
+        );
     }
 }

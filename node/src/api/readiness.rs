@@ -65,7 +65,7 @@ impl Access {
             Sight::Refused => AddressWord::Fails("the connection is refused".into()),
             Sight::Reset => AddressWord::Fails("the connection breaks".into()),
             Sight::Silent => AddressWord::Fails("nothing answers in time".into()),
-            Sight::Other(why) => AddressWord::Fails(why),
+            Sight::Other(why) | Sight::Unable(why) => AddressWord::Fails(why),
         }
     }
 }

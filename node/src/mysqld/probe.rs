@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::session::{Session, SessionError, Target, flag, gtid_set, text};
 
-/// What one look saw. Everything but `Answered` and `Failed` is silence.
+/// What one look saw. Everything but `Answered`, `Failed` and `Unable` is silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sight {
     Answered(Seen),
@@ -26,6 +26,8 @@ pub enum Sight {
     Reset,
     /// Neither greeting nor answer in time: stopped, stuck, or cut off.
     Silent,
+    /// This process could not even ask: that says nothing of the server.
+    Unable(String),
     /// Neither of these, a failed TLS handshake, say.
     Other(String),
 }
@@ -90,6 +92,7 @@ fn sight(answer: Result<Seen, SessionError>, began: Instant) -> Sight {
         Err(SessionError::Refused) => Sight::Refused,
         Err(SessionError::Broken | SessionError::Discarded) => Sight::Reset,
         Err(SessionError::TimedOut) => Sight::Silent,
+        Err(error @ SessionError::Unable(_)) => Sight::Unable(error.to_string()),
         Err(error @ (SessionError::Other(_) | SessionError::Unexpected(_))) => {
             Sight::Other(error.to_string())
         }

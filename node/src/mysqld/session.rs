@@ -105,6 +105,8 @@ pub enum SessionError {
     Server { code: u16, message: String },
     #[error("no answer in time")]
     TimedOut,
+    #[error("this process cannot open a connection: {0}")]
+    Unable(#[source] io::Error),
     #[error("the connection was refused")]
     Refused,
     #[error("the connection broke")]
@@ -135,6 +137,9 @@ impl From<mysql_async::Error> for SessionError {
                 message: server.message.clone(),
             },
             mysql_async::Error::Driver(DriverError::ConnectionClosed) => SessionError::Broken,
+            mysql_async::Error::Io(IoError::Io(io)) if is_our_own(io) => {
+                SessionError::Unable(io::Error::new(io.kind(), io.to_string()))
+            }
             mysql_async::Error::Io(IoError::Io(io)) => match io.kind() {
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => SessionError::Refused,
                 io::ErrorKind::ConnectionReset
@@ -146,6 +151,21 @@ impl From<mysql_async::Error> for SessionError {
             _ => SessionError::Other(error),
         }
     }
+}
+
+/// Whether the other side has no part in it: this process or its machine has run out of something.
+fn is_our_own(error: &io::Error) -> bool {
+    use nix::libc;
+    error.raw_os_error().is_some_and(|code| {
+        [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::EADDRNOTAVAIL,
+        ]
+        .contains(&code)
+    })
 }
 
 /// One result set, in the order of its statement.

@@ -119,5 +119,9 @@ fn read(sight: Sight) -> (Pulse, Option<GtidSet>) {
         Sight::Failed { code, .. } => (Pulse::Refused { code }, None),
         Sight::Refused | Sight::Reset => (Pulse::Failed { reset: true }, None),
         Sight::Silent | Sight::Other(_) => (Pulse::Failed { reset: false }, None),
+        Sight::Unable(why) => {
+            tracing::error!("{why}; nothing can be said of any primary until that ends");
+            (Pulse::Unable, None)
+        }
     }
 }

@@ -43,6 +43,8 @@ pub enum Pulse {
     Refused { code: u16 },
     /// No answer: reset, refused by TCP, or nothing within the deadline.
     Failed { reset: bool },
+    /// This node itself could not ask: it has no file descriptor, port or memory left.
+    Unable,
 }
 
 /// What a node sees of an instance.
@@ -160,6 +162,8 @@ impl Detector {
                 // ER_CON_COUNT_ERROR
                 self.overloaded = (code == 1040).then_some(now);
             }
+            // It has seen nothing: what was before counts toward no silence, as after a pause.
+            Pulse::Unable => self.gap_ended = now,
             Pulse::Failed { .. } => {
                 // One that was begun before the newest answer says nothing after it.
                 if self.answered.is_none_or(|at| begun >= at) {

@@ -4,6 +4,7 @@
 //! ```text
 //! w+ w- wx w1040   the warm connection answered, failed, answered fenced, answered that error
 //! f+ f- fx f1040   a fresh one likewise; `f-@50`: it was begun at 50
+//! wu fu            this node could not even ask
 //! hR hR900 hF      heartbeat: mysqld answered now, 900 ms ago; answered, fenced
 //! hX hS hW2000     it exited; it starts; a write has been stuck for 2 s
 //! gap              this process slept since the event before
@@ -78,6 +79,7 @@ impl Eye {
             "+" => Pulse::Answered { fenced: false },
             "x" => Pulse::Answered { fenced: true },
             "-" => Pulse::Failed { reset: false },
+            "u" => Pulse::Unable,
             code => Pulse::Refused {
                 code: code.parse().expect("an error code"),
             },
@@ -176,6 +178,9 @@ fn a_gap_in_its_own_time_counts_toward_no_silence() {
     check("0 f+, 300 f-, 801 gap, 900 f-", 1000, "silent 199");
     check("0 f+, 300 f-, 801 gap, 900 f-@700", 1000, "alive 199");
     check("0 f+, 300 f-, 800 gap", 900, "silent 900");
+    // Nor does a time in which it could not ask.
+    check("0 f+, 300 f-, 900 fu", 1000, "alive 100");
+    check("0 f+, 300 f-, 900 wu, 950 f-", 1000, "silent 100");
     // Its own start is the end of a gap.
     let mut eye = Eye::new(OPEN);
     eye.detector = Detector::new(Tick(5000), Some(Epoch(1)));
