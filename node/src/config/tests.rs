@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use primacy_core::record::Registration;
+
 use super::{AgentConfig, ConfigError, NodeConfig};
 
 const NODE: &str = r#"
@@ -154,4 +156,25 @@ fn an_agent_refuses_what_it_does_not_know_and_what_contradicts() {
         "server_id = 0",
         &["server.server_id", "refuses replicas"],
     );
+}
+
+/// What the README shows must load.
+#[test]
+fn the_examples_of_the_readme_load() {
+    let readme = include_str!("../../../README.md");
+    let dir = tempfile::tempdir().unwrap();
+    let example = |language: &str, nth: usize| {
+        let mark = format!("```{language}\n");
+        let block = readme.split(&mark).nth(nth).expect("an example");
+        block.split("```").next().unwrap().to_owned()
+    };
+    let path = dir.path().join("example.toml");
+    std::fs::write(&path, example("toml", 1)).unwrap();
+    assert_eq!(NodeConfig::load(&path).unwrap().round_trip_ms, 20);
+    std::fs::write(&path, example("toml", 2)).unwrap();
+    assert_eq!(AgentConfig::load(&path).unwrap().server.server_id, 101);
+
+    let registration: Registration = serde_json::from_str(&example("json", 1)).unwrap();
+    let state = primacy_core::record::State::default();
+    primacy_core::decide::check_registration(&state, &registration).unwrap();
 }
