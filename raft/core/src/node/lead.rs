@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Node, NodeOutput, SETTLED_REVOTE_MS};
-use crate::act::{Order, OrderKind, Reply, Said, orders};
+use crate::act::{Order, OrderKind, Reply, orders};
 use crate::agree::{Inquest, Verdict};
 use crate::decide::{Proof, check, choose};
 use crate::gtid::GtidSet;
@@ -45,7 +45,7 @@ pub(super) struct Lead {
     choosable: BTreeMap<ClusterId, Tick>,
     /// Since when a named primary's agent has said that it is closed.
     closed: BTreeMap<ClusterId, Tick>,
-    standing: BTreeMap<ClusterId, Standing>,
+    pub(super) standing: BTreeMap<ClusterId, Standing>,
     /// When each voter's newest vote in the open inquest was first seen in the log.
     voted: BTreeMap<(ClusterId, NodeId), (VoteKey, Tick)>,
     rest_logged: Option<Tick>,
@@ -186,138 +186,9 @@ impl Node {
         }
     }
 
-    /// Turns an agent's answer into a command, unless the log has it.
-    fn answer(&mut self, now: Tick, reply: Reply) {
-        let Reply {
-            token,
-            cluster: id,
-            instance,
-            said,
-        } = reply;
-        let state = self.state.clone();
-        let Some(cluster) = state.get().clusters.get(&id) else {
-            return;
-        };
-        let (epoch, key) = (token.epoch, |what: &str| format!("{what}/{instance}"));
-        let (cluster_id, who) = (id.clone(), instance.clone());
-        let (what, command) = match said {
-            Said::Refused { why } => {
-                let standing = self.lead.standing.entry(id).or_default();
-                standing.refused.insert(instance, why);
-                return;
-            }
-            Said::Reported { report, fenced } => (
-                "reported",
-                Command::FoundingReport {
-                    cluster: cluster_id,
-                    instance: who,
-                    report,
-                    fenced,
-                },
-            ),
-            Said::Frozen { report } => (
-                "frozen",
-                Command::Freeze {
-                    cluster: cluster_id,
-                    epoch,
-                    instance: who,
-                    report,
-                },
-            ),
-            Said::Fenced { report } => {
-                let known = cluster
-                    .deposition()
-                    .and_then(|record| record.fence.as_ref());
-                // After the choice it is only shut again; nothing rests on what it says then.
-                if known == Some(&report) || cluster.deposition().is_none() {
-                    return;
-                }
-                (
-                    "fenced",
-                    Command::Fence {
-                        cluster: cluster_id,
-                        epoch,
-                        instance: who,
-                        report,
-                    },
-                )
-            }
-            Said::Following => {
-                let known = cluster.promotion().and_then(|p| p.followers.get(&who));
-                if known == Some(&Follower::Joined) {
-                    return;
-                }
-                (
-                    "following",
-                    Command::Followed {
-                        cluster: cluster_id,
-                        epoch,
-                        instance: who,
-                    },
-                )
-            }
-            Said::WillNotFollow { extra } => (
-                "refuses",
-                Command::FollowRefused {
-                    cluster: cluster_id,
-                    epoch,
-                    instance: who,
-                    extra,
-                },
-            ),
-            Said::Applied => (
-                "applied",
-                Command::Applied {
-                    cluster: cluster_id,
-                    epoch,
-                    instance: who,
-                },
-            ),
-            Said::Opened => {
-                let recorded = cluster
-                    .promotion()
-                    .is_some_and(|p| p.opened && (cluster.reopen.is_none() || !p.acknowledged));
-                if recorded {
-                    return;
-                }
-                (
-                    "opened",
-                    Command::Opened {
-                        cluster: cluster_id,
-                        epoch,
-                        instance: who,
-                    },
-                )
-            }
-            Said::Acknowledged { floor } if self.unseen(now, cluster, &floor) => {
-                let why = format!(
-                    "its marker was answered, but fewer than {} ackers hold what was executed \
-                     before it; it is adopted once they do",
-                    cluster.ackers.k
-                );
-                let standing = self.lead.standing.entry(id).or_default();
-                standing.refused.insert(instance, why);
-                return;
-            }
-            Said::Acknowledged { floor } => (
-                "acknowledged",
-                Command::Acknowledged {
-                    cluster: cluster_id,
-                    epoch,
-                    instance: who,
-                    floor,
-                },
-            ),
-        };
-        if let Some(standing) = self.lead.standing.get_mut(&id) {
-            standing.refused.remove(&instance);
-        }
-        self.outbox.push(now, key(what), command);
-    }
-
     /// An adopted primary's waiting was set up by others: that a write was answered does not prove
     /// that k of V have it. Their own beats do.
-    fn unseen(&self, now: Tick, cluster: &Cluster, floor: &GtidSet) -> bool {
+    pub(super) fn unseen(&self, now: Tick, cluster: &Cluster, floor: &GtidSet) -> bool {
         let adopted = cluster.promotion().is_some_and(|promotion| {
             promotion.choice.proof == Proof::Founding { adopted: true } && !promotion.acknowledged
         });

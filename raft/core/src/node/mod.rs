@@ -4,8 +4,10 @@
 //! is level-triggered: what is lost on the way is proposed or sent again, because the state still
 //! asks for it.
 
+mod answer;
 mod lead;
 mod outbox;
+mod voter;
 mod watch;
 
 #[cfg(test)]
@@ -15,18 +17,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::act::{Acknowledgement, NamedPrimary, Order, Reply, acker_uuids};
-use crate::agree::{Verdict, Vote};
 use crate::gtid::GtidSet;
 use crate::ids::{
     ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Position, Seq, Tick,
 };
-use crate::observe::{Heartbeat, Named, Probe, Pulse, Reached, Role, Sight, SightKind};
-use crate::record::{Cluster, Command, Proposal, Stage, State};
+use crate::observe::{Heartbeat, Named, Probe, Pulse, Role, Sight};
+use crate::record::{Cluster, Command, Proposal, State};
 
 use lead::Lead;
 pub use lead::Standing;
 use outbox::Outbox;
 pub use outbox::ProposalEnd;
+use voter::inquest_key;
 use watch::Watch;
 pub use watch::WatchView;
 
@@ -417,167 +419,9 @@ impl Node {
         }
     }
 
-    // ---- observe → agree
-
-    /// Opens an inquest on suspicion, votes in an open one.
-    fn look(&mut self, now: Tick, cluster: &Cluster) {
-        if !matches!(cluster.stage, Stage::Named(_)) {
-            return;
-        }
-        let Some(watch) = self.watches.get(&cluster.primary) else {
-            return;
-        };
-        let sight = watch
-            .detector
-            .sight(now, cluster.epoch, self.leads.hears_majority);
-        match &cluster.inquest {
-            None => {
-                let exited = watch.detector.exit_attested();
-                // One that alone cannot reach it asks now and then, not without end.
-                let asked = self.asked.get(&cluster.id);
-                let again = exited
-                    || asked.is_none_or(|(epoch, at)| {
-                        *epoch != cluster.epoch
-                            || now.since_ms(*at) >= cluster.policy.sustain_ms / 3
-                    });
-                // What an operator waved through is not asked about again until it ends.
-                let waved = self
-                    .aborts_seen
-                    .get(&cluster.id)
-                    .is_some_and(|(_, at)| now.0.saturating_sub(sight.for_ms) <= at.0);
-                if again && !waved && suspicious(cluster, sight, exited) {
-                    let command = Command::OpenInquest {
-                        cluster: cluster.id.clone(),
-                        epoch: cluster.epoch,
-                    };
-                    self.outbox.push(now, inquest_key(&cluster.id), command);
-                }
-            }
-            Some(inquest) => {
-                self.asked.insert(cluster.id.clone(), (cluster.epoch, now));
-                let id = inquest.id;
-                let verdict = cluster
-                    .judgement
-                    .as_ref()
-                    .map(|judgement| judgement.verdict);
-                self.vote(now, cluster, id, sight, verdict);
-            }
-        }
-    }
-
-    fn vote(
-        &mut self,
-        now: Tick,
-        cluster: &Cluster,
-        inquest: InquestId,
-        sight: Sight,
-        verdict: Option<Verdict>,
-    ) {
-        let watch = &self.watches[&cluster.primary];
-        let exited = watch.detector.exit_attested();
-        let last = self
-            .cast
-            .get(&cluster.id)
-            .filter(|cast| cast.inquest == inquest);
-        let reached: BTreeMap<_, Reached> = cluster
-            .instances
-            .keys()
-            .filter(|id| **id != cluster.primary)
-            .filter_map(|id| {
-                Some((
-                    id.clone(),
-                    self.watches.get(id)?.reached(now, &cluster.primary)?,
-                ))
-            })
-            .collect();
-        // Which ackers are reached, and which of them hear the primary: what a verdict turns on.
-        let ackers: BTreeMap<InstanceId, bool> = reached
-            .iter()
-            .map(|(id, seen)| {
-                let stale_ms = cluster.policy.replica_stale_ms;
-                (id.clone(), seen.heard_ms.is_some_and(|ms| ms <= stale_ms))
-            })
-            .collect();
-        let due = match last {
-            // Alive is said of an answer that came after the question.
-            None => match sight.kind {
-                SightKind::Alive | SightKind::Overloaded => {
-                    let asked = self.inquest_seen.get(&cluster.id).map(|(_, at)| *at);
-                    watch.detector.last_sign() > asked
-                }
-                _ => true,
-            },
-            Some(last) => {
-                let policy = &cluster.policy;
-                let crossed = |threshold_ms: u64| {
-                    last.sight.for_ms < threshold_ms && sight.for_ms >= threshold_ms
-                };
-                let again_ms = match verdict {
-                    Some(Verdict::Dead | Verdict::Isolated | Verdict::Wedged) => SETTLED_REVOTE_MS,
-                    // Past every threshold only a change says anything new.
-                    _ if sight.for_ms > policy.cross_region_sustain_ms => SETTLED_REVOTE_MS,
-                    _ => self.settings.revote_ms,
-                };
-                last.sight.kind != sight.kind
-                    || last.ackers != ackers
-                    || (exited && !last.exited)
-                    || (exited && crossed(policy.crash_sustain_ms))
-                    || crossed(policy.sustain_ms)
-                    || crossed(policy.cross_region_sustain_ms)
-                    || now.since_ms(last.at) >= again_ms
-            }
-        };
-        if !due {
-            return;
-        }
-        self.cast.insert(
-            cluster.id.clone(),
-            Cast {
-                inquest,
-                sight,
-                at: now,
-                exited,
-                ackers,
-            },
-        );
-        self.votes = self.votes.next();
-        let vote = Vote {
-            cluster: cluster.id.clone(),
-            inquest,
-            node: self.id,
-            incarnation: self.incarnation,
-            seq: self.votes,
-            sight,
-            lease_left_ms: 0,
-            last_known: watch.known(cluster.epoch),
-            reached,
-            word: watch.detector.word(),
-        };
-        self.outbox.push_now(
-            format!("vote/{}", cluster.id),
-            Command::Vote(Box::new(vote)),
-        );
-    }
-
     fn reply(&mut self, reply: Reply) {
         if self.leads.me {
             self.lead.reply(reply);
         }
-    }
-}
-
-fn inquest_key(cluster: &ClusterId) -> String {
-    format!("inquest/{cluster}")
-}
-
-/// Whether a sight is reason enough to ask everybody. An inquest costs one entry and is closed
-/// again if it was nothing; asked early, the votes are there when the time is up.
-fn suspicious(cluster: &Cluster, sight: Sight, exited: bool) -> bool {
-    let policy = &cluster.policy;
-    match sight.kind {
-        SightKind::Silent => exited || sight.for_ms >= policy.sustain_ms / 3,
-        SightKind::Closed => sight.for_ms >= policy.sustain_ms / 2,
-        SightKind::Wedged => sight.for_ms >= policy.wedged_sustain_ms / 2,
-        SightKind::Alive | SightKind::Overloaded | SightKind::Blind => false,
     }
 }

@@ -1,0 +1,137 @@
+//! Act → record: an agent's answer becomes a command.
+
+use super::Node;
+use crate::act::{Reply, Said};
+use crate::ids::Tick;
+use crate::record::{Command, Follower};
+
+impl Node {
+    /// Turns an agent's answer into a command, unless the log has it.
+    pub(super) fn answer(&mut self, now: Tick, reply: Reply) {
+        let Reply {
+            token,
+            cluster: id,
+            instance,
+            said,
+        } = reply;
+        let state = self.state.clone();
+        let Some(cluster) = state.get().clusters.get(&id) else {
+            return;
+        };
+        let (epoch, key) = (token.epoch, |what: &str| format!("{what}/{instance}"));
+        let (cluster_id, who) = (id.clone(), instance.clone());
+        let (what, command) = match said {
+            Said::Refused { why } => {
+                let standing = self.lead.standing.entry(id).or_default();
+                standing.refused.insert(instance, why);
+                return;
+            }
+            Said::Reported { report, fenced } => (
+                "reported",
+                Command::FoundingReport {
+                    cluster: cluster_id,
+                    instance: who,
+                    report,
+                    fenced,
+                },
+            ),
+            Said::Frozen { report } => (
+                "frozen",
+                Command::Freeze {
+                    cluster: cluster_id,
+                    epoch,
+                    instance: who,
+                    report,
+                },
+            ),
+            Said::Fenced { report } => {
+                let known = cluster
+                    .deposition()
+                    .and_then(|record| record.fence.as_ref());
+                // After the choice it is only shut again; nothing rests on what it says then.
+                if known == Some(&report) || cluster.deposition().is_none() {
+                    return;
+                }
+                (
+                    "fenced",
+                    Command::Fence {
+                        cluster: cluster_id,
+                        epoch,
+                        instance: who,
+                        report,
+                    },
+                )
+            }
+            Said::Following => {
+                let known = cluster.promotion().and_then(|p| p.followers.get(&who));
+                if known == Some(&Follower::Joined) {
+                    return;
+                }
+                (
+                    "following",
+                    Command::Followed {
+                        cluster: cluster_id,
+                        epoch,
+                        instance: who,
+                    },
+                )
+            }
+            Said::WillNotFollow { extra } => (
+                "refuses",
+                Command::FollowRefused {
+                    cluster: cluster_id,
+                    epoch,
+                    instance: who,
+                    extra,
+                },
+            ),
+            Said::Applied => (
+                "applied",
+                Command::Applied {
+                    cluster: cluster_id,
+                    epoch,
+                    instance: who,
+                },
+            ),
+            Said::Opened => {
+                let recorded = cluster
+                    .promotion()
+                    .is_some_and(|p| p.opened && (cluster.reopen.is_none() || !p.acknowledged));
+                if recorded {
+                    return;
+                }
+                (
+                    "opened",
+                    Command::Opened {
+                        cluster: cluster_id,
+                        epoch,
+                        instance: who,
+                    },
+                )
+            }
+            Said::Acknowledged { floor } if self.unseen(now, cluster, &floor) => {
+                let why = format!(
+                    "its marker was answered, but fewer than {} ackers hold what was executed \
+                     before it; it is adopted once they do",
+                    cluster.ackers.k
+                );
+                let standing = self.lead.standing.entry(id).or_default();
+                standing.refused.insert(instance, why);
+                return;
+            }
+            Said::Acknowledged { floor } => (
+                "acknowledged",
+                Command::Acknowledged {
+                    cluster: cluster_id,
+                    epoch,
+                    instance: who,
+                    floor,
+                },
+            ),
+        };
+        if let Some(standing) = self.lead.standing.get_mut(&id) {
+            standing.refused.remove(&instance);
+        }
+        self.outbox.push(now, key(what), command);
+    }
+}

@@ -1,0 +1,205 @@
+//! What the leader makes of answers, and what it orders.
+
+use super::*;
+
+#[test]
+fn answers_become_commands() {
+    let mut plane = Plane::new(world());
+    plane.down.insert("p");
+    plane.runs(4_000);
+    plane.said();
+    plane.tell(1, frozen("a", "p:1-12"));
+    plane.runs(40);
+    plane.never("records a frozen");
+    plane.tell(0, frozen("a", "p:1-12"));
+    plane.runs(40);
+    plane.when("1 records a frozen");
+    plane.lines.clear();
+    plane.runs(1_000);
+    plane.never("order a");
+    let why = "waiting for b".to_owned();
+    plane.tell(0, reply(1, "b", Said::Refused { why: why.clone() }));
+    let standing = plane.nodes[0].standing(&cluster_id()).expect("it leads");
+    assert_eq!(standing.refused[&instance("b")], why);
+    assert!(
+        standing.waits[0].starts_with("1 of 2 ackers needed are frozen"),
+        "{standing:?}"
+    );
+    plane.when("order b freeze");
+}
+
+#[test]
+fn orders_are_repeated_until_the_log_shows_their_effect() {
+    let mut plane = Plane::new(world());
+    plane.down.insert("p");
+    plane.runs(4_000);
+    plane.lines.clear();
+    plane.runs(1_000);
+    let times = plane
+        .lines
+        .iter()
+        .filter(|(_, line)| line == "order a freeze")
+        .count();
+    assert!((3..=4).contains(&times), "every 250 ms: {times}");
+}
+
+/// When a choice is proposed, after so many of the ackers `a`, `b`, `c` answered; k = 2.
+fn chosen_after(answers: &[&str]) -> Option<u64> {
+    let mut plane = Plane::new(World::serving("pabc", 2));
+    plane.down.insert("p");
+    plane.runs(4_000);
+    plane.lines.clear();
+    let asked = plane.now;
+    for letter in answers {
+        plane.tell(0, frozen(letter, "p:1-12"));
+    }
+    plane.runs(400);
+    let found = plane
+        .lines
+        .iter()
+        .find(|(_, line)| line.starts_with("1 chooses"));
+    found.map(|(when, _)| when - asked)
+}
+
+#[test]
+fn the_plan_waits_a_grace_for_the_rest() {
+    assert_eq!(chosen_after(&["a"]), None, "two are needed");
+    let with_grace = chosen_after(&["a", "b"]).expect("two are enough");
+    let at_once = chosen_after(&["a", "b", "c"]).expect("all are there");
+    assert!(at_once < with_grace, "{at_once} ms, {with_grace} ms");
+    // The bound of 20 ms, and the answers' own way through the outbox.
+    assert!((20..=140).contains(&with_grace), "{with_grace} ms");
+}
+
+#[test]
+fn a_closed_primary_reopens_when_k_hold_what_it_has() {
+    let reopened = |executed: &str, for_ms: u64| {
+        let mut plane = Plane::new(world());
+        plane.down.insert("p");
+        plane.runs(200);
+        for _ in 0..for_ms / 100 {
+            for i in 0..3 {
+                let mut closed = beat("p", plane.beats + 1);
+                closed.word = word(
+                    plane.beats + 1,
+                    2,
+                    MysqldWord::Running { answered_ms_ago: 0 },
+                );
+                (closed.role, closed.replica) = (Role::Closed, None);
+                closed.opened = Some(Epoch(1));
+                closed.executed = set(executed);
+                let beat = Box::new(closed);
+                plane.tell(i, NodeInput::Beat { beat, rtt_ms: 1 });
+            }
+            plane.runs(100);
+        }
+        plane.said().contains(&"1 lets p reopen".to_owned())
+    };
+    assert!(reopened("p:1-12", 800));
+    assert!(!reopened("p:1-12", 300), "an opening in hand looks alike");
+    assert!(!reopened("p:1-13", 800), "nobody else has it");
+}
+
+#[test]
+fn an_adopted_floor_needs_k_that_hold_it() {
+    // Beats of `a` and `b` hold p:1-12. The answer of a primary that does not wait proves nothing.
+    let recorded = |floor: &str| {
+        let mut world = World::of("xyz");
+        world.found(Registration {
+            founding: Founding::Adopted,
+            ..registration("pab", 1)
+        });
+        world.must(opened(1, "p"));
+        let mut plane = Plane::started(world);
+        plane.runs(300);
+        let floor = set(floor);
+        plane.tell(0, reply(1, "p", Said::Acknowledged { floor }));
+        plane.runs(40);
+        plane
+            .said()
+            .contains(&"1 records the first write".to_owned())
+    };
+    assert!(recorded("p:1-12"));
+    assert!(!recorded("p:1-13"));
+}
+
+#[test]
+fn the_rest_is_logged_in_portions() {
+    let mut world = world();
+    world.cluster_mut().rest_ms = 12_000;
+    let mut plane = Plane::started(world);
+    plane.runs(20_000);
+    assert_eq!(plane.world.cluster().rest_ms, 0);
+    let portions = plane
+        .lines
+        .iter()
+        .filter(|(_, line)| line.contains("logs"))
+        .count();
+    assert_eq!(portions, 3, "{:?}", plane.lines);
+}
+
+// ---- one proposal at a time
+
+#[test]
+fn what_did_not_get_through_is_asked_again() {
+    let mut world = World::serving("pab", 1);
+    world.silence("p:1-12");
+    let mut node = node(1, &world, &[]);
+    node.handle(Tick(0), leads(1, Some(1)));
+    node.handle(Tick(0), NodeInput::Applied(world.committed()));
+    let mut propose = |now: u64, input: NodeInput| {
+        let outputs = node.handle(Tick(now), input);
+        outputs.into_iter().find_map(|output| match output {
+            NodeOutput::Propose(proposal) => Some(proposal),
+            _ => None,
+        })
+    };
+    let first = propose(10, frozen("a", "p:1-12")).expect("proposed");
+    assert_eq!(propose(20, frozen("b", "p:1-12")), None, "one is in flight");
+    let ended = |end| NodeInput::Proposed {
+        seq: first.seq,
+        end,
+    };
+    let second = propose(30, ended(ProposalEnd::NoLeader));
+    assert_eq!(second, None, "a moment's rest");
+    let second = propose(60, NodeInput::Tick).expect("what waited");
+    assert!(second.seq > first.seq, "a key of its own");
+    let third = propose(
+        70,
+        NodeInput::Proposed {
+            seq: second.seq,
+            end: ProposalEnd::Unknown,
+        },
+    );
+    assert_eq!(third, None, "the agents say it again");
+    let again = propose(80, frozen("a", "p:1-12")).expect("at once");
+    assert!(again.seq > second.seq);
+}
+
+#[test]
+fn a_node_that_hears_no_majority_confirms_nothing() {
+    let world = world();
+    let mut node = node(1, &world, &[]);
+    let mut named = |hears_majority| {
+        let leads = Leads {
+            leader: None,
+            me: false,
+            hears_majority,
+        };
+        node.handle(Tick(0), NodeInput::Leads(leads));
+        let beat = Box::new(beat("p", 1));
+        let outputs = node.handle(Tick(10), NodeInput::Beat { beat, rtt_ms: 1 });
+        outputs.into_iter().find_map(|output| match output {
+            NodeOutput::Acknowledge {
+                acknowledgement, ..
+            } => Some(acknowledgement.named),
+            _ => None,
+        })
+    };
+    assert_eq!(named(false), Some(None));
+    let told = named(true).flatten().expect("its cluster is known");
+    assert_eq!(
+        (told.epoch, told.instance, told.deposed),
+        (Epoch(1), instance("p"), false)
+    );
+}

@@ -1,0 +1,278 @@
+//! Transcripts of three nodes over one log: what they propose, what the leader orders. `p` is the
+//! primary, `a` and `b` its ackers; probes and beats come and go as the hosts do.
+
+mod leading;
+mod voting;
+
+use std::collections::BTreeSet;
+
+use super::{Leads, Node, NodeInput, NodeOutput, NodeSettings, ProposalEnd};
+use crate::act::{Reply, Said};
+use crate::agree::Verdict;
+use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, PlaneId, Tick, Token};
+use crate::observe::{Heartbeat, MysqldWord, Probe, Pulse, Role};
+use crate::policy::Automation;
+use crate::record::{Command, Founding, FreezeReport, Registration};
+use crate::testing::{
+    World, at, beat, cluster_id, instance, opened, registration, report, set, word,
+};
+
+const STEP_MS: u64 = 20;
+
+struct Plane {
+    world: World,
+    nodes: Vec<Node>,
+    now: u64,
+    beats: u64,
+    /// Hosts that are gone, and (node, host) that do not reach each other.
+    down: BTreeSet<&'static str>,
+    cut: BTreeSet<(usize, &'static str)>,
+    /// Nodes that are gone.
+    gone: BTreeSet<usize>,
+    /// Their agents live; the servers exited.
+    exited: BTreeSet<&'static str>,
+    /// Ackers whose read position goes on, whoever is cut off.
+    hear: bool,
+    probes: Vec<(usize, String, Probe, u64)>,
+    lines: Vec<(u64, String)>,
+}
+
+fn node(id: u64, world: &World, remembered: &[(ClusterId, Epoch)]) -> Node {
+    Node::new(
+        NodeId(id),
+        Incarnation(7),
+        NodeSettings::default(),
+        remembered.iter().cloned().collect(),
+        world.committed(),
+    )
+}
+
+fn leads(id: u64, leader: Option<u64>) -> NodeInput {
+    NodeInput::Leads(Leads {
+        leader: leader.map(NodeId),
+        me: leader == Some(id),
+        hears_majority: true,
+    })
+}
+
+impl Plane {
+    /// Node 1 leads; everything is well.
+    fn new(world: World) -> Self {
+        let mut plane = Self::started(world);
+        plane.runs(1_000);
+        // Until it has heard the agents, a new leader repeats the orders that stand.
+        plane
+            .said()
+            .iter()
+            .for_each(|line| assert!(line.contains("follow"), "{line}"));
+        plane
+    }
+
+    fn started(world: World) -> Self {
+        let nodes = (1..=3).map(|id| node(id, &world, &[])).collect();
+        let mut plane = Self {
+            world,
+            nodes,
+            now: 1_000,
+            beats: 0,
+            down: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            exited: BTreeSet::new(),
+            hear: false,
+            probes: Vec::new(),
+            lines: Vec::new(),
+        };
+        plane.led_by(Some(1));
+        plane.show_state();
+        plane
+    }
+
+    fn led_by(&mut self, leader: Option<u64>) {
+        for i in 0..3 {
+            self.tell(i, leads(i as u64 + 1, leader));
+        }
+    }
+
+    fn show_state(&mut self) {
+        for i in 0..3 {
+            let state = self.world.committed();
+            self.tell(i, NodeInput::Applied(state));
+        }
+    }
+
+    fn tell(&mut self, i: usize, input: NodeInput) {
+        if self.gone.contains(&i) {
+            return;
+        }
+        for output in self.nodes[i].handle(Tick(self.now), input) {
+            match output {
+                NodeOutput::Probe { instance, probe } => {
+                    self.probes.push((i, instance.to_string(), probe, self.now));
+                }
+                NodeOutput::Order(order) => {
+                    let order = order.get();
+                    let line = format!("order {} {}", order.instance, order.kind.name());
+                    self.note(line);
+                }
+                NodeOutput::Propose(proposal) => {
+                    let outcome = self.world.apply(&proposal);
+                    for (command, result) in proposal.commands.iter().zip(&outcome.results) {
+                        self.note(format!("{} {}", i + 1, name(command)));
+                        for event in result.iter().flatten() {
+                            if event.what.contains("deposed") || event.what.contains("verdict") {
+                                self.note(event.what.clone());
+                            }
+                        }
+                    }
+                    let (seq, end) = (proposal.seq, ProposalEnd::Committed);
+                    self.tell(i, NodeInput::Proposed { seq, end });
+                    self.show_state();
+                }
+                NodeOutput::Acknowledge { .. } | NodeOutput::Remember { .. } => {}
+            }
+        }
+    }
+
+    fn note(&mut self, line: String) {
+        self.lines.push((self.now, line));
+    }
+
+    fn reaches(&self, i: usize, host: &str) -> bool {
+        !self.down.contains(host) && !self.cut.iter().any(|(n, h)| *n == i && *h == host)
+    }
+
+    fn runs(&mut self, ms: u64) {
+        for _ in 0..ms / STEP_MS {
+            self.now += STEP_MS;
+            for (i, host, probe, begun) in std::mem::take(&mut self.probes) {
+                let up = self.reaches(i, &host) && !self.exited.contains(host.as_str());
+                let pulse = if up {
+                    Pulse::Answered {
+                        fenced: host != "p",
+                    }
+                } else {
+                    Pulse::Failed { reset: false }
+                };
+                let input = NodeInput::Pulse {
+                    instance: instance(&host),
+                    probe,
+                    begun: Tick(begun),
+                    pulse,
+                    executed: None,
+                };
+                self.tell(i, input);
+            }
+            if self.now.is_multiple_of(100) {
+                self.beat();
+            }
+            for i in 0..3 {
+                self.tell(i, NodeInput::Tick);
+            }
+        }
+    }
+
+    fn beat(&mut self) {
+        self.beats += 1;
+        let hosts: Vec<String> = self
+            .world
+            .cluster()
+            .instances
+            .keys()
+            .map(|id| id.to_string())
+            .collect();
+        for host in hosts {
+            let mut beat = self.beat_of(&host);
+            if self.exited.contains(host.as_str()) {
+                beat.word.says = MysqldWord::Exited;
+            }
+            for i in 0..3 {
+                if self.reaches(i, &host) {
+                    let beat = Box::new(beat.clone());
+                    self.tell(i, NodeInput::Beat { beat, rtt_ms: 1 });
+                }
+            }
+        }
+    }
+
+    fn beat_of(&self, host: &str) -> Heartbeat {
+        let mut beat = beat(host, self.beats);
+        if host == "p" {
+            (beat.role, beat.fenced, beat.replica) = (Role::Open(Epoch(1)), false, None);
+            beat.opened = Some(Epoch(1));
+        } else if self.down.contains("p") || self.exited.contains("p") {
+            let replica = beat.replica.as_mut().expect("a replica");
+            replica.heartbeats = if self.hear { self.beats } else { 0 };
+        }
+        beat
+    }
+
+    /// What happened since it was last asked, each thing said once.
+    fn said(&mut self) -> Vec<String> {
+        let mut said: Vec<String> = Vec::new();
+        for (_, line) in std::mem::take(&mut self.lines) {
+            if !said.contains(&line) {
+                said.push(line);
+            }
+        }
+        said
+    }
+
+    fn when(&self, line: &str) -> u64 {
+        let found = self.lines.iter().find(|(_, said)| said.starts_with(line));
+        found
+            .unwrap_or_else(|| panic!("{line:?} in {:?}", self.lines))
+            .0
+    }
+
+    fn never(&self, line: &str) {
+        let found = self.lines.iter().find(|(_, said)| said.contains(line));
+        assert_eq!(found, None);
+    }
+}
+
+fn name(command: &Command) -> String {
+    match command {
+        Command::OpenInquest { .. } => "opens an inquest".into(),
+        Command::CloseInquest { why, .. } => format!("closes it: {why}"),
+        Command::Vote(vote) => format!("votes {:?}", vote.sight.kind).to_lowercase(),
+        Command::Choose(choice) => format!("chooses {}", choice.to),
+        Command::Freeze { instance, .. } => format!("records {instance} frozen"),
+        Command::Fence { instance, .. } => format!("records {instance} fenced"),
+        Command::Reopen { instance, .. } => format!("lets {instance} reopen"),
+        Command::TimePassed { ms } => format!("logs {ms} ms"),
+        Command::Acknowledged { .. } => "records the first write".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn world() -> World {
+    let mut world = World::serving("pab", 1);
+    for letter in ["a", "b"] {
+        world.must(Command::Followed {
+            cluster: cluster_id(),
+            epoch: Epoch(1),
+            instance: instance(letter),
+        });
+    }
+    world
+}
+
+fn reply(index: u64, letter: &str, said: Said) -> NodeInput {
+    NodeInput::Reply(Box::new(Reply {
+        token: Token {
+            plane: PlaneId::from("plane"),
+            generation: Generation::INITIAL,
+            epoch: Epoch(1),
+            at: at(index),
+        },
+        cluster: cluster_id(),
+        instance: instance(letter),
+        said,
+    }))
+}
+
+fn frozen(letter: &str, executed: &str) -> NodeInput {
+    let report: FreezeReport = report(letter, executed, "");
+    reply(1, letter, Said::Frozen { report })
+}

@@ -1,0 +1,197 @@
+//! The order of a failover, and what the reports are worth.
+
+use super::*;
+
+#[test]
+fn a_failover_from_the_deposing_to_the_first_write() {
+    let mut world = deposed();
+    assert_eq!(stage(&world), "epoch 1, primary deposed");
+    world.freeze(report("a", "p:1-12", "p:13-20"));
+    world.freeze(report("b", "p:1-12", ""));
+    promoted(&mut world);
+    assert_eq!(stage(&world), "epoch 2, opening the new primary");
+    let cluster = world.cluster();
+    assert_eq!(cluster.primary, instance("a"));
+    assert_eq!(cluster.ackers.members, instances("b"));
+    assert_eq!(cluster.left_behind, instances("p"));
+    assert_eq!(
+        cluster.floor,
+        set("p:1-20"),
+        "every later primary contains what this one needed"
+    );
+    assert!(
+        cluster.primaries.contains(&uuid("a")),
+        "what it writes is never errant"
+    );
+    assert!(
+        cluster.promotion().is_some_and(|p| p.after.is_some()),
+        "what it rests on is kept"
+    );
+    world.must(opened(2, "a"));
+    assert_eq!(stage(&world), "epoch 2, open, first write pending");
+    assert_eq!(world.cluster().rest_ms, 600_000);
+    world.must(acknowledged(2, "a", "p:1-20,a:1"));
+    assert_eq!(stage(&world), "epoch 2, serving");
+    assert_eq!(world.cluster().floor, set("p:1-20,a:1"));
+    // A second one at once is no automatic one.
+    world.silence("p:1-20,a:1");
+    assert_eq!(stage(&world), "epoch 2, serving");
+}
+
+#[test]
+fn the_anti_flap_rest_does_not_hang_on_the_order_of_answers() {
+    let mut world = deposed();
+    world.freeze(report("a", "p:1-20", ""));
+    world.freeze(report("b", "p:1-20", ""));
+    promoted(&mut world);
+    // One proposal may carry both, and its commands are ordered by name.
+    let events = world.must(acknowledged(2, "a", "p:1-20,a:1"));
+    let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+    let both = [EventKind::Opened, EventKind::Acknowledged];
+    assert_eq!(kinds, both, "the timeline lacks no opening");
+    assert!(world.must(opened(2, "a")).is_empty());
+    assert_eq!(world.cluster().rest_ms, 600_000);
+}
+
+#[test]
+fn a_rest_of_ages_does_not_overflow() {
+    let mut world = deposed();
+    world.cluster_mut().policy.min_interval_s = u64::MAX;
+    world.freeze(report("a", "p:1-20", ""));
+    world.freeze(report("b", "p:1-20", ""));
+    promoted(&mut world);
+    world.must(opened(2, "a"));
+    assert_eq!(world.cluster().rest_ms, u64::MAX);
+}
+
+#[test]
+fn a_reinstated_primary_is_promoted_like_any_other() {
+    let mut world = deposed();
+    world.confirm("p:1-14");
+    promoted(&mut world);
+    assert_eq!(stage(&world), "epoch 2, opening the new primary");
+    assert_eq!(world.cluster().primary, instance("p"));
+    assert!(world.cluster().left_behind.is_empty());
+    assert_eq!(world.cluster().ackers.members, instances("ab"));
+    world.must(opened(2, "p"));
+    assert_eq!(world.cluster().rest_ms, 0, "reinstatements do not count");
+}
+
+#[test]
+fn the_new_primarys_name_is_known_though_it_never_enrolled() {
+    let mut registration = registration("pab", 1);
+    registration
+        .instances
+        .get_mut(&instance("a"))
+        .unwrap()
+        .server_uuid = None;
+    let mut world = World::serving_as(registration);
+    world.silence("");
+    world.freeze(report("a", "p:1-20", ""));
+    world.freeze(report("b", "p:1-12", ""));
+    promoted(&mut world);
+    assert!(world.cluster().primaries.contains(&uuid("a")));
+}
+
+// ---- reports
+
+#[test]
+fn freeze_reports_are_united() {
+    let mut world = deposed();
+    world.freeze(report("a", "p:1-12", "p:13-20"));
+    // It lost its relay log, and its agent what it knew.
+    world.freeze(FreezeReport {
+        replicated_from: None,
+        ..report("a", "p:1-13", "")
+    });
+    let kept = world.cluster().deposition().expect("deposed").frozen[&instance("a")].clone();
+    assert_eq!(short(&kept.executed), "p:1-13");
+    assert_eq!(short(&kept.holds()), "p:1-20");
+    assert_eq!(kept.replicated_from, Some(instance("p")));
+}
+
+#[test]
+fn what_the_old_primary_confirmed_is_not_forgotten() {
+    let mut world = deposed();
+    world.exit();
+    world.confirm("p:1-14");
+    world.exit();
+    world.confirm("p:1-15");
+    let fence = world.cluster().deposition().expect("deposed").fence.clone();
+    let first = FenceReport::Confirmed {
+        received: GtidSet::default(),
+        final_set: set("p:1-14"),
+        server_uuid: uuid("p"),
+    };
+    assert_eq!(fence, Some(first));
+}
+
+#[test]
+fn strangers_are_counted_by_the_newest_word() {
+    let mut world = World::serving("pab", 2);
+    let counted = |world: &World| world.cluster().strangers.seen.len();
+    world.must(strangers(1, "p", 5, "z"));
+    assert_eq!(counted(&world), 1);
+    world.must(strangers(1, "p", 4, ""));
+    assert_eq!(counted(&world), 1, "an overtaken word");
+    world.must(strangers(1, "p", 6, ""));
+    assert_eq!(counted(&world), 0, "V holds what it acknowledged");
+    world.must(strangers(1, "p", 7, "z"));
+    world.refusal(strangers(1, "a", 8, ""));
+    world.refusal(strangers(2, "p", 8, ""));
+
+    // Of a deposed epoch none is forgotten; the next one begins without.
+    world.silence("p:1-12");
+    assert!(world.cluster().deposition().is_some());
+    world.must(strangers(1, "p", 9, "y"));
+    assert_eq!(counted(&world), 2);
+    world.confirm("p:1-12");
+    promoted(&mut world);
+    assert_eq!(counted(&world), 0);
+}
+
+#[test]
+fn reports_of_other_data_count_for_nothing() {
+    let mut world = deposed();
+    let replaced = |letter: &str| {
+        format!(
+            "server_uuid of {letter} = {}: its data directory was replaced; it has to be \
+             confirmed first",
+            uuid("z")
+        )
+    };
+    let why = world.refusal(frozen(1, "a", report("z", "", "")));
+    assert_eq!(why, replaced("a"));
+    let empty = FenceReport::Confirmed {
+        received: GtidSet::default(),
+        final_set: GtidSet::default(),
+        server_uuid: uuid("z"),
+    };
+    assert_eq!(world.refusal(fenced(1, "p", empty)), replaced("p"));
+}
+
+#[test]
+fn followers_join_or_refuse() {
+    let mut world = World::serving("pab", 1);
+    let refused = Command::FollowRefused {
+        cluster: cluster_id(),
+        epoch: Epoch(1),
+        instance: instance("a"),
+        extra: set("a:1"),
+    };
+    let events = world.must(refused.clone());
+    assert!(
+        events[0].what.starts_with("a must not follow: it holds "),
+        "{}",
+        events[0].what
+    );
+    assert!(world.must(refused).is_empty(), "said once");
+    let joined = Command::Followed {
+        cluster: cluster_id(),
+        epoch: Epoch(1),
+        instance: instance("a"),
+    };
+    world.must(joined);
+    let promotion = world.cluster().promotion().expect("named");
+    assert_eq!(promotion.followers[&instance("a")], Follower::Joined);
+}

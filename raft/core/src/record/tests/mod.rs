@@ -1,0 +1,51 @@
+//! Tables: which commands take effect at which stage, and how a refusal reads.
+
+mod failover;
+mod guards;
+mod register;
+
+use super::{
+    Cluster, Command, EventKind, FenceReport, Follower, Founding, FreezeReport, InstanceSpec,
+    Outcome, PromotionRule, Proposal, Registration, Stage, State,
+};
+use crate::agree::{Verdict, Vote};
+use crate::decide::choose;
+use crate::gtid::GtidSet;
+use crate::ids::{ClusterId, Epoch, Incarnation, InquestId, NodeId, Seq};
+use crate::observe::SightKind;
+use crate::policy::{Automation, Policy};
+use crate::testing::{
+    World, acknowledged, at, cluster_id, fenced, frozen, instance, instances, opened, registration,
+    report, set, short, spec, strangers, uuid,
+};
+
+const SILENT: SightKind = SightKind::Silent;
+
+fn proposal(incarnation: u64, seq: u64, commands: Vec<Command>) -> Proposal {
+    Proposal {
+        proposer: NodeId(1),
+        incarnation: Incarnation(incarnation),
+        seq: Seq(seq),
+        wall_ms: 0,
+        commands,
+    }
+}
+
+fn deposed() -> World {
+    let mut world = World::serving("pab", 1);
+    world.silence("p:1-12");
+    world
+}
+
+fn stage(world: &World) -> String {
+    format!(
+        "epoch {}, {}",
+        world.cluster().epoch,
+        world.cluster().stage_name()
+    )
+}
+
+fn promoted(world: &mut World) {
+    let choice = choose(world.cluster()).expect("a candidate");
+    world.must(Command::Choose(Box::new(choice)));
+}
