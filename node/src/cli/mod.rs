@@ -226,9 +226,23 @@ fn log(default: &str) {
         .init();
 }
 
+/// `primacy history … | head` ends without a word: there is nobody left to tell.
+fn end_when_nobody_reads_on() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no handler of ours runs; the default action ends the process.
+    let set = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    set.expect("SIGPIPE may be set to its default");
+}
+
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let common = cli.common;
     let cluster = ClusterId;
+    if !matches!(
+        cli.verb,
+        Verb::Node { .. } | Verb::Agent { .. } | Verb::Demo(_)
+    ) {
+        end_when_nobody_reads_on();
+    }
     match cli.verb {
         Verb::Node { config } => {
             log("info");
