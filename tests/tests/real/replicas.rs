@@ -19,7 +19,6 @@ use crate::world::{LIMIT, World, assert_home_first, signal, throughout, until};
 use crate::writer::Writer;
 
 const NOTHING_HAPPENS: Duration = Duration::from_secs(3);
-/// An agent counts the runs of its server from one.
 /// Less than the hold after which an agent starts a crashed server by itself.
 const FEW_SECONDS: Duration = Duration::from_secs(6);
 
