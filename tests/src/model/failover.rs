@@ -38,7 +38,7 @@ use plane::{Log, Reply};
 use server::{Server, Write};
 
 /// One `mysqld` and the agent beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instance(pub u8);
 
 impl Element for Instance {
@@ -112,6 +112,8 @@ pub struct Config {
     pub repairs: bool,
     /// Replies travel too: late, twice, out of order. Otherwise they arrive at once.
     pub replies_late: bool,
+    /// A frozen replica may be told to fetch from another what it lacks.
+    pub fetches: bool,
     /// Start before the first epoch, with servers that anybody may have left open.
     pub founding: bool,
     pub mistakes: &'static [Mistake],
@@ -133,6 +135,7 @@ impl Config {
         reopens: false,
         repairs: true,
         replies_late: false,
+        fetches: false,
         founding: false,
         mistakes: &[],
     };
@@ -159,6 +162,8 @@ pub struct Used {
     pub relay_losses: u8,
     pub errants: u8,
     pub attachments: u8,
+    /// Who received something by a fetch; for what must be reached alone.
+    pub fetched: Set<Instance>,
 }
 
 /// Everything at one moment. When a write was acknowledged is remembered for the laws alone.
@@ -260,6 +265,7 @@ pub enum Action {
     Depose(Epoch),
     Choose(Choice),
     OrderBeforeCommit(Choice),
+    OrderFetch { to: Instance, donor: Instance },
     Join(Instance),
     Found(Instance),
     Attach(Instance),
@@ -294,6 +300,9 @@ impl Display for Action {
                     f,
                     "a leader orders the opening, not yet committed: {choice}"
                 )
+            }
+            Self::OrderFetch { to, donor } => {
+                write!(f, "log: {to} is to fetch what it lacks from {donor}")
             }
             Self::Join(on) => write!(f, "log: {on} joins V"),
             Self::Found(on) => write!(f, "log: the cluster is founded with primary {on}, epoch 1"),
@@ -337,6 +346,7 @@ impl Model for Config {
             Action::Depose(_) => state.depose(self),
             Action::Choose(choice) => state.choose(self, choice),
             Action::OrderBeforeCommit(choice) => state.order_before_commit(self, choice),
+            Action::OrderFetch { to, donor } => state.order_fetch(to, donor),
             Action::Join(on) => state.join(self, on),
             Action::Found(on) => state.found(self, on),
             Action::Attach(on) => state.attach(on),

@@ -63,6 +63,12 @@ pub enum Mistake {
     StrangersNotCounted,
     /// A stranger counts no longer once it is cut, though V has not caught up. Breaks A.
     StrangerForgottenWhenCut,
+    /// What a replica fetches may come from one that never followed this primary. Breaks N.
+    FetchFromAnyone,
+    /// A replica fetches from one that lacks what it holds itself. Breaks D.
+    FetchUncompared,
+    /// A replica acknowledges to the one it fetches from, which may be primary by then. Breaks A.
+    FetchAcknowledges,
     /// A cluster is founded though some instance has not reported itself fenced. Breaks A.
     FoundedUnfenced,
 }

@@ -92,6 +92,12 @@ const STRANGER: Failover = Failover {
     ..TWICE
 };
 
+/// A frozen replica fetches from another, before a second failover.
+const FETCHING: Failover = Failover {
+    fetches: true,
+    ..TWICE
+};
+
 const RELAY_LOST: Failover = Failover {
     relay_losses_max: 1,
     ..SMALL
@@ -124,6 +130,7 @@ pub fn bases() -> Vec<Base> {
         base!("two failovers, a crash, reopening", REOPENING),
         base!("an instance joins V, two failovers", OUTSIDER),
         base!("a stranger acknowledges", STRANGER),
+        base!("a frozen replica fetches, two failovers", FETCHING),
         base!("founding from open servers", FOUNDING),
         base!(
             "replies come late and twice",
@@ -285,6 +292,9 @@ pub fn planted() -> Vec<Planted> {
         failover!(AcksBeforeLogged, W, OUTSIDER),
         failover!(StrangersNotCounted, A, STRANGER),
         failover!(StrangerForgottenWhenCut, A, STRANGER),
+        failover!(FetchFromAnyone, N, FETCHING),
+        failover!(FetchUncompared, D, FETCHING),
+        failover!(FetchAcknowledges, A, FETCHING),
         failover!(FoundedUnfenced, A, FOUNDING),
     ]
 }

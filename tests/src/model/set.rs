@@ -13,7 +13,7 @@ pub trait Element: Copy + Display {
 }
 
 /// A set of at most eight elements.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Set<T>(u8, PhantomData<T>);
 
 impl<T: Element> Set<T> {

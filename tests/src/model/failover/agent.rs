@@ -41,6 +41,8 @@ pub enum Deed {
     Freeze,
     /// Stop for good in this epoch and say what you have.
     Fence,
+    /// Frozen as you are, receive from this one what you lack; acknowledge nothing.
+    Fetch { donor: Instance },
     /// Follow this primary, once compared with it.
     Repoint { source: Instance, acks: bool },
     /// Open, if you hold all of `need`, waiting for `wait_for` acknowledgements.
@@ -64,6 +66,7 @@ impl Display for Order {
         match self.deed {
             Deed::Freeze => write!(f, "freeze"),
             Deed::Fence => write!(f, "fence"),
+            Deed::Fetch { donor } => write!(f, "fetch from {donor}"),
             Deed::Repoint { source, acks: true } => write!(f, "follow {source}, acknowledging"),
             Deed::Repoint {
                 source,
@@ -96,6 +99,7 @@ impl State {
         match order.deed {
             Deed::Freeze => self.freeze(config, to, epoch),
             Deed::Fence => self.fence(config, to, epoch),
+            Deed::Fetch { donor } => self.fetch(config, to, epoch, donor),
             Deed::Repoint { source, acks } => self.repoint(config, to, epoch, source, acks),
             Deed::Open { need, wait_for } => self.open(config, to, epoch, need, wait_for),
             Deed::SwitchOnAcks => self.server_mut(to).acks = true,
@@ -119,6 +123,20 @@ impl State {
                 answer,
             },
         );
+    }
+
+    /// Its IO thread runs until the next order to freeze stops it and asks what it holds now. Whom it
+    /// last followed stays on record: what it acknowledged, it acknowledged to that one.
+    fn fetch(&mut self, config: &Config, on: Instance, epoch: Epoch, donor: Instance) {
+        let acks = config.makes(Mistake::FetchAcknowledges);
+        let source = *self.server(donor);
+        let server = self.server_mut(on);
+        let compared = source.up && server.has.within(source.has);
+        let frozen = server.bound == Some(epoch) && server.open.is_none();
+        if frozen && (compared || config.makes(Mistake::FetchUncompared)) {
+            server.source = Some(donor);
+            server.acks = acks;
+        }
     }
 
     fn fence(&mut self, config: &Config, on: Instance, epoch: Epoch) {

@@ -109,7 +109,7 @@ impl State {
     }
 
     /// What `member` alone reported, under a `server_uuid` that no primary ever had.
-    fn errant(&self, config: &Config, member: Instance) -> Set<WriteId> {
+    pub fn errant(&self, config: &Config, member: Instance) -> Set<WriteId> {
         let log = &self.log;
         let Some(report) = log.report(member) else {
             return Set::EMPTY;

@@ -223,6 +223,12 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
             },
         ));
     }
+    if config.fetches {
+        properties.push(Property::<Config>::sometimes(
+            "one that fetched what another acknowledged opens with it",
+            |_, state| state.newest_opened().is_some_and(|(_, on)| state.used.fetched.contains(on)),
+        ));
+    }
     if config.errants_max > 0 {
         properties.push(Property::<Config>::sometimes(
             "an errant one is left behind",

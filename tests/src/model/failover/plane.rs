@@ -210,6 +210,7 @@ impl State {
                 actions.extend(choices.iter().copied().map(Action::OrderBeforeCommit));
             }
             actions.extend(choices.into_iter().map(Action::Choose));
+            actions.extend(self.fetches(config));
         } else {
             if log.epoch.0 < config.epochs_max {
                 actions.push(Action::Depose(log.epoch));
@@ -295,6 +296,43 @@ impl State {
             };
             self.orders.push(Order { to, token, deed });
         }
+    }
+
+    /// Who may fetch from whom: both frozen, the donor a follower of the deposed primary without
+    /// errant transactions. (In earnest only where nobody holds all that is needed; safe always.)
+    fn fetches(&self, config: &Config) -> Vec<Action> {
+        let log = &self.log;
+        let frozen = if config.fetches {
+            log.frozen_replicas(config).without(log.primary())
+        } else {
+            Set::EMPTY
+        };
+        let lawful = |donor: &Instance| {
+            let joined = log
+                .report(*donor)
+                .is_some_and(|report| report.follows == Some(log.primary()));
+            let joined = joined || config.makes(Mistake::FetchFromAnyone);
+            joined && self.errant(config, *donor).is_empty()
+        };
+        let pairs = frozen.iter().filter(lawful).flat_map(|donor| {
+            let others = frozen.without(donor);
+            others
+                .iter()
+                .map(move |to| (to, donor))
+                .collect::<Vec<_>>()
+        });
+        pairs
+            .map(|(to, donor)| Action::OrderFetch { to, donor })
+            .collect()
+    }
+
+    pub fn order_fetch(&mut self, to: Instance, donor: Instance) {
+        let token = Token {
+            epoch: self.log.epoch,
+            stage: Stage::Deposed,
+        };
+        let deed = Deed::Fetch { donor };
+        self.orders.push(Order { to, token, deed });
     }
 
     /// The orders that go with a committed choice: one opens, the others follow.

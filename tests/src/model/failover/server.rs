@@ -193,6 +193,9 @@ impl State {
         server.has = server.has.with(write);
         let (acks, source) = (server.acks, server.source);
 
+        if self.server(on).bound == Some(self.log.epoch) {
+            self.used.fetched = self.used.fetched.with(on);
+        }
         let written = &mut self.writes[usize::from(write.0)];
         if acks
             && source == Some(written.origin)
