@@ -20,7 +20,7 @@ use super::lag::Lag;
 use crate::clock;
 use crate::config::AgentConfig;
 use crate::mysqld::bringup::Version;
-use crate::mysqld::follow::{Source, SourceTransport, follow};
+use crate::mysqld::follow::{Source, SourceTransport, follow, receive};
 use crate::mysqld::inspect::{Inspection, ThreadState, inspect};
 use crate::mysqld::marker;
 use crate::mysqld::ops::{self, Opener};
@@ -272,6 +272,7 @@ impl Shared {
             | Op::Fence
             | Op::WaitApplied { .. }
             | Op::Follow { .. }
+            | Op::Fetch { .. }
             | Op::Adopt { .. }
             | Op::CleanUp
             | Op::Cut { .. } => {
@@ -412,15 +413,7 @@ impl Shared {
                 acking,
                 heartbeat_ms,
             } => {
-                let (login, transport) = self.replication.clone();
-                let heartbeat = Duration::from_millis(heartbeat_ms);
-                let source = Source {
-                    host,
-                    port,
-                    login,
-                    transport,
-                    heartbeat,
-                };
+                let source = self.source(host, port, heartbeat_ms);
                 // A fenced instance that serves reads lets its readers in.
                 ops::go_online(session, deadline).await.map_err(failed)?;
                 follow(session, &source, acking, deadline)
@@ -429,6 +422,21 @@ impl Shared {
                         OpError::Unknown(format!("{:#}", anyhow::Error::new(error)))
                     })?;
                 Ok(OpDone::Followed)
+            }
+            Op::Fetch {
+                host,
+                port,
+                set,
+                heartbeat_ms,
+            } => {
+                let source = self.source(host, port, heartbeat_ms);
+                let set = set.compact().to_string();
+                receive(session, &source, &set, deadline)
+                    .await
+                    .map_err(failed)?;
+                let deadline = within(FREEZE_LIMIT);
+                let frozen = ops::freeze(session, deadline).await.map_err(failed)?;
+                Ok(OpDone::Frozen(Box::new(to_survey(&frozen)?)))
             }
             Op::Adopt { k } => {
                 ops::set_acks(session, acks(k)?, deadline)
@@ -455,6 +463,17 @@ impl Shared {
             Op::Survey | Op::PrepareOpen | Op::Open { .. } | Op::Marker { .. } => {
                 Err(OpError::Refused("not an op of the order session".into()))
             }
+        }
+    }
+
+    fn source(&self, host: String, port: u16, heartbeat_ms: u64) -> Source {
+        let (login, transport) = self.replication.clone();
+        Source {
+            host,
+            port,
+            login,
+            transport,
+            heartbeat: Duration::from_millis(heartbeat_ms),
         }
     }
 

@@ -15,13 +15,16 @@ use tokio::time::Instant;
 use super::{
     inspect::{Replica, ThreadState, pulse},
     ops::{OpsError, at, refuse_unless_fenced, unapplied},
-    session::{Login, Session, quote},
+    session::{Login, Session, quote, text},
 };
 
 /// How often a starting applier is looked at.
 const APPLIER_EVERY: Duration = Duration::from_millis(5);
 /// How long it may take to come up.
 const APPLIER_LIMIT: Duration = Duration::from_secs(2);
+
+/// How often one that fetches is asked what it has received: no statement of MySQL waits for that.
+const RECEIVED_EVERY: Duration = Duration::from_millis(10);
 
 /// How a replica proves itself to its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +124,33 @@ pub async fn follow(
         .await
         .map_err(at("start the replica"))?;
     Ok(outcome)
+}
+
+/// Receives from `source`, acknowledging nothing, until `set` is held or the time is up. The caller
+/// stops it again.
+pub async fn receive(
+    session: &mut Session,
+    source: &Source,
+    set: &str,
+    deadline: Instant,
+) -> Result<(), OpsError> {
+    follow(session, source, false, deadline).await?;
+    let set = quote(set).map_err(at("name what is fetched"))?;
+    let sql = format!(
+        "SELECT CAST(IFNULL(MAX(GTID_SUBSET({set}, CONCAT_WS(',', RECEIVED_TRANSACTION_SET, \
+         @@global.gtid_executed))), 0) AS CHAR) AS here \
+         FROM performance_schema.replication_connection_status WHERE CHANNEL_NAME=''"
+    );
+    loop {
+        let step = "look at what was received";
+        let sets = session.ask(&sql, deadline).await.map_err(at(step))?;
+        let row = sets.first().and_then(|rows| rows.first());
+        let here = row.and_then(|row| text(row, "here"));
+        if here.as_deref() == Some("1") || Instant::now() + RECEIVED_EVERY >= deadline {
+            return Ok(());
+        }
+        tokio::time::sleep(RECEIVED_EVERY).await;
+    }
 }
 
 async fn stop_receiver(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {

@@ -45,7 +45,7 @@ fn deadline_us(op: &Op) -> Option<u64> {
         }
         Op::Fence => Some(3_000_000),
         Op::Freeze | Op::Follow { .. } | Op::CleanUp => Some(4_000_000),
-        Op::WaitApplied { .. } => Some(5_000_000),
+        Op::WaitApplied { .. } | Op::Fetch { .. } => Some(5_000_000),
         Op::Marker { .. } => None,
     }
 }
@@ -57,6 +57,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Fence => "fence",
         Op::WaitApplied { .. } => "wait until applied",
         Op::Follow { .. } => "follow",
+        Op::Fetch { .. } => "fetch",
         Op::PrepareOpen => "prepare to open",
         Op::Open { .. } => "open",
         Op::Adopt { .. } => "adopt",

@@ -17,6 +17,10 @@ const LOCK_WAIT_US: u64 = 1_200_000;
 /// `wait_timeout` of the session that was opened for `Open`.
 const SESSION_US: u64 = 1_000_000;
 
+/// How long one that fetches waits for what it asked for, and how often it looks.
+const FETCH_US: u64 = 2_500_000;
+const FETCH_LOOK_US: u64 = 10_000;
+
 /// An op in the server.
 #[derive(Debug)]
 pub struct RunningOp {
@@ -25,6 +29,7 @@ pub struct RunningOp {
     id: OpId,
     op: Op,
     epoch: Option<Epoch>,
+    begun: u64,
     /// Of a fence: the lock was waited for in vain once.
     waited: bool,
     /// Its session is dead; it only looks for its effect where the shell forgot to kill it.
@@ -160,6 +165,12 @@ impl World {
             // Now and then a thread is slow to start.
             Op::Follow { .. } if self.rng.chance(150) => self.rng.between(100_000, 3_500_000),
             Op::Follow { .. } => self.rng.between(2_000, 40_000),
+            // Only its thread is started; what it receives takes the time it takes.
+            Op::Fetch { host: donor, .. } => {
+                let donor = host_number(donor);
+                self.fetch(host, donor);
+                FETCH_LOOK_US
+            }
             Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } => self.rng.between(1_000, 50_000),
             Op::Survey => 100,
         };
@@ -174,6 +185,7 @@ impl World {
             id,
             op,
             epoch,
+            begun: self.now,
             waited: false,
             abandoned: false,
         });
@@ -271,13 +283,17 @@ impl World {
                 let unapplied = self.options.planted == Some(Planted::OpensUnapplied);
                 (!server.executed.is_superset_of(set) && !unapplied).then_some(2_000)
             }
+            Op::Fetch { set, .. } => {
+                let patient = self.now < op.begun + FETCH_US;
+                (patient && !server.holds().is_superset_of(set)).then_some(FETCH_LOOK_US)
+            }
             _ => None,
         }
     }
 
     fn effect(&mut self, host: usize, op: &RunningOp) -> Result<OpDone, OpError> {
         Ok(match &op.op {
-            Op::Freeze => {
+            Op::Freeze | Op::Fetch { .. } => {
                 self.stop_io(host);
                 self.servers[host].acking = false;
                 self.maybe_repair(host);
@@ -367,6 +383,15 @@ impl World {
         server.offline = false;
         server.semi_source = false;
         self.follows(host, source, &before);
+        self.start_applier(host);
+        self.start_io(host);
+    }
+
+    /// The same, acknowledging nothing: what it receives is needed, and lies on the other.
+    fn fetch(&mut self, host: usize, donor: usize) {
+        let server = &mut self.servers[host];
+        server.source = Some(donor);
+        server.acking = false;
         self.start_applier(host);
         self.start_io(host);
     }

@@ -31,6 +31,14 @@ pub enum Op {
         acking: bool,
         heartbeat_ms: u64,
     },
+    /// Receive from this one, acknowledging nothing, until the set is held or patience ends; then as
+    /// `Freeze`.
+    Fetch {
+        host: String,
+        port: u16,
+        set: GtidSet,
+        heartbeat_ms: u64,
+    },
     /// Open a session for `Open` beforehand; it dies by itself after a second unused.
     PrepareOpen,
     /// On the prepared session: semi-sync source on, `k`, writable.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::Proof;
+use crate::decide::{Fetching, Proof};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Committed, Epoch, Incarnation, InstanceId, Position, Token};
 use crate::record::{Cluster, FenceReport, Follower, Founding, FreezeReport, Stage, State};
@@ -25,6 +25,17 @@ pub enum OrderKind {
     Report { adopted: Option<Adopted> },
     /// Stop the IO thread, acknowledge nothing more, report what you hold.
     Freeze { epoch: Epoch },
+    /// Frozen as you are for this epoch, receive `set` from another frozen replica, acknowledging
+    /// nothing, unless you hold more than `within`; then stop again and report what you hold.
+    Fetch {
+        epoch: Epoch,
+        donor: InstanceId,
+        host: String,
+        port: u16,
+        set: GtidSet,
+        within: GtidSet,
+        heartbeat_ms: u64,
+    },
     /// Acknowledge no write any more; report the final set.
     Fence { epoch: Epoch },
     /// Replicate from the new primary, unless you hold more than `within`.
@@ -109,6 +120,7 @@ impl OrderKind {
         match self {
             OrderKind::Report { .. } => "report",
             OrderKind::Freeze { .. } => "freeze",
+            OrderKind::Fetch { .. } => "fetch",
             OrderKind::Fence { .. } => "fence",
             OrderKind::Follow { .. } => "follow",
             OrderKind::Open { .. } => "open",
@@ -153,6 +165,19 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
         }
         Stage::Deposed(deposition) => {
             let epoch = cluster.epoch;
+            if let Some(Fetching { at, fetch }) = deposition.unfetched() {
+                let donor = &cluster.instances[&fetch.donor];
+                let kind = OrderKind::Fetch {
+                    epoch,
+                    donor: fetch.donor.clone(),
+                    host: donor.host.clone(),
+                    port: donor.port,
+                    set: fetch.set.clone(),
+                    within: fetch.within.clone(),
+                    heartbeat_ms: cluster.policy.source_heartbeat_ms,
+                };
+                give(&fetch.to, *at, kind);
+            }
             for instance in cluster.instances.keys() {
                 if *instance == cluster.primary {
                     if deposition.fence.is_none() || deposition.fence == Some(FenceReport::Exited) {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Choice, LossBound, Proof};
+use super::{Choice, Fetch, LossBound, Proof};
 use crate::agree::Verdict;
 use crate::gtid::GtidSet;
 use crate::ids::InstanceId;
@@ -195,6 +195,62 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
     law(
         choice.ackers.k as usize == k_next,
         "as many ackers may be missing as before",
+    );
+    broken
+}
+
+/// Every law that a fetch breaks, in words; empty if it may be committed. Who fetches stays frozen,
+/// so that a proof stands as before; what it gets must be nothing that nobody acknowledged.
+pub fn check_fetch(cluster: &Cluster, fetch: &Fetch) -> Vec<String> {
+    let Stage::Deposed(record) = &cluster.stage else {
+        return vec!["a fetch belongs to a deposed epoch, and none is deposed".into()];
+    };
+    let Fetch {
+        to,
+        donor,
+        set,
+        within,
+    } = fetch;
+    let mut broken = Vec::new();
+    let mut law = |holds: bool, words: &str| {
+        if !holds {
+            broken.push(words.to_owned());
+        }
+    };
+    law(
+        record.aborted.is_none(),
+        "after an abort the old primary alone opens again",
+    );
+    let (Some(has), Some(gives)) = (record.newest.get(to), record.newest.get(donor)) else {
+        return vec!["both are frozen".into()];
+    };
+    law(
+        ![to, donor].contains(&&cluster.primary) && to != donor,
+        "two replicas of the deposed primary",
+    );
+    law(
+        !cluster.left_behind.contains(donor) && !cluster.left_behind.contains(to),
+        "a former primary gives and takes nothing before it rejoined",
+    );
+    law(
+        record.frozen[donor].replicated_from.as_ref() == Some(&cluster.primary),
+        "the donor followed the deposed primary: else what it holds may be phantom",
+    );
+    law(
+        own_writes(cluster, donor).is_empty() && own_writes(cluster, to).is_empty(),
+        "neither has an errant transaction",
+    );
+    law(
+        gives.is_superset_of(has) && within == gives,
+        "compared: the donor holds all that the other does",
+    );
+    law(
+        !set.is_empty() && gives.is_superset_of(set) && has.intersect(set).is_empty(),
+        "the donor has what is fetched, the other has not",
+    );
+    law(
+        has.is_superset_of(&record.frozen[donor].purged),
+        "the donor's binary log goes back far enough",
     );
     broken
 }

@@ -90,13 +90,13 @@ fn listed(instances: &[InstanceId]) -> String {
 
 /// What frozen members tell, minus what was never acknowledged.
 pub(super) struct Evidence<'a> {
-    cluster: &'a Cluster,
-    deposition: &'a Deposition,
+    pub cluster: &'a Cluster,
+    pub deposition: &'a Deposition,
     held: BTreeMap<&'a InstanceId, GtidSet>,
 }
 
 impl<'a> Evidence<'a> {
-    fn new(cluster: &'a Cluster, deposition: &'a Deposition) -> Self {
+    pub fn new(cluster: &'a Cluster, deposition: &'a Deposition) -> Self {
         let held = deposition
             .frozen
             .iter()
@@ -111,7 +111,7 @@ impl<'a> Evidence<'a> {
 
     /// Transactions of a server that was never primary here, held by this instance alone: written
     /// to it by hand, never acknowledged to a client of the cluster.
-    fn errant(&self, instance: &InstanceId) -> GtidSet {
+    pub fn errant(&self, instance: &InstanceId) -> GtidSet {
         let mut errant = self.held[instance].without(&self.cluster.primaries);
         for (other, set) in &self.held {
             if *other != instance {
@@ -125,7 +125,7 @@ impl<'a> Evidence<'a> {
     }
 
     /// What it can still apply: one that lost its relay log between two reports told more once.
-    fn still_holds(&self, instance: &InstanceId) -> GtidSet {
+    pub fn still_holds(&self, instance: &InstanceId) -> GtidSet {
         self.deposition
             .newest
             .get(instance)
@@ -156,6 +156,33 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
         return Err(vec![Reason::NotDeposed]);
     };
     let evidence = Evidence::new(cluster, deposition);
+    let mut reasons = Vec::new();
+    for ground in grounds(&evidence)? {
+        let chosen = match ground.back {
+            Some(received) => reinstate(cluster, deposition, ground, received),
+            None => best(cluster, &evidence, ground.need, ground.proof),
+        };
+        match chosen {
+            Ok(choice) => return Ok(choice),
+            Err(why) if reasons.is_empty() => reasons = why,
+            Err(_) => {}
+        }
+    }
+    Err(reasons)
+}
+
+/// A proof that stands, and what the next primary needs under it.
+pub(super) struct Ground<'a> {
+    pub proof: Proof,
+    pub need: GtidSet,
+    /// The old primary came back in time, and nobody else is asked for; what it has received.
+    pub back: Option<&'a GtidSet>,
+}
+
+/// Every proof that stands, with each need that would do under it, in the order of preference;
+/// or why there is none.
+pub(super) fn grounds<'a>(evidence: &Evidence<'a>) -> Result<Vec<Ground<'a>>, Vec<Reason>> {
+    let (cluster, deposition) = (evidence.cluster, evidence.deposition);
     let frozen: BTreeSet<_> = deposition
         .frozen
         .keys()
@@ -168,7 +195,7 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
         who: abort.who.clone(),
         exited: deposition.fence == Some(FenceReport::Exited),
     });
-    let mut reasons = Vec::new();
+    let mut grounds = Vec::new();
     if let Some(FenceReport::Confirmed {
         final_set,
         received,
@@ -181,18 +208,16 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
         };
         let lacks = need.subtract(&final_set.union(received));
         let may_return = deposition.judgement.verdict != Verdict::Wedged || aborted.is_some();
-        if may_return && lacks.is_empty() {
-            return reinstate(cluster, deposition, need, received, proof);
-        }
-        if aborted.is_some() {
+        let back = (may_return && lacks.is_empty()).then_some(received);
+        if aborted.is_some() && back.is_none() {
             return Err(vec![Reason::Unreturnable {
                 primary: cluster.primary.clone(),
                 set: lacks.compact().to_string(),
             }]);
         }
-        match best(cluster, &evidence, need, proof) {
-            Ok(choice) => return Ok(choice),
-            Err(why) => reasons = why,
+        grounds.push(Ground { proof, need, back });
+        if back.is_some() {
+            return Ok(grounds);
         }
     }
     if let Some(reason) = aborted {
@@ -210,20 +235,22 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
             .difference(&frozen)
             .cloned()
             .collect();
-        if reasons.is_empty() {
-            reasons.push(Reason::TooFewFrozen {
-                frozen: frozen.len(),
-                needed,
-                missing,
-            });
-        }
+        let mut reasons = vec![Reason::TooFewFrozen {
+            frozen: frozen.len(),
+            needed,
+            missing,
+        }];
         let strangers = &cluster.strangers.seen;
         if !strangers.is_empty() {
             reasons.push(Reason::Strangers {
                 uuids: strangers.iter().copied().collect(),
             });
         }
-        return Err(reasons);
+        return if grounds.is_empty() {
+            Err(reasons)
+        } else {
+            Ok(grounds)
+        };
     }
     let proof = match &deposition.fence {
         Some(FenceReport::Exited) => Proof::Exited {
@@ -242,13 +269,13 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
         for id in &reporters {
             need.union_with(&evidence.adds(id, &deposition.frozen[id]));
         }
-        match best(cluster, &evidence, need, proof.clone()) {
-            Ok(choice) => return Ok(choice),
-            Err(why) if reasons.is_empty() => reasons = why,
-            Err(_) => {}
-        }
+        grounds.push(Ground {
+            proof: proof.clone(),
+            need,
+            back: None,
+        });
     }
-    Err(reasons)
+    Ok(grounds)
 }
 
 /// The old primary came back before anybody was chosen, and is shut: it opens again, as a
@@ -256,9 +283,8 @@ pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
 fn reinstate(
     cluster: &Cluster,
     deposition: &Deposition,
-    need: GtidSet,
+    Ground { proof, need, .. }: Ground<'_>,
     received: &GtidSet,
-    proof: Proof,
 ) -> Result<Choice, Vec<Reason>> {
     let loss = loss_of(cluster)?;
     Ok(Choice {
@@ -304,35 +330,12 @@ fn best(
         .keys()
         .filter(|id| **id != cluster.primary)
     {
-        match disqualification(cluster, evidence, id, &need) {
+        match disqualification(evidence, id, &need) {
             Some(reason) => reasons.push(reason),
             None => qualified.push(id),
         }
     }
-    let rank = |id: &InstanceId| {
-        let spec = &cluster.instances[id];
-        let report = &evidence.deposition.frozen[id];
-        let home = &cluster.instances[&cluster.primary].region;
-        // What one that never replicated from this primary holds beyond the need is phantom, and
-        // would become real: the less of it the better, and rather none.
-        let joined = report.replicated_from.as_ref() == Some(&cluster.primary);
-        let beyond = if joined {
-            0
-        } else {
-            evidence.held[id].subtract(&need).count()
-        };
-        (
-            !joined,
-            beyond,
-            spec.region != *home,
-            spec.promotion,
-            Reverse(report.executed.count()),
-            report.version,
-            Reverse(spec.priority),
-            id.clone(),
-        )
-    };
-    qualified.sort_by_key(|id| rank(id));
+    qualified.sort_by_key(|id| rank(evidence, &need, id));
     let Some(to) = qualified.first().map(|id| (*id).clone()) else {
         return Err(reasons);
     };
@@ -364,12 +367,45 @@ fn best(
     })
 }
 
-fn disqualification(
-    cluster: &Cluster,
-    evidence: &Evidence<'_>,
-    id: &InstanceId,
-    need: &GtidSet,
-) -> Option<Reason> {
+/// The smaller, the gladlier it is chosen. Ids break ties.
+pub(super) fn rank(evidence: &Evidence<'_>, need: &GtidSet, id: &InstanceId) -> impl Ord + use<> {
+    let cluster = evidence.cluster;
+    let spec = &cluster.instances[id];
+    let report = &evidence.deposition.frozen[id];
+    let home = &cluster.instances[&cluster.primary].region;
+    // What one that never replicated from this primary holds beyond the need is phantom, and
+    // would become real: the less of it the better, and rather none.
+    let joined = report.replicated_from.as_ref() == Some(&cluster.primary);
+    let beyond = if joined {
+        0
+    } else {
+        evidence.held[id].subtract(need).count()
+    };
+    (
+        !joined,
+        beyond,
+        spec.region != *home,
+        spec.promotion,
+        Reverse(report.executed.count()),
+        report.version,
+        Reverse(spec.priority),
+        id.clone(),
+    )
+}
+
+fn disqualification(evidence: &Evidence<'_>, id: &InstanceId, need: &GtidSet) -> Option<Reason> {
+    unfit(evidence, id).or_else(|| {
+        let lacks = need.subtract(&evidence.still_holds(id));
+        (!lacks.is_empty()).then(|| Reason::Lacks {
+            instance: id.clone(),
+            set: lacks.compact().to_string(),
+        })
+    })
+}
+
+/// What bars it, whatever it holds of the need.
+pub(super) fn unfit(evidence: &Evidence<'_>, id: &InstanceId) -> Option<Reason> {
+    let cluster = evidence.cluster;
     let instance = id.clone();
     let Some(report) = evidence.deposition.frozen.get(id) else {
         return Some(Reason::NotFrozen(instance));
@@ -385,13 +421,6 @@ fn disqualification(
         return Some(Reason::Errant {
             instance,
             set: errant.compact().to_string(),
-        });
-    }
-    let lacks = need.subtract(&evidence.still_holds(id));
-    if !lacks.is_empty() {
-        return Some(Reason::Lacks {
-            instance,
-            set: lacks.compact().to_string(),
         });
     }
     let Ackers { members, k } = cluster.ackers.without(id);

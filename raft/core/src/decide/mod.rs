@@ -5,6 +5,7 @@
 mod check;
 mod choose;
 mod feasible;
+mod fetch;
 mod registration;
 
 #[cfg(test)]
@@ -14,9 +15,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::check;
+pub use check::{check, check_fetch};
 pub use choose::{Reason, choose};
 pub use feasible::feasible;
+pub use fetch::{Fetch, Fetching, fetches};
 pub use registration::check_registration;
 
 use std::collections::BTreeSet;

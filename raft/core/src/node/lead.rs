@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Plan;
 use super::{Node, NodeOutput, SETTLED_REVOTE_MS};
 use crate::act::{Order, OrderKind, Reply, orders};
 use crate::agree::{Inquest, Verdict};
-use crate::decide::{Proof, check, choose};
+use crate::decide::Proof;
 use crate::gtid::GtidSet;
 use crate::ids::{ClusterId, Incarnation, InquestId, InstanceId, NodeId, Seq, Tick, Token};
 use crate::observe::{IoThread, MysqldWord, Role};
@@ -41,8 +42,7 @@ pub struct Standing {
 pub(super) struct Lead {
     sent: BTreeMap<InstanceId, (Token, &'static str, Tick)>,
     replies: Vec<Reply>,
-    /// Since when a choice could be made: the grace for the freezes still missing.
-    choosable: BTreeMap<ClusterId, Tick>,
+    pub(super) plans: BTreeMap<ClusterId, Plan>,
     /// Since when a named primary's agent has said that it is closed.
     closed: BTreeMap<ClusterId, Tick>,
     pub(super) standing: BTreeMap<ClusterId, Standing>,
@@ -88,14 +88,14 @@ impl Node {
                 .clear();
             match &cluster.stage {
                 Stage::Founding { .. } => self.wait(cluster, founding_waits(cluster)),
-                Stage::Deposed(_) => self.plan(now, cluster),
+                Stage::Deposed(deposition) => self.plan(now, cluster, deposition),
                 Stage::Named(_) => self.keep(now, cluster),
             }
         }
         self.log_rest(now, resting);
     }
 
-    fn wait(&mut self, cluster: &Cluster, waits: Vec<String>) {
+    pub(super) fn wait(&mut self, cluster: &Cluster, waits: Vec<String>) {
         self.lead
             .standing
             .entry(cluster.id.clone())
@@ -209,45 +209,9 @@ impl Node {
 
     // ---- decide
 
-    fn plan(&mut self, now: Tick, cluster: &Cluster) {
-        match choose(cluster) {
-            Err(reasons) => {
-                self.lead.choosable.remove(&cluster.id);
-                self.wait(cluster, reasons.iter().map(ToString::to_string).collect());
-            }
-            Ok(choice) => {
-                let since = *self.lead.choosable.entry(cluster.id.clone()).or_insert(now);
-                let frozen = cluster.deposition().map(|record| &record.frozen);
-                let all = cluster
-                    .ackers
-                    .members
-                    .iter()
-                    .all(|id| frozen.is_some_and(|frozen| frozen.contains_key(id)));
-                let back = choice.to == cluster.primary;
-                if !all && !back && now.since_ms(since) < self.settings.freeze_grace_ms {
-                    return;
-                }
-                let broken = check(cluster, &choice);
-                if broken.is_empty() {
-                    let key = format!("choose/{}", cluster.id);
-                    self.outbox
-                        .push(now, key, Command::Choose(Box::new(choice)));
-                } else {
-                    self.wait(
-                        cluster,
-                        vec![format!(
-                            "halted: the plan and its checker disagree ({}); a person must look",
-                            broken.join("; ")
-                        )],
-                    );
-                }
-            }
-        }
-    }
-
     /// A named primary: closes inquests that are settled, lets a restarted one open again.
     fn keep(&mut self, now: Tick, cluster: &Cluster) {
-        self.lead.choosable.remove(&cluster.id);
+        self.lead.plans.remove(&cluster.id);
         if let Some(inquest) = &cluster.inquest {
             let verdict = cluster
                 .judgement

@@ -7,6 +7,7 @@
 mod answer;
 mod lead;
 mod outbox;
+mod plan;
 mod voter;
 mod watch;
 

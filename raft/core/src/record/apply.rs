@@ -318,6 +318,7 @@ impl State {
                 report,
                 ..
             } => cluster.fenced(*epoch, instance, report),
+            Command::Fetch { epoch, fetch, .. } => cluster.fetch(at, *epoch, fetch),
             Command::Choose(choice) => cluster.choose(at, choice),
             Command::Applied {
                 epoch, instance, ..

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::agree::{Inquest, Judgement};
-use crate::decide::Choice;
+use crate::decide::{Choice, Fetching};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Epoch, InquestId, InstanceId, Position, Region};
 use crate::policy::Policy;
@@ -171,6 +171,9 @@ pub struct Deposition {
     #[serde(default)]
     pub newest: BTreeMap<InstanceId, GtidSet>,
     pub fence: Option<FenceReport>,
+    /// The newest fetch that was ordered; carried out once `newest` contains it.
+    #[serde(default)]
+    pub fetching: Option<Fetching>,
     /// While this stands, the old primary alone may be chosen.
     #[serde(default)]
     pub aborted: Option<Abort>,
@@ -184,6 +187,14 @@ impl Deposition {
             report.unite(earlier);
         }
         self.frozen.insert(instance.clone(), report);
+    }
+
+    /// The fetch that is ordered and not yet carried out.
+    pub fn unfetched(&self) -> Option<&Fetching> {
+        let fetching = self.fetching.as_ref()?;
+        let fetch = &fetching.fetch;
+        let has = self.newest.get(&fetch.to)?;
+        (self.aborted.is_none() && !has.is_superset_of(&fetch.set)).then_some(fetching)
     }
 }
 

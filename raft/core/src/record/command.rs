@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::{FenceReport, FreezeReport, Registration};
 use crate::agree::Vote;
-use crate::decide::Choice;
+use crate::decide::{Choice, Fetch};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{
     ClusterId, Epoch, Incarnation, InquestId, InstanceId, NodeId, PlaneId, Position, Seq,
@@ -89,6 +89,12 @@ pub enum Command {
         instance: InstanceId,
         report: FenceReport,
     },
+    /// A frozen replica is to fetch what is needed from another before a choice can be made.
+    Fetch {
+        cluster: ClusterId,
+        epoch: Epoch,
+        fetch: Box<Fetch>,
+    },
     Choose(Box<Choice>),
     Applied {
         cluster: ClusterId,
@@ -157,6 +163,7 @@ impl Command {
             | Command::Abort { cluster, .. }
             | Command::Freeze { cluster, .. }
             | Command::Fence { cluster, .. }
+            | Command::Fetch { cluster, .. }
             | Command::Applied { cluster, .. }
             | Command::Opened { cluster, .. }
             | Command::Followed { cluster, .. }
@@ -192,6 +199,7 @@ pub enum EventKind {
     Deposed,
     Frozen,
     Fenced,
+    Fetching,
     Chosen,
     Applied,
     Opened,

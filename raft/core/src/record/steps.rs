@@ -7,7 +7,7 @@ use super::cluster::{
 };
 use super::command::{Event, EventKind, Refusal};
 use crate::agree::Inquest;
-use crate::decide::{self, Choice, LossBound, Proof};
+use crate::decide::{self, Choice, Fetch, Fetching, LossBound, Proof};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Incarnation, InquestId, InstanceId, Position};
 
@@ -223,6 +223,7 @@ impl Cluster {
             frozen: BTreeMap::new(),
             newest: BTreeMap::new(),
             fence: None,
+            fetching: None,
             aborted: None,
         }));
         event
@@ -279,6 +280,25 @@ impl Cluster {
             _ => deposition.fence = Some(report.clone()),
         }
         Ok(vec![self.event(EventKind::Fenced, text)])
+    }
+
+    pub(super) fn fetch(&mut self, at: Position, epoch: Epoch, fetch: &Fetch) -> Applied {
+        self.deposition_mut("fetch", epoch, &fetch.to)?;
+        let found = decide::check_fetch(self, fetch);
+        if !found.is_empty() {
+            return Err(Refusal::Unsound(found.join("; ")));
+        }
+        let text = format!(
+            "{} is to fetch {} from {}: nobody who may be promoted holds it",
+            fetch.to,
+            fetch.set.compact(),
+            fetch.donor
+        );
+        self.deposition_mut("fetch", epoch, &fetch.to)?.fetching = Some(Fetching {
+            at,
+            fetch: fetch.clone(),
+        });
+        Ok(vec![self.event(EventKind::Fetching, text)])
     }
 
     pub(super) fn choose(&mut self, at: Position, choice: &Choice) -> Applied {

@@ -226,7 +226,11 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
     if config.fetches {
         properties.push(Property::<Config>::sometimes(
             "one that fetched what another acknowledged opens with it",
-            |_, state| state.newest_opened().is_some_and(|(_, on)| state.used.fetched.contains(on)),
+            |_, state| {
+                state
+                    .newest_opened()
+                    .is_some_and(|(_, on)| state.used.fetched.contains(on))
+            },
         ));
     }
     if config.errants_max > 0 {

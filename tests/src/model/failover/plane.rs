@@ -316,10 +316,7 @@ impl State {
         };
         let pairs = frozen.iter().filter(lawful).flat_map(|donor| {
             let others = frozen.without(donor);
-            others
-                .iter()
-                .map(move |to| (to, donor))
-                .collect::<Vec<_>>()
+            others.iter().map(move |to| (to, donor)).collect::<Vec<_>>()
         });
         pairs
             .map(|(to, donor)| Action::OrderFetch { to, donor })

@@ -121,6 +121,8 @@ enum Waits {
     Freeze,
     Fence,
     Compare,
+    /// Stopped, and compared, before it fetches.
+    FetchCompare,
     Follow,
     Apply,
     Session,

@@ -1,6 +1,6 @@
 //! Orders: refused if stale, durable before anything is done, one at a time.
 
-use super::super::op::Op;
+use super::super::op::{Op, Survey};
 use super::super::order::{Order, OrderKind, Reply, Said};
 use crate::ids::{Epoch, Tick, Token};
 use crate::observe::Role;
@@ -113,6 +113,10 @@ impl Agent {
             OrderKind::Open { epoch, .. } | OrderKind::Reopen { epoch, .. } => {
                 self.role == Role::Open(*epoch)
             }
+            OrderKind::Fetch { set, .. } => self
+                .survey
+                .as_ref()
+                .is_some_and(|survey| survey.holds().is_superset_of(set)),
             OrderKind::Report { .. } => false,
             OrderKind::Freeze { .. } => true,
             // It is up again: now it can say what it holds, which an exit could not.
@@ -142,6 +146,7 @@ impl Agent {
             OrderKind::Report { .. } => (Epoch::INITIAL, false),
             OrderKind::Open { epoch, adopted, .. } => (*epoch, *adopted),
             OrderKind::Freeze { epoch }
+            | OrderKind::Fetch { epoch, .. }
             | OrderKind::Fence { epoch }
             | OrderKind::Follow { epoch, .. }
             | OrderKind::Reopen { epoch, .. } => (*epoch, false),
@@ -173,6 +178,14 @@ impl Agent {
             OrderKind::Freeze { epoch } => {
                 self.role = Role::Frozen(epoch);
                 self.step(order, Waits::Freeze, Op::Freeze, out);
+            }
+            OrderKind::Fetch { epoch, .. } => {
+                if self.seal.frozen != Some(epoch) {
+                    let why = format!("not frozen for epoch {epoch}");
+                    return self.say(&order, refused(&why), out);
+                }
+                self.role = Role::Frozen(epoch);
+                self.step(order, Waits::FetchCompare, Op::Freeze, out);
             }
             OrderKind::Fence { .. } => self.step(order, Waits::Fence, Op::Fence, out),
             OrderKind::Follow { epoch, source, .. } => {
@@ -232,6 +245,34 @@ impl Agent {
                 self.step(order, Waits::Session, Op::PrepareOpen, out);
             }
         }
+    }
+
+    /// Whom it last followed stays on record: what it acknowledged, it acknowledged to that one.
+    pub(super) fn fetch(&mut self, order: Order, survey: &Survey, out: &mut Vec<AgentOutput>) {
+        let OrderKind::Fetch {
+            donor,
+            host,
+            port,
+            set,
+            within,
+            heartbeat_ms,
+            ..
+        } = order.kind.clone()
+        else {
+            return;
+        };
+        let extra = survey.holds().subtract(&within);
+        if !extra.is_empty() {
+            let why = format!("it holds {}, which {donor} does not", extra.compact());
+            return self.say(&order, refused(&why), out);
+        }
+        let op = Op::Fetch {
+            host,
+            port,
+            set,
+            heartbeat_ms,
+        };
+        self.step(order, Waits::Freeze, op, out);
     }
 
     pub(super) fn follow(&mut self, order: Order, out: &mut Vec<AgentOutput>) {

@@ -126,6 +126,10 @@ impl Agent {
                 self.survey = Some(*survey);
                 self.say(&order, Said::Reported { report, fenced }, out);
             }
+            (Waits::FetchCompare, OpDone::Frozen(survey)) => {
+                self.fetch(order, &survey, out);
+                self.survey = Some(*survey);
+            }
             (Waits::Freeze, OpDone::Frozen(survey)) => {
                 let report = self.report(&survey);
                 self.survey = Some(*survey);

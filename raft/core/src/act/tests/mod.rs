@@ -258,6 +258,7 @@ impl Desk {
         let epoch = match &kind {
             OrderKind::Report { .. } => Epoch::INITIAL,
             OrderKind::Freeze { epoch }
+            | OrderKind::Fetch { epoch, .. }
             | OrderKind::Fence { epoch }
             | OrderKind::Follow { epoch, .. }
             | OrderKind::Open { epoch, .. }
@@ -331,6 +332,7 @@ fn op_name(op: &Op) -> String {
         Op::Survey => "survey".into(),
         Op::Freeze => "freeze".into(),
         Op::Fence => "fence".into(),
+        Op::Fetch { host, .. } => format!("fetch {host}"),
         Op::WaitApplied { set } => format!("apply {}", crate::testing::short(set)),
         Op::Follow { host, acking, .. } => {
             let how = if *acking { "acking" } else { "silently" };
