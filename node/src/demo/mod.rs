@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use primacy_core::ids::InstanceId;
 use primacy_core::policy::{Automation, Policy};
 
 use crate::cli::Output;
@@ -52,6 +53,10 @@ pub struct DemoArgs {
     /// Round trip between regions, in milliseconds, up to 150. Needs root and /dev/net/tun.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=RTT_MS_MAX))]
     pub rtt_ms: u32,
+    /// An instance that must never be promoted, as a reporting replica: what it alone holds is
+    /// fetched from it.
+    #[arg(long, value_name = "INSTANCE")]
+    pub never: Option<InstanceId>,
     /// Leave everything running, to be used and broken by hand; Ctrl-C ends it.
     #[arg(long)]
     pub stay: bool,

@@ -43,14 +43,7 @@ pub(super) async fn once(
     net: &Net,
 ) -> anyhow::Result<RunReport> {
     let screen = Screen::new(quiet);
-    let world = World::build(
-        template,
-        args.instances,
-        args.profile.policy(),
-        net,
-        |what| screen.say(what),
-    )
-    .await?;
+    let world = World::build(template, args, net, |what| screen.say(what)).await?;
     let old = world.first();
     let old_address = world.places[&old].address();
     let from_index = last_index(&world).await?;
@@ -332,14 +325,7 @@ pub(super) async fn stay(
 ) -> anyhow::Result<ExitCode> {
     let quiet = output == Output::Json;
     let screen = Screen::new(quiet);
-    let world = World::build(
-        template,
-        args.instances,
-        args.profile.policy(),
-        net,
-        |what| screen.say(what),
-    )
-    .await?;
+    let world = World::build(template, args, net, |what| screen.say(what)).await?;
     make_table(world.places[&world.first()].address(), &world.app).await?;
     if quiet {
         println!("{}", screen::addresses(&world));

@@ -9,11 +9,12 @@ use anyhow::Context;
 use primacy_core::ids::{ClusterId, InstanceId, NodeId, PlaneId, Region};
 use primacy_core::observe::SightKind;
 use primacy_core::policy::Policy;
-use primacy_core::record::{Follower, Founding, InstanceSpec, Registration};
+use primacy_core::record::{Follower, Founding, InstanceSpec, PromotionRule, Registration};
 use primacy_proto::v1::{RegisterClusterRequest, TransferLeaderRequest};
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::DemoArgs;
 use super::net::Net;
 use super::process::{FOLDER, Process, Sweeper, end_all_in};
 use crate::api::StatusDocument;
@@ -107,8 +108,7 @@ impl World {
     /// instance alive, every acker has joined, and a write was acknowledged.
     pub async fn build(
         template: &Template,
-        instances: u32,
-        policy: Policy,
+        args: &DemoArgs,
         net: &Net,
         say: impl Fn(&str),
     ) -> anyhow::Result<Self> {
@@ -117,7 +117,8 @@ impl World {
         say("starting three control nodes in three regions");
         let (nodes, node_addresses) = start_nodes(dir.path(), template, net)?;
         say("copying and starting the MySQL servers with their agents");
-        let places = start_places(dir.path(), template, instances, &node_addresses, net).await?;
+        let places =
+            start_places(dir.path(), template, args.instances, &node_addresses, net).await?;
         let client = Client::new(&node_addresses, CALL_LIMIT)?;
         let app = template.accounts.app.clone();
         let cluster = ClusterId::from(CLUSTER);
@@ -133,7 +134,7 @@ impl World {
             _sweeper: sweeper,
         };
         say("registering the cluster");
-        world.register(policy).await?;
+        world.register(args).await?;
         say("waiting until every node sees every instance alive and every acker has joined");
         world.ready().await?;
         Ok(world)
@@ -144,7 +145,15 @@ impl World {
         InstanceId::from("mysql-1")
     }
 
-    async fn register(&self, policy: Policy) -> anyhow::Result<()> {
+    async fn register(&self, args: &DemoArgs) -> anyhow::Result<()> {
+        if let Some(never) = &args.never {
+            let known: Vec<_> = self.places.keys().skip(1).map(InstanceId::as_str).collect();
+            anyhow::ensure!(
+                known.contains(&never.as_str()),
+                "--never {never}: not one of the replicas; name one of {}",
+                known.join(", ")
+            );
+        }
         let instances: BTreeMap<_, _> = self
             .places
             .values()
@@ -155,7 +164,10 @@ impl World {
                     region: Region(place.region.clone()),
                     zone: String::new(),
                     machine: place.id.to_string(),
-                    promotion: Default::default(),
+                    promotion: match args.never.as_ref() == Some(&place.id) {
+                        true => PromotionRule::Never,
+                        false => PromotionRule::default(),
+                    },
                     priority: 0,
                     server_uuid: None,
                     agent: place.http.to_string(),
@@ -173,7 +185,7 @@ impl World {
             policy: Policy {
                 // Whatever stops the demo's surroundings ends the demo, data and all.
                 gives_up: BTreeSet::from(["kill_signal".to_owned()]),
-                ..policy
+                ..args.profile.policy()
             },
             founding: Founding::New,
         };

@@ -120,13 +120,14 @@ fn run_many(seeds: std::ops::Range<u64>, options: Options) -> bool {
     }
     println!(
         "{:.1} simulated hours in {:.1} s; proofs: {} confirmed, {} exited, {} ackers frozen; \
-         {} reinstated, {} legitimate halts",
+         {} reinstated, {} after a fetch, {} legitimate halts",
         sum.simulated_ms as f64 / 3_600_000.0,
         began.elapsed().as_secs_f64(),
         sum.proofs[0],
         sum.proofs[1],
         sum.proofs[2],
         sum.reinstated,
+        sum.fetched,
         sum.halts,
     );
     let idle = sum.idle();

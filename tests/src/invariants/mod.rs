@@ -168,6 +168,11 @@ impl World {
                 if let Some(proof) = proof {
                     self.counts.proofs[proof] += 1;
                 }
+                let after = promotion.after.as_ref();
+                let fetching = after.and_then(|record| record.fetching.as_ref());
+                if fetching.is_some_and(|ordered| ordered.fetch.to == cluster.primary) {
+                    self.counts.fetched += 1;
+                }
                 let named = Named {
                     instance: cluster.primary.clone(),
                     need: promotion.choice.need.clone(),

@@ -9,7 +9,7 @@
 
 use primacy_core::agree::Verdict;
 use primacy_core::ids::{Epoch, InstanceId};
-use primacy_core::record::{Cluster, Follower, Stage};
+use primacy_core::record::{Cluster, Follower, PromotionRule, Stage};
 
 use super::acked;
 use crate::simulator::{ANY_RUN, HEAL_US, Target, What, World, instance_name};
@@ -134,7 +134,7 @@ fn legitimate(world: &World, cluster: &Cluster) -> Option<String> {
                     "a wedged primary is fenced, and nobody else holds what it has".into(),
                 );
             }
-            only_a_former_primary(world, cluster)
+            only_a_former_primary(world, cluster).or_else(|| nobody_eligible(world, cluster))
         }
     }
 }
@@ -153,4 +153,22 @@ fn only_a_former_primary(world: &World, cluster: &Cluster) -> Option<String> {
         .iter()
         .all(lacks)
         .then(|| format!("only {holder}, a former primary, still holds the floor"))
+}
+
+/// Everybody else is barred from promotion, and the deposed primary's disk has lost what is needed.
+fn nobody_eligible(world: &World, cluster: &Cluster) -> Option<String> {
+    let holds = |id: &InstanceId| world.servers[world.host_of(id)].holds();
+    let barred = cluster.instances.iter().all(|(id, spec)| {
+        *id == cluster.primary
+            || cluster.left_behind.contains(id)
+            || spec.promotion == PromotionRule::Never
+            || !holds(id).without(&cluster.primaries).is_empty()
+    });
+    let whole = holds(&cluster.primary).is_superset_of(&cluster.floor);
+    (barred && !whole).then(|| {
+        format!(
+            "{} lost what is needed, and nobody else may be promoted",
+            cluster.primary
+        )
+    })
 }

@@ -7,7 +7,7 @@ use primacy_core::gtid::Uuid;
 use primacy_core::ids::{ClusterId, Incarnation, InstanceId, NodeId, Region, Seq};
 use primacy_core::policy::{Automation, Policy};
 use primacy_core::record::{
-    Command, Founding, InstanceSpec, Member, Proposal, Registration, State,
+    Command, Founding, InstanceSpec, Member, PromotionRule, Proposal, Registration, State,
 };
 
 use super::agents::AgentProc;
@@ -27,6 +27,8 @@ pub struct Plan {
     /// Region of the stranger: a replica that nobody registered.
     stranger: usize,
     clients: Vec<usize>,
+    /// One that must never be promoted, as a reporting replica.
+    never: Option<usize>,
     policy: Policy,
 }
 
@@ -45,7 +47,9 @@ impl Plan {
             unacked_fence_ms: rng.between(2_000, 10_000),
             ..Policy::fast()
         };
+        let never = rng.chance(250).then(|| 1 + rng.index(instances.len() - 1));
         Self {
+            never,
             nodes: vec![0, 1, 2],
             instances,
             stranger: rng.index(3),
@@ -88,7 +92,10 @@ impl Plan {
                     region: Region(format!("r{}", region + 1)),
                     zone: String::new(),
                     machine: String::new(),
-                    promotion: Default::default(),
+                    promotion: match self.never == Some(host) {
+                        true => PromotionRule::Never,
+                        false => PromotionRule::default(),
+                    },
                     priority: 0,
                     server_uuid: None,
                     agent: String::new(),

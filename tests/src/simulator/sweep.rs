@@ -16,6 +16,7 @@ pub struct Sweep {
     pub reinstated: u64,
     pub acknowledged: u64,
     pub faults: u64,
+    pub fetched: u64,
     pub halts: u64,
     pub proofs: [u64; 3],
     pub simulated_ms: u64,
@@ -30,6 +31,7 @@ impl Sweep {
         self.reinstated += report.counts.reinstated;
         self.acknowledged += report.counts.acknowledged;
         self.faults += report.counts.faults;
+        self.fetched += report.counts.fetched;
         self.halts += report.counts.halts;
         for (sum, of_run) in self.proofs.iter_mut().zip(report.counts.proofs) {
             *sum += of_run;

@@ -62,6 +62,8 @@ pub struct Counts {
     pub faults: u64,
     pub events: u64,
     pub proofs: [u64; 3],
+    /// Epochs whose need was fetched before anybody could be chosen.
+    pub fetched: u64,
     pub halts: u64,
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use primacy::mysqld::session::within;
 use primacy_core::act::OrderKind;
-use primacy_core::ids::InstanceId;
+use primacy_core::ids::{Epoch, InstanceId};
+use primacy_core::record::Cluster;
 
 use crate::relay::{Passing, Relay};
 use crate::world::{LIMIT, World, signal, throughout, until};
@@ -21,6 +22,31 @@ async fn more(writer: &Writer) {
         (writer.acked() >= before + 30).then_some(())
     })
     .await;
+}
+
+/// Stops a replica's receiver, and keeps it stopped.
+async fn receives_no_more(world: &World, relay: &Relay, id: &str) {
+    // It would be told to receive again.
+    relay.lose(|_, passing| match passing {
+        Passing::Order(order) => {
+            matches!(order.kind, OrderKind::Follow { epoch, .. } if epoch == Epoch(1))
+        }
+        Passing::Reply(_) => false,
+    });
+    world.sql(id, "STOP REPLICA IO_THREAD").await;
+    until(LIMIT, "it to execute what it received", async || {
+        let sql = "SELECT GTID_SUBTRACT(RECEIVED_TRANSACTION_SET, @@global.gtid_executed) FROM \
+                   performance_schema.replication_connection_status";
+        world.value(id, sql).await.is_empty().then_some(())
+    })
+    .await;
+}
+
+async fn named_2(world: &World) -> Cluster {
+    until(LIMIT, "epoch 2 to be named", async || {
+        world.cluster().await.filter(|cluster| cluster.epoch.0 == 2)
+    })
+    .await
 }
 
 /// The one at home has executed most and received least: choosing it would lose what the others
@@ -40,25 +66,11 @@ async fn the_most_received_wins_over_the_most_executed() {
         locks.push(session);
     }
     more(&writer).await;
-    // It would be told to receive again.
-    relay.lose(|_, passing| match passing {
-        Passing::Order(order) => matches!(order.kind, OrderKind::Follow { .. }),
-        Passing::Reply(_) => false,
-    });
-    world.sql("mysql-2", "STOP REPLICA IO_THREAD").await;
-    until(LIMIT, "mysql-2 to execute what it received", async || {
-        let sql = "SELECT GTID_SUBTRACT(RECEIVED_TRANSACTION_SET, @@global.gtid_executed) FROM \
-                   performance_schema.replication_connection_status";
-        world.value("mysql-2", sql).await.is_empty().then_some(())
-    })
-    .await;
+    receives_no_more(&world, &relay, "mysql-2").await;
     more(&writer).await;
 
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
-    let cluster = until(LIMIT, "epoch 2 to be named", async || {
-        world.cluster().await.filter(|cluster| cluster.epoch.0 == 2)
-    })
-    .await;
+    let cluster = named_2(&world).await;
     let chosen = cluster.primary.clone();
     assert!(BEHIND.contains(&chosen.as_str()), "{chosen}");
     let promotion = cluster.promotion().expect("it is named");
@@ -88,6 +100,50 @@ async fn the_most_received_wins_over_the_most_executed() {
         session.close(within(LIMIT)).await;
     }
     relay.heal();
+    world.opened(2).await;
+    world.settle(writer, &[]).await;
+}
+
+/// One acker alone holds the newest acknowledged writes, and must never be promoted: the other
+/// fetches them from it, and opens with them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_one_that_must_never_be_promoted_holds_is_fetched() {
+    let options = ["--instances", "3", "--never", "mysql-3"];
+    let Some(mut world) = World::build_with(&options).await else {
+        return;
+    };
+    let relay = Relay::between(&mut world, &["mysql-2"]).await;
+    let writer = Writer::start(&world).await;
+    more(&writer).await;
+    receives_no_more(&world, &relay, "mysql-2").await;
+    more(&writer).await;
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+
+    let cluster = named_2(&world).await;
+    assert_eq!(cluster.primary.as_str(), "mysql-2");
+    let promotion = cluster.promotion().expect("it is named");
+    let record = promotion.after.as_ref().expect("what it rests on");
+    let (had, gave) = (
+        &record.inquest.last_known,
+        &record.frozen[&InstanceId::from("mysql-3")],
+    );
+    let fetch = &record.fetching.as_ref().expect("it fetched").fetch;
+    assert_eq!(
+        (fetch.to.as_str(), fetch.donor.as_str()),
+        ("mysql-2", "mysql-3")
+    );
+    assert!(gave.holds().is_superset_of(&fetch.set));
+    assert!(
+        promotion
+            .choice
+            .need
+            .is_superset_of(&gave.holds().union(had))
+    );
+    let orders = relay.orders();
+    let fetching = orders.iter().filter(
+        |(_, order)| matches!(&order.kind, OrderKind::Fetch { epoch, .. } if *epoch == Epoch(1)),
+    );
+    assert!(fetching.count() > 0, "it was ordered");
     world.opened(2).await;
     world.settle(writer, &[]).await;
 }

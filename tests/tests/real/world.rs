@@ -170,12 +170,18 @@ pub fn assert_home_first(cluster: &Cluster) {
 impl World {
     /// A fresh one, ready to be broken; `None` if there is no MySQL server.
     pub async fn build() -> Option<World> {
+        Self::build_with(&[]).await
+    }
+
+    /// The same, with more options of the demo.
+    pub async fn build_with(options: &[&str]) -> Option<World> {
         let turn = turn().await;
         let server = mysql().await?;
         let template = Template::prepare(&server).await.expect("a data directory");
         let home = home();
         let mut demo = Command::new(program())
             .args(["demo", "--stay", "-o", "json"])
+            .args(options)
             .env("TMPDIR", home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -8,6 +8,7 @@
 //! ```
 
 mod adoption;
+mod fetch;
 mod orders;
 mod promises;
 mod server;

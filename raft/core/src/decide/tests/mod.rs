@@ -3,6 +3,7 @@
 
 mod abort;
 mod choice;
+mod fetch;
 mod sound;
 
 use proptest::prelude::*;

@@ -7,7 +7,7 @@ use super::*;
 type Told = (u64, u64, Option<u64>, bool, u8, u64);
 
 #[derive(Clone, Debug)]
-struct Scene {
+pub(super) struct Scene {
     k: u32,
     told: Vec<Option<Told>>,
     last_known: u64,
@@ -16,7 +16,7 @@ struct Scene {
     wedged: bool,
 }
 
-fn scene() -> impl Strategy<Value = Scene> {
+pub(super) fn scene() -> impl Strategy<Value = Scene> {
     let one = (
         11_u64..=16,
         11_u64..=16,
@@ -42,7 +42,7 @@ fn scene() -> impl Strategy<Value = Scene> {
 }
 
 impl Scene {
-    fn world(&self) -> World {
+    pub(super) fn world(&self) -> World {
         let mut world = World::serving(&"pabcd"[..=self.told.len()], self.k);
         let kind = if self.wedged {
             SightKind::Wedged

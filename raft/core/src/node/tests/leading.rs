@@ -71,6 +71,65 @@ fn the_plan_waits_a_grace_for_the_rest() {
     assert!((20..=140).contains(&with_grace), "{with_grace} ms");
 }
 
+/// `a` may be promoted and lacks what `b` and `c` hold, who must never be.
+fn with_two_donors() -> Plane {
+    let mut registration = registration("pabc", 1);
+    for letter in ["b", "c"] {
+        let spec = registration.instances.get_mut(&instance(letter)).unwrap();
+        spec.promotion = PromotionRule::Never;
+    }
+    let mut plane = Plane::new(World::serving_as(registration));
+    plane.down.insert("p");
+    plane.runs(4_000);
+    for (letter, executed) in [("a", "p:1-12"), ("b", "p:1-14"), ("c", "p:1-14")] {
+        plane.tell(0, frozen(letter, executed));
+    }
+    plane.lines.clear();
+    plane
+}
+
+#[test]
+fn what_is_missing_is_fetched_then_the_choice_is_made() {
+    let mut plane = with_two_donors();
+    plane.runs(400);
+    plane.when("1 has a fetch from b");
+    plane.when("order a fetch");
+    let standing = plane.nodes[0].standing(&cluster_id()).expect("it leads");
+    assert!(
+        standing.waits[0].starts_with("a fetches ") && standing.waits[0].ends_with(" from b"),
+        "{standing:?}"
+    );
+    plane.never("chooses");
+    // Stays with one donor while there is hope, and another leader with it.
+    plane.led_by(Some(2));
+    plane.lines.clear();
+    plane.runs(5_000);
+    plane.when("order a fetch");
+    plane.never("has a fetch");
+    plane.tell(1, frozen("a", "p:1-14"));
+    plane.runs(400);
+    plane.when("2 chooses a");
+}
+
+#[test]
+fn a_donor_that_does_not_give_is_left_for_another() {
+    let mut plane = with_two_donors();
+    plane.runs(9_000);
+    let times = |plane: &Plane, donor: &str| {
+        let line = format!("1 has a fetch from {donor}");
+        plane.lines.iter().filter(|(_, said)| *said == line).count()
+    };
+    assert_eq!((times(&plane, "b"), times(&plane, "c")), (1, 0));
+    plane.runs(3_000);
+    assert_eq!((times(&plane, "b"), times(&plane, "c")), (1, 1));
+    plane.runs(11_000);
+    assert_eq!(
+        (times(&plane, "b"), times(&plane, "c")),
+        (2, 1),
+        "round again"
+    );
+}
+
 #[test]
 fn a_closed_primary_reopens_when_k_hold_what_it_has() {
     let reopened = |executed: &str, for_ms: u64| {

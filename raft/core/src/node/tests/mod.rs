@@ -12,7 +12,7 @@ use crate::agree::Verdict;
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, PlaneId, Tick, Token};
 use crate::observe::{Heartbeat, MysqldWord, Probe, Pulse, Role};
 use crate::policy::Automation;
-use crate::record::{Command, Founding, FreezeReport, Registration};
+use crate::record::{Command, Founding, FreezeReport, PromotionRule, Registration};
 use crate::testing::{
     World, at, beat, cluster_id, instance, opened, registration, report, set, word,
 };
@@ -237,6 +237,7 @@ fn name(command: &Command) -> String {
         Command::CloseInquest { why, .. } => format!("closes it: {why}"),
         Command::Vote(vote) => format!("votes {:?}", vote.sight.kind).to_lowercase(),
         Command::Choose(choice) => format!("chooses {}", choice.to),
+        Command::Fetch { fetch, .. } => format!("has {} fetch from {}", fetch.to, fetch.donor),
         Command::Freeze { instance, .. } => format!("records {instance} frozen"),
         Command::Fence { instance, .. } => format!("records {instance} fenced"),
         Command::Reopen { instance, .. } => format!("lets {instance} reopen"),

@@ -1,0 +1,99 @@
+//! Fetching from another frozen replica, frozen all the while.
+
+use super::*;
+
+fn fetch(epoch: u64, wanted: &str, within: &str) -> OrderKind {
+    OrderKind::Fetch {
+        epoch: Epoch(epoch),
+        donor: instance("c"),
+        host: "c.example".into(),
+        port: 3306,
+        set: set(wanted),
+        within: set(within),
+        heartbeat_ms: 500,
+    }
+}
+
+/// Follows `b` in epoch 1, then frozen for it.
+fn frozen_desk() -> Desk {
+    let mut desk = Desk::up();
+    desk.order(follow(1, "p:1-10"), 2);
+    desk.ends(frozen(fenced()));
+    desk.ends(OpDone::Followed);
+    desk.order(freeze(1), 20);
+    desk.ends(frozen(fenced()));
+    desk
+}
+
+#[test]
+fn it_fetches_and_says_what_it_holds() {
+    let mut desk = frozen_desk();
+    let order = || fetch(1, "p:11-12", "p:1-12");
+    assert_eq!(desk.order(order(), 21), "persist(token 21), run freeze");
+    assert_eq!(desk.ends(frozen(fenced())), "run fetch c.example");
+    assert_eq!(desk.order(order(), 21), "", "in hand");
+    let more = holding("p:1-10", "p:11-12");
+    assert_eq!(desk.ends(frozen(more.clone())), "say frozen p:1-12");
+    assert_eq!(desk.agent.role(), Role::Frozen(Epoch(1)));
+    assert_eq!(desk.order(order(), 21), "say frozen p:1-12", "asked again");
+    // Whom it acknowledged to stays on record.
+    assert_eq!(desk.disk.source, Some((instance("b"), Epoch(1))));
+    assert_eq!(desk.disk.frozen, Some(Epoch(1)));
+    // The order before it is stale.
+    assert!(desk.order(freeze(1), 20).starts_with("refused: stale"));
+}
+
+#[test]
+fn what_came_in_part_is_fetched_on() {
+    let mut desk = frozen_desk();
+    let order = || fetch(1, "p:11-12", "p:1-12");
+    desk.order(order(), 21);
+    desk.ends(frozen(fenced()));
+    let part = holding("p:1-10", "p:11");
+    assert_eq!(desk.ends(frozen(part.clone())), "say frozen p:1-11");
+    desk.waits(200, &part);
+    assert_eq!(desk.order(order(), 21), "persist(), run freeze");
+}
+
+#[test]
+fn only_one_that_is_frozen_for_that_epoch_fetches() {
+    let mut desk = Desk::up();
+    assert_eq!(
+        desk.order(fetch(1, "p:11", "p:1-11"), 21),
+        "persist(token 21), refused: not frozen for epoch 1"
+    );
+    let mut desk = frozen_desk();
+    assert_eq!(
+        desk.order(fetch(2, "p:11", "p:1-11"), 30),
+        "persist(token 30), refused: not frozen for epoch 2"
+    );
+    // It remembers, whatever restarts.
+    let (mut desk, _) = frozen_desk().restarts(fenced());
+    assert_eq!(
+        desk.order(fetch(1, "p:11", "p:1-11"), 30),
+        "persist(token 30), run freeze"
+    );
+}
+
+#[test]
+fn it_is_compared_with_its_donor_first() {
+    let mut desk = frozen_desk();
+    desk.order(fetch(1, "p:11-12", "p:1-12"), 21);
+    let more = holding("p:1-10", "q:7");
+    assert_eq!(
+        desk.ends(frozen(more)),
+        format!("refused: it holds {}:7, which c does not", uuid("q"))
+    );
+}
+
+#[test]
+fn a_higher_epoch_ends_it() {
+    let mut desk = frozen_desk();
+    desk.order(fetch(1, "p:11-12", "p:1-12"), 21);
+    desk.ends(frozen(fenced()));
+    assert_eq!(
+        desk.order(follow(2, "p:1-12"), 30),
+        "cancel, persist(token 30), run freeze",
+        "it receives from nobody before it is compared"
+    );
+}
