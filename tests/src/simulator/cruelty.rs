@@ -2,7 +2,7 @@
 
 use primacy_core::act::{Order, OrderKind};
 use primacy_core::ids::Epoch;
-use primacy_core::record::{Cluster, Stage, State};
+use primacy_core::record::{Cluster, Deposition, Stage, State};
 
 use super::faults::Fault;
 use super::planted::Planted;
@@ -50,6 +50,29 @@ impl World {
                 ANY_RUN,
                 What::Ordered { from, order },
             );
+        }
+    }
+
+    /// The one that reported most loses it, and tells so before the others are heard: whoever lets
+    /// the later report replace the earlier forgets what was acknowledged.
+    fn lose_what_was_reported(&mut self, cluster: &Cluster, record: &Deposition) {
+        let most = record
+            .frozen
+            .iter()
+            .max_by_key(|(_, report)| report.holds().count());
+        let Some((id, _)) = most else { return };
+        let host = self.host_of(id);
+        let unheard: Vec<usize> = cluster
+            .ackers
+            .members
+            .iter()
+            .filter(|id| !record.frozen.contains_key(*id))
+            .map(|id| self.place_of_host(self.host_of(id)))
+            .collect();
+        self.faults.relay_lost = true;
+        self.strike(Fault::RelayLost(host), 0, 1);
+        if !unheard.is_empty() && self.rng.chance(500) {
+            self.strike(Fault::Cut(self.ways_to_nodes(&unheard)), 0, 4_000_000);
         }
     }
 
@@ -173,12 +196,8 @@ impl World {
             let had = old
                 .and_then(|old| old.deposition())
                 .map_or(0, |was| was.frozen.len());
-            if record.frozen.len() > had && !self.faults.relay_lost && self.rng.chance(60) {
-                let names: Vec<_> = record.frozen.keys().cloned().collect();
-                let index = self.rng.index(names.len());
-                let host = self.host_of(&names[index]);
-                self.faults.relay_lost = true;
-                self.strike(Fault::RelayLost(host), 0, 1);
+            if record.frozen.len() > had && !self.faults.relay_lost && self.rng.chance(90) {
+                self.lose_what_was_reported(&new, record);
             }
         }
         let reinstated = new

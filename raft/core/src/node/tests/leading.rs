@@ -81,10 +81,10 @@ fn with_two_donors() -> Plane {
     let mut plane = Plane::new(World::serving_as(registration));
     plane.down.insert("p");
     plane.runs(4_000);
+    plane.lines.clear();
     for (letter, executed) in [("a", "p:1-12"), ("b", "p:1-14"), ("c", "p:1-14")] {
         plane.tell(0, frozen(letter, executed));
     }
-    plane.lines.clear();
     plane
 }
 
