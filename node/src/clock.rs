@@ -15,7 +15,13 @@ pub fn now() -> Tick {
     }
 }
 
-/// Wall clock, Unix milliseconds: for people only.
+/// The first number of something that counts and has lost its memory, or never had one: the wall
+/// clock's milliseconds, above all that it ever counted, unless the clock was set back since.
+pub fn first_count() -> u64 {
+    wall_ms()
+}
+
+/// Wall clock, Unix milliseconds. For people; nothing is decided by it.
 pub fn wall_ms() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -104,7 +104,7 @@ impl SealFile {
     fn begin(&self, cluster: &ClusterId, instance: &InstanceId) -> anyhow::Result<Seal> {
         // One that lost its file must not count from one again: nodes take its beats for overtaken,
         // and a reopening that was granted to an earlier run of its server for its own.
-        let first = Incarnation(clock::wall_ms());
+        let first = Incarnation(clock::first_count());
         let blank = || Seal {
             agent: first,
             mysqld: first,

@@ -97,7 +97,8 @@ impl Executor {
             leftovers: Mutex::default(),
             alone: AtomicBool::new(false),
             opener: Mutex::default(),
-            markers: AtomicU64::new(clock_seed()),
+            // Marker rows of two runs of an agent differ.
+            markers: AtomicU64::new(clock::first_count()),
             replicas_known: Mutex::default(),
             lag: Arc::default(),
         };
@@ -169,11 +170,6 @@ pub(super) fn target(config: &AgentConfig) -> Target {
         login: Login::new(&config.mysql.user, &config.mysql.password),
         transport: Transport::Plain,
     }
-}
-
-/// Marker rows of two runs of an agent differ.
-fn clock_seed() -> u64 {
-    clock::wall_ms()
 }
 
 fn op_error(error: &ops::OpsError) -> OpError {

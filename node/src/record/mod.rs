@@ -34,13 +34,12 @@ pub struct MemoryFile {
 impl MemoryFile {
     /// Loads it and counts this run up.
     ///
-    /// Without one it counts from the milliseconds of the wall clock: the log takes nothing from a run
-    /// that is not above the last it knows, so that a node that lost its file and counted from one
-    /// again would be unheard, and not know it.
+    /// The log takes nothing from a run that is not above the last it knows: a node that lost its
+    /// file and counted from one again would be unheard, and not know it.
     pub fn begin(dir: &Path) -> Result<Self, durable::DurableError> {
         let path = dir.join("memory.json");
         let first = || Memory {
-            incarnation: Incarnation(clock::wall_ms()),
+            incarnation: Incarnation(clock::first_count()),
             ..Memory::default()
         };
         let mut memory = durable::load::<Memory>(&path)?.unwrap_or_else(first);

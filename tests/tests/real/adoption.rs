@@ -11,6 +11,7 @@ use primacy::mysqld::session::{Address, Login, Session, Target, Transport, withi
 use primacy_core::decide::{LossBound, Proof};
 use primacy_core::record::Founding;
 
+use crate::asking::assert_present;
 use crate::hand::Hand;
 use crate::world::{LIMIT, throughout, until};
 
@@ -205,16 +206,6 @@ async fn a_running_cluster_is_adopted_and_its_primary_fails_over() {
             "SELECT CAST(n AS CHAR) FROM app.writes",
         )
         .await;
-    let present: std::collections::BTreeSet<u64> = rows
-        .into_iter()
-        .flatten()
-        .filter_map(|row| row.get::<String, _>(0)?.parse().ok())
-        .collect();
-    let lost: Vec<_> = acked.iter().filter(|n| !present.contains(n)).collect();
-    assert!(
-        lost.is_empty(),
-        "acknowledged, and not on {}: {lost:?}",
-        cluster.primary
-    );
+    assert_present(&acked, rows, cluster.primary.as_str());
     hand.settle(&[]);
 }

@@ -1,5 +1,6 @@
 //! What a scenario asks of its world: the nodes, the agents, the servers.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
@@ -223,4 +224,15 @@ pub async fn get(agent: SocketAddr, path: &str) -> Option<(u16, Vec<u8>)> {
     let head = String::from_utf8_lossy(&answer[..end]);
     let code = head.split(' ').nth(1)?.parse().ok()?;
     Some((code, answer[end + 4..].to_vec()))
+}
+
+/// Every acknowledged number is among the rows that an instance answered.
+pub fn assert_present(acked: &[u64], rows: Vec<Rows>, on: &str) {
+    let present: BTreeSet<u64> = rows
+        .into_iter()
+        .flatten()
+        .filter_map(|row| row.get::<String, _>(0)?.parse().ok())
+        .collect();
+    let lost: Vec<_> = acked.iter().filter(|n| !present.contains(n)).collect();
+    assert!(lost.is_empty(), "acknowledged, and not on {on}: {lost:?}");
 }

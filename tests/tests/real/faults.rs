@@ -20,6 +20,22 @@ struct Running {
     home: TempDir,
 }
 
+impl Running {
+    fn start(options: &[&str]) -> Self {
+        let home = home();
+        let demo = Command::new(program())
+            .args(["demo", "-o", "json"])
+            .args(options)
+            .env("TMPDIR", home.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("the demo starts");
+        Self { demo, home }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         end(&mut self.demo);
@@ -31,17 +47,7 @@ impl Drop for Running {
 async fn run(fault: &str, more: &[&str]) -> Option<(Value, Running)> {
     let _turn = turn().await;
     mysql().await?;
-    let home = home();
-    let demo = Command::new(program())
-        .args(["demo", "--fault", fault, "-o", "json"])
-        .args(more)
-        .env("TMPDIR", home.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .expect("the demo starts");
-    let mut running = Running { demo, home };
+    let mut running = Running::start(&[&["--fault", fault], more].concat());
     let status = until(RUN_LIMIT, "the demo's end", async || {
         running.demo.try_wait().expect("it is our child")
     })
@@ -198,16 +204,7 @@ async fn a_killed_demo_leaves_nothing_behind() {
         None => "20",
         Some(_) => "0",
     };
-    let home = home();
-    let demo = Command::new(program())
-        .args(["demo", "--stay", "--rtt-ms", rtt_ms, "-o", "json"])
-        .env("TMPDIR", home.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .expect("the demo starts");
-    let mut running = Running { demo, home };
+    let mut running = Running::start(&["--stay", "--rtt-ms", rtt_ms]);
     let mut said = [0];
     let mut pipe = running.demo.stdout.take().expect("it is piped");
     pipe.read_exact(&mut said).expect("it says what it built");

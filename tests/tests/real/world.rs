@@ -21,6 +21,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::asking::assert_present;
 use crate::logs;
 use crate::writer::Writer;
 
@@ -343,23 +344,9 @@ impl World {
             .await;
         }
 
-        let rows = self
-            .sql(
-                &primary.instance,
-                "SELECT CAST(n AS CHAR) FROM app.writes WHERE writer=1",
-            )
-            .await;
-        let present: std::collections::BTreeSet<u64> = rows
-            .into_iter()
-            .flatten()
-            .filter_map(|row| row.get::<String, _>(0)?.parse().ok())
-            .collect();
-        let lost: Vec<_> = acked.iter().filter(|n| !present.contains(n)).collect();
-        assert!(
-            lost.is_empty(),
-            "acknowledged, and not on {}: {lost:?}",
-            primary.instance
-        );
+        let sql = "SELECT CAST(n AS CHAR) FROM app.writes WHERE writer=1";
+        let rows = self.sql(&primary.instance, sql).await;
+        assert_present(&acked, rows, &primary.instance);
 
         let unlisted = logs::unlisted(self.dir(), listed);
         assert!(unlisted.is_empty(), "unlisted:\n{}", unlisted.join("\n"));

@@ -1,7 +1,6 @@
 //! A fence against writers: healthy, and stuck behind stopped ackers.
 
 use std::{
-    num::NonZeroU16,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -24,10 +23,8 @@ async fn fences_a_healthy_primary_and_a_stuck_one() {
     let Some(rig) = Rig::start(2).await else {
         return;
     };
-    let mut replica = rig.session(1).await;
+    rig.replicating().await;
     let source = rig.source(0, SourceTransport::PublicKey);
-    follow(&mut replica, &source, true, soon()).await.unwrap();
-    open(&rig).await;
     let mut app = rig.app(0).await;
     app.execute(
         "CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT)",
@@ -58,7 +55,7 @@ async fn fences_a_healthy_primary_and_a_stuck_one() {
     blocked_by_a_table_lock(&rig, &mut session, &mut spare).await;
     acknowledgements_on_their_way(&rig, &mut session, &mut spare).await;
 
-    open(&rig).await;
+    rig.open().await;
     rig.processes[1].signal(libc::SIGSTOP).unwrap();
     let acknowledged = start_writers(&rig, 10);
     until("ten commits wait", || async {
@@ -97,10 +94,7 @@ async fn a_graceful_stop_answers_what_no_replica_acknowledged() {
     let Some(rig) = Rig::start(2).await else {
         return;
     };
-    let mut replica = rig.session(1).await;
-    let source = rig.source(0, SourceTransport::PublicKey);
-    follow(&mut replica, &source, true, soon()).await.unwrap();
-    open(&rig).await;
+    rig.replicating().await;
     let mut app = rig.app(0).await;
     let table = "CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT)";
     app.execute(table, soon()).await.unwrap();
@@ -128,7 +122,7 @@ async fn a_graceful_stop_answers_what_no_replica_acknowledged() {
 
 /// A client that holds a lock is in the way until `offline_mode` cuts it.
 async fn blocked_by_a_table_lock(rig: &Rig, session: &mut Session, spare: &mut Session) {
-    open(rig).await;
+    rig.open().await;
     let mut app = rig.app(0).await;
     app.execute("LOCK TABLES app.t WRITE", soon())
         .await
@@ -147,7 +141,7 @@ async fn blocked_by_a_table_lock(rig: &Rig, session: &mut Session, spare: &mut S
 
 /// Commits that are in the air when the clients are cut come down by themselves.
 async fn acknowledgements_on_their_way(rig: &Rig, session: &mut Session, spare: &mut Session) {
-    open(rig).await;
+    rig.open().await;
     let mut watcher = rig.session(0).await;
     rig.processes[1].signal(libc::SIGSTOP).unwrap();
     start_writers(rig, 10);
@@ -186,11 +180,6 @@ async fn a_stopped_server_is_not_fenced() {
     let proof = rig.processes[0].kill_and_prove(soon()).await.unwrap();
     assert!(proof.is_some());
     rig.end().await;
-}
-
-async fn open(rig: &Rig) {
-    let opener = ops::prepare_open(&rig.agent(0), soon()).await.unwrap();
-    ops::open(opener, NonZeroU16::MIN, soon()).await.unwrap();
 }
 
 /// Each writes until it is cut; the sum of their acknowledged rows.

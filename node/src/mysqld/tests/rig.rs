@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, TcpListener},
+    num::NonZeroU16,
     time::{Duration, Instant as Clock},
 };
 
@@ -10,7 +11,8 @@ use tokio::time::Instant;
 use crate::mysqld::{
     bringup::{Instance, spawn},
     fetch::{Server, find_or_fetch},
-    follow::{Source, SourceTransport},
+    follow::{Source, SourceTransport, follow},
+    ops,
     process::Watched,
     session::{Address, Login, Session, Target, Transport, within},
     template::Template,
@@ -126,6 +128,21 @@ impl Rig {
             transport,
             heartbeat: Duration::from_millis(100),
         }
+    }
+
+    /// Opens the first instance, k = 1.
+    pub async fn open(&self) {
+        let opener = ops::prepare_open(&self.agent(0), soon()).await.unwrap();
+        ops::open(opener, NonZeroU16::MIN, soon()).await.unwrap();
+    }
+
+    /// The second acknowledges to the first, which is open; a session on the second.
+    pub async fn replicating(&self) -> Session {
+        let mut replica = self.session(1).await;
+        let source = self.source(0, SourceTransport::PublicKey);
+        follow(&mut replica, &source, true, soon()).await.unwrap();
+        self.open().await;
+        replica
     }
 
     pub async fn end(self) {

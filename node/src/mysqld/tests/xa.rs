@@ -2,7 +2,6 @@
 //! `offline_mode` is the final set.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -74,21 +73,13 @@ async fn an_xa_commit_is_in_the_final_set_or_not_acknowledged() {
     let Some(rig) = Rig::start(2).await else {
         return;
     };
-    let mut replica = rig.session(1).await;
-    let source = rig.source(0, SourceTransport::PublicKey);
-    follow(&mut replica, &source, true, soon()).await.unwrap();
-    open(&rig).await;
+    let mut replica = rig.replicating().await;
     let table = "CREATE TABLE app.t (id INT PRIMARY KEY)";
     rig.app(0).await.execute(table, soon()).await.unwrap();
     for round in 0..ROUNDS {
         one_round(&rig, &mut replica, round).await;
     }
     rig.end().await;
-}
-
-async fn open(rig: &Rig) {
-    let opener = ops::prepare_open(&rig.agent(0), soon()).await.unwrap();
-    ops::open(opener, NonZeroU16::MIN, soon()).await.unwrap();
 }
 
 async fn one_round(rig: &Rig, replica: &mut Session, round: usize) {
@@ -143,7 +134,7 @@ async fn one_round(rig: &Rig, replica: &mut Session, round: usize) {
         let sql = format!("XA COMMIT 'x{}'", left[0]);
         late.execute(&sql, soon()).await.expect_err("it is shut");
     }
-    open(rig).await;
+    rig.open().await;
     let source = rig.source(0, SourceTransport::PublicKey);
     follow(replica, &source, true, soon()).await.unwrap();
 }
