@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use primacy_core::ids::{LogIndex, NodeId};
-use primacy_core::record::Member;
+use primacy_core::record::{FEATURE_LEVEL, Member};
 use thiserror::Error;
 use tonic::transport::Endpoint;
 
@@ -29,6 +29,8 @@ pub struct Config {
     pub timing: Timing,
     /// Entries between two snapshots. The log in memory stays below some 1.2 times as many.
     pub snapshot_every: u64,
+    /// The newest feature level that this version can apply; it stops before a higher one.
+    pub knows: u32,
     /// How to reach a peer; plain HTTP/2 without one.
     pub dialer: Option<Dialer>,
 }
@@ -42,6 +44,7 @@ impl Config {
             member,
             timing: Timing::default(),
             snapshot_every: 5_000,
+            knows: FEATURE_LEVEL,
             dialer: None,
         }
     }

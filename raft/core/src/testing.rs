@@ -17,8 +17,8 @@ use crate::observe::{
 };
 use crate::policy::{Automation, Policy};
 use crate::record::{
-    Cluster, Command, Event, FenceReport, Founding, FreezeReport, InstanceSpec, Member, Outcome,
-    Proposal, Refusal, Registration, State,
+    Cluster, Command, Event, FEATURE_LEVEL, FenceReport, Founding, FreezeReport, InstanceSpec,
+    Member, Outcome, Proposal, Refusal, Registration, State,
 };
 
 pub fn uuid(letter: &str) -> Uuid {
@@ -90,6 +90,16 @@ pub fn registration(letters: &str, k: u32) -> Registration {
     }
 }
 
+/// The same, without the `server_uuid` of these.
+pub fn unenrolled(letters: &str, k: u32, unknown: &str) -> Registration {
+    let mut registration = registration(letters, k);
+    for id in instances(unknown) {
+        let spec = registration.instances.get_mut(&id).expect("registered");
+        spec.server_uuid = None;
+    }
+    registration
+}
+
 /// A report of an instance that replicated from `p`.
 pub fn report(letter: &str, executed: &str, received: &str) -> FreezeReport {
     FreezeReport {
@@ -139,7 +149,14 @@ impl World {
         world.state.set_voters(voters.collect());
         world.must(Command::FoundPlane {
             plane: PlaneId::from("plane"),
+            level: FEATURE_LEVEL,
         });
+        for node in world.state.voters.clone().into_keys() {
+            world.must(Command::Announce {
+                node,
+                knows: FEATURE_LEVEL,
+            });
+        }
         world
     }
 
@@ -159,7 +176,8 @@ impl World {
     /// Appends one entry to the log.
     pub fn apply(&mut self, proposal: &Proposal) -> Outcome {
         self.index += 1;
-        self.state.apply(at(self.index), proposal)
+        let applied = self.state.apply(at(self.index), proposal, FEATURE_LEVEL);
+        applied.expect("a level that this version knows")
     }
 
     pub fn committed(&self) -> Committed<Arc<State>> {

@@ -135,13 +135,7 @@ fn a_policy_must_not_contradict_itself() {
 
 #[test]
 fn an_instance_is_enrolled_under_one_server_uuid() {
-    let mut registration = registration("pab", 1);
-    registration
-        .instances
-        .get_mut(&instance("a"))
-        .unwrap()
-        .server_uuid = None;
-    let mut world = World::serving_as(registration);
+    let mut world = World::serving_as(unenrolled("pab", 1, "a"));
     let named = world.cluster().instances[&instance("a")].server_uuid;
     assert_eq!(
         named,
@@ -228,11 +222,8 @@ fn founding_wants_the_primary_to_hold_everything() {
 #[test]
 fn a_founding_report_enrols() {
     // Else the primary, named before its ackers are known, would cut them as strangers.
-    let mut unknown = registration("pab", 1);
-    for spec in unknown.instances.values_mut() {
-        spec.server_uuid = None;
-    }
     let mut world = World::of("xyz");
+    let unknown = unenrolled("pab", 1, "pab");
     world.must(Command::Register(Box::new(unknown)));
     for letter in ["p", "a"] {
         let command = world.founding_report(letter, "p:1-10", true);
