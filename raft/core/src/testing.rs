@@ -3,6 +3,8 @@
 //!
 //! Instance `p` has the `server_uuid` that `p` stands for in a set: `set("p:1-9,a:1")`.
 
+pub mod many;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -132,6 +134,8 @@ pub fn vote(node: u64, kind: SightKind, for_ms: u64) -> Vote {
 #[derive(Clone)]
 pub struct World {
     pub state: State,
+    /// The feature level up to which it is applied.
+    pub knows: u32,
     index: u64,
 }
 
@@ -144,6 +148,7 @@ impl World {
         }));
         let mut world = Self {
             state: State::default(),
+            knows: FEATURE_LEVEL,
             index: 0,
         };
         world.state.set_voters(voters.collect());
@@ -176,7 +181,7 @@ impl World {
     /// Appends one entry to the log.
     pub fn apply(&mut self, proposal: &Proposal) -> Outcome {
         self.index += 1;
-        let applied = self.state.apply(at(self.index), proposal, FEATURE_LEVEL);
+        let applied = self.state.apply(at(self.index), proposal, self.knows);
         applied.expect("a level that this version knows")
     }
 

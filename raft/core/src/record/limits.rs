@@ -158,8 +158,9 @@ impl Line {
         };
         said.push_str(&format!(", and promotions_max is {limit}"));
         if !ahead.is_empty() {
+            let go = if ahead.len() == 1 { "goes" } else { "go" };
             let ahead: Vec<_> = ahead.iter().collect();
-            said.push_str(&format!("; before it, by priority, goes {}", named(&ahead)));
+            said.push_str(&format!("; before it, by priority, {go} {}", named(&ahead)));
         }
         said.push_str(&format!(
             ". It goes when enough of them have opened, each at the latest {} s after its deposing; \

@@ -2,6 +2,10 @@
 
 mod failover;
 mod guards;
+mod incident;
+mod level;
+mod limits;
+mod properties;
 mod register;
 
 use super::{
