@@ -9,6 +9,7 @@ use thiserror::Error;
 use tonic::transport::Endpoint;
 
 use crate::disk::DiskError;
+use crate::fatal::FatalError;
 use crate::history::HistoryError;
 use crate::identity::IdentityError;
 use crate::snapshot::SnapshotError;
@@ -72,6 +73,9 @@ pub enum StartError {
         dir.display()
     )]
     SnapshotLost { dir: PathBuf, purged: LogIndex },
+    /// What it found while it applied again what it had.
+    #[error(transparent)]
+    Fatal(FatalError),
     #[error("the consensus library refuses to start: {0}")]
     Raft(String),
 }

@@ -110,9 +110,10 @@ impl Handle {
             log.clone(),
             state_machine,
         );
-        let raft = raft
-            .await
-            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let raft = raft.await.map_err(|error| match fatal.get() {
+            Some(ours) => StartError::Fatal(ours),
+            None => StartError::Raft(error.to_string()),
+        })?;
 
         let contact = Arc::new(Contact::default());
         let leadership = watch::Sender::new(Leadership::default());
