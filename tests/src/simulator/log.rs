@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use primacy_core::ids::{Committed, LogIndex, NodeId, Position, Term};
 use primacy_core::node::{Leads, NodeInput, ProposalEnd};
-use primacy_core::record::{FEATURE_LEVEL, Proposal, State};
+use primacy_core::record::{Proposal, State};
 
 use super::planted::{self, Memory};
 use super::world::{ANY_RUN, Event, Target, What, World};
@@ -255,9 +255,10 @@ impl World {
             index: LogIndex(self.log.states.len() as u64),
         };
         let mut state = (**before.get()).clone();
+        // Whether each node may go on from there is for an invariant to say.
         let outcome = state
-            .apply(at, proposal, FEATURE_LEVEL)
-            .expect("every node is of this version");
+            .apply(at, proposal, u32::MAX)
+            .expect("there is no higher level");
         self.notice_stranger(&state);
         if let Some(mistake) = self.options.planted {
             let memory = &mut self.log.memory;
