@@ -1,6 +1,6 @@
 //! How many failovers at once, in which order, and that none begins without a fresh vote.
 
-use super::super::{Line, SLOT_MS};
+use super::super::{Incident, Line, SLOT_MS};
 use crate::policy::Automation;
 use crate::testing::many::Many;
 
@@ -171,4 +171,56 @@ fn a_slot_moves_with_its_failover() {
     assert_eq!(many.deposed(), "x1", "its own slot is no obstacle");
     assert_eq!(many.get("x1").slot_ms, SLOT_MS);
     assert_eq!(line(&many, "x").under_way, ["x1".into()]);
+}
+
+// ---- the state's own laws
+
+#[test]
+fn a_broken_law_of_slots_incidents_or_levels_is_named() {
+    type Break = fn(&mut Many);
+    fn slot(many: &mut Many, id: &str, ms: u64) {
+        let cluster = many.world.state.cluster_mut(&id.into());
+        cluster.expect("registered").slot_ms = ms;
+    }
+    let table: [(Break, &str); 6] = [
+        (
+            |many| slot(many, "x1", SLOT_MS + 1),
+            "cluster x1: a slot is held by a failover, for a bounded time",
+        ),
+        (
+            |many| slot(many, "x2", 1),
+            "cluster x2: who has opened holds no slot",
+        ),
+        (
+            |many| slot(many, "x3", 1),
+            "cluster x3: a slot is held by a failover, for a bounded time",
+        ),
+        (
+            |many| drop(incident(many).clusters.pop_first()),
+            "the incident in y is of several registered clusters",
+        ),
+        (
+            |many| drop(incident(many).clusters.insert("nowhere".into())),
+            "the incident in y is of several registered clusters",
+        ),
+        (
+            |many| many.world.state.level = 2,
+            "node 1 knows level 1, and 2 is in force",
+        ),
+    ];
+    fn incident(many: &mut Many) -> &mut Incident {
+        let incidents = &mut many.world.state.incidents;
+        incidents.get_mut(&"y".into()).expect("open")
+    }
+    for (bend, expected) in table {
+        let mut many = Many::of("x1 x2 y1 y2", 1);
+        many.register("x3", |_| {});
+        many.silent("x1");
+        many.silent_for("y1", 10);
+        many.silent_for("y2", 10);
+        assert_eq!(many.world.state.violations(), Vec::<String>::new());
+        bend(&mut many);
+        let found = many.world.state.violations();
+        assert_eq!(found.first().map(String::as_str), Some(expected));
+    }
 }

@@ -129,6 +129,23 @@ fn a_policy_must_not_contradict_itself() {
         why,
         "restart_hold_ms = 3000: must be above sustain_ms (3000)"
     );
+    let why = world.refusal(set_policy(Policy {
+        promotions_max: 0,
+        ..Policy::default()
+    }));
+    assert_eq!(
+        why,
+        "promotions_max = 0: must be at least 1; to hold back failovers: automation=off"
+    );
+    let why = world.refusal(set_policy(Policy {
+        region_suspect_percent: 101,
+        ..Policy::default()
+    }));
+    assert_eq!(
+        why,
+        "region_suspect_percent = 101: is a part of all, at most 100 (no incident is ever opened \
+         then)"
+    );
     world.must(set_policy(Policy::fast()));
     assert_eq!(world.cluster().policy, Policy::fast());
 }
