@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use primacy_core::ids::NodeId;
-use primacy_core::record::Member;
+use primacy_core::record::{FEATURE_LEVEL, Member};
 use primacy_proto::agent_link::agent_link_service_server::AgentLinkServiceServer;
 use primacy_proto::v1::GetControlPlaneRequest;
 use primacy_proto::v1::operator_service_server::OperatorServiceServer;
@@ -72,6 +72,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
             election_max_ms: config.raft.election_max_ms,
         },
         snapshot_every: config.snapshot_every,
+        knows: FEATURE_LEVEL,
         dialer: None,
     })
     .await?;

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use primacy_core::ids::{LogIndex, NodeId};
-use primacy_core::record::Member;
+use primacy_core::record::{FEATURE_LEVEL, Member};
 use thiserror::Error;
 use tonic::transport::Endpoint;
 
 use crate::disk::DiskError;
+use crate::fatal::FatalError;
 use crate::history::HistoryError;
 use crate::identity::IdentityError;
 use crate::snapshot::SnapshotError;
@@ -29,6 +30,8 @@ pub struct Config {
     pub timing: Timing,
     /// Entries between two snapshots. The log in memory stays below some 1.2 times as many.
     pub snapshot_every: u64,
+    /// The newest feature level that this version can apply; it stops before a higher one.
+    pub knows: u32,
     /// How to reach a peer; plain HTTP/2 without one.
     pub dialer: Option<Dialer>,
 }
@@ -42,6 +45,7 @@ impl Config {
             member,
             timing: Timing::default(),
             snapshot_every: 5_000,
+            knows: FEATURE_LEVEL,
             dialer: None,
         }
     }
@@ -69,6 +73,9 @@ pub enum StartError {
         dir.display()
     )]
     SnapshotLost { dir: PathBuf, purged: LogIndex },
+    /// What it found while it applied again what it had.
+    #[error(transparent)]
+    Fatal(FatalError),
     #[error("the consensus library refuses to start: {0}")]
     Raft(String),
 }

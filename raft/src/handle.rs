@@ -22,7 +22,7 @@ use crate::log_store::LogStore;
 use crate::net::client::Networks;
 use crate::net::peers::{Client, Lane, Peers};
 use crate::net::server::{self, RaftServer};
-use crate::snapshot::Snapshots;
+use crate::snapshot::{SnapshotError, Snapshots};
 use crate::state_machine::{Published, StateMachine, voters};
 use crate::status::Status;
 use crate::types::{Raft, position};
@@ -110,9 +110,10 @@ impl Handle {
             log.clone(),
             state_machine,
         );
-        let raft = raft
-            .await
-            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let raft = raft.await.map_err(|error| match fatal.get() {
+            Some(ours) => StartError::Fatal(ours),
+            None => StartError::Raft(error.to_string()),
+        })?;
 
         let contact = Arc::new(Contact::default());
         let leadership = watch::Sender::new(Leadership::default());
@@ -342,11 +343,14 @@ struct Opened {
 
 /// Reads the directory, off the async threads.
 async fn open(config: &Config, fatal: FatalCell) -> Result<Opened, StartError> {
-    let (dir, node) = (config.dir.clone(), config.node_id);
+    let (dir, node, knows) = (config.dir.clone(), config.node_id, config.knows);
     let opening = tokio::task::spawn_blocking(move || {
         let lock = identity::claim(&dir, node)?;
         let (recovered, writer) = wal::open(&dir.join("wal"), node, Some(lock))?;
         let (snapshots, newest) = Snapshots::open(&dir.join("snapshots"))?;
+        if let Some((_, state)) = &newest {
+            state.known_to(knows).map_err(SnapshotError::from)?;
+        }
         let snapshot_index = newest
             .as_ref()
             .and_then(|(stored, _)| stored.meta.last_log_id);
@@ -360,7 +364,7 @@ async fn open(config: &Config, fatal: FatalCell) -> Result<Opened, StartError> {
         }
         let history = History::open(&dir.join("history"))?;
         let log = LogStore::new(recovered, writer, history.clone(), fatal.clone());
-        let state_machine = StateMachine::new(snapshots, newest, history.clone(), fatal);
+        let state_machine = StateMachine::new(snapshots, newest, history.clone(), fatal, knows);
         Ok((
             Opened {
                 log,

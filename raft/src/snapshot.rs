@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use primacy_core::record::State;
+use primacy_core::record::{State, UnknownLevel};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -39,6 +39,8 @@ pub enum SnapshotError {
         path.display()
     )]
     Version { path: PathBuf, found: u32 },
+    #[error(transparent)]
+    Level(#[from] UnknownLevel),
     #[error("cannot encode the state: {0}")]
     Encode(String),
     #[error("cannot read a snapshot that the leader sent: {0}")]

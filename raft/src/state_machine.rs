@@ -9,7 +9,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias;
 use openraft::{EntryPayload, OptionalSend, Snapshot};
 use primacy_core::ids::{Committed, NodeId, Position};
-use primacy_core::record::{Member, Outcome, State};
+use primacy_core::record::{Member, Outcome, State, UnknownLevel};
 use tokio::sync::watch;
 
 use crate::fatal::{FatalCell, FatalError};
@@ -85,6 +85,8 @@ pub struct StateMachine {
     history: History,
     files: Arc<Files>,
     fatal: FatalCell,
+    /// The newest feature level that this version can apply.
+    knows: u32,
 }
 
 /// The snapshot files, and the newest of them.
@@ -101,6 +103,7 @@ impl StateMachine {
         newest: Option<(Stored, State)>,
         history: History,
         fatal: FatalCell,
+        knows: u32,
     ) -> Self {
         let (applied, newest) = match newest {
             Some((stored, state)) => {
@@ -125,6 +128,7 @@ impl StateMachine {
             history,
             files,
             fatal,
+            knows,
         }
     }
 
@@ -139,13 +143,17 @@ impl Applied {
         Committed::witness(at, self.state.clone())
     }
 
-    fn apply(&mut self, entry: RaftEntry) -> (Option<Outcome>, Option<HistoryEntry>) {
-        let at = position(&entry.log_id);
-        self.last = Some(entry.log_id);
-        match entry.payload {
+    /// Stops before an entry that raises the feature level above what this version knows.
+    fn apply(
+        &mut self,
+        entry: RaftEntry,
+        knows: u32,
+    ) -> Result<(Option<Outcome>, Option<HistoryEntry>), UnknownLevel> {
+        let (log_id, at) = (entry.log_id, position(&entry.log_id));
+        let done = match entry.payload {
             EntryPayload::Blank => (None, None),
             EntryPayload::Normal(logged) => {
-                let outcome = Arc::make_mut(&mut self.state).apply(at, &logged.0);
+                let outcome = Arc::make_mut(&mut self.state).apply(at, &logged.0, knows)?;
                 let entry = HistoryEntry {
                     at,
                     proposal: logged.0,
@@ -159,7 +167,9 @@ impl Applied {
                 Arc::make_mut(&mut self.state).set_voters(voters);
                 (None, None)
             }
-        }
+        };
+        self.last = Some(log_id);
+        Ok(done)
     }
 }
 
@@ -189,7 +199,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let mut answers = Vec::new();
         let mut history = Vec::new();
         while let Some((entry, responder)) = entries.try_next().await? {
-            let (outcome, record) = self.applied.apply(entry);
+            // Nothing of this batch is published then, nor answered.
+            let applied = self.applied.apply(entry, self.knows);
+            let (outcome, record) = noted(&self.fatal, applied.map_err(io::Error::other))?;
             history.extend(record);
             if let Some(responder) = responder {
                 answers.push((responder, outcome));
@@ -224,9 +236,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             meta: meta.clone(),
             bytes,
         };
-        let files = self.files.clone();
+        let (files, knows) = (self.files.clone(), self.knows);
         let saved = off_the_async_threads(move || {
             let (_, state) = snapshot::decode(&stored.bytes)?;
+            state.known_to(knows)?;
             files.save(stored)?;
             Ok(state)
         });

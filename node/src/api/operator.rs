@@ -203,6 +203,9 @@ impl OperatorService for Operator {
             applied_index: state.at().index.0,
             hears_majority: leadership.hears_majority,
             nodes: state.get().voters.clone(),
+            level: state.get().level,
+            knows: state.get().knows.clone(),
+            incidents: state.get().incidents.clone(),
             clusters,
             view,
             sights: Default::default(),
@@ -240,8 +243,9 @@ impl OperatorService for Operator {
                 .flatten()
                 .flatten()
             {
-                let of = event.cluster.as_ref().map(|cluster| cluster.as_str());
-                if !request.cluster.is_empty() && of != Some(request.cluster.as_str()) {
+                // What befalls the whole plane or a region is part of each cluster's history.
+                let of_another = |of: &ClusterId| of.as_str() != request.cluster;
+                if !request.cluster.is_empty() && event.cluster.as_ref().is_some_and(of_another) {
                     continue;
                 }
                 let event = HistoryEvent {

@@ -5,7 +5,7 @@ use primacy_core::ids::{ClusterId, LogIndex};
 use primacy_proto::v1::primacy_service_server::PrimacyService;
 use primacy_proto::v1::{
     ControlNode, GetControlPlaneRequest, GetControlPlaneResponse, GetPrimaryRequest,
-    GetPrimaryResponse, Primary, WatchPrimariesRequest, WatchPrimariesResponse,
+    GetPrimaryResponse, Primary, RegionalIncident, WatchPrimariesRequest, WatchPrimariesResponse,
 };
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -102,8 +102,15 @@ impl PrimacyService for Primaries {
                 id: id.0,
                 address: member.address.clone(),
                 region: member.region.clone(),
+                knows_level: state.get().knows.get(id).copied().unwrap_or_default(),
             })
             .collect();
+        let incidents = state.get().incidents.iter();
+        let incidents = incidents.map(|(region, incident)| RegionalIncident {
+            region: region.to_string(),
+            clusters: incident.clusters.iter().map(ToString::to_string).collect(),
+            log_index: incident.at.index.0,
+        });
         Ok(Response::new(GetControlPlaneResponse {
             plane: state
                 .get()
@@ -116,6 +123,8 @@ impl PrimacyService for Primaries {
             applied_index: state.at().index.0,
             nodes,
             answered_by: self.0.node.0,
+            level: state.get().level,
+            incidents: incidents.collect(),
         }))
     }
 }

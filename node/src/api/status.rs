@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use primacy_core::ids::{ClusterId, InstanceId, NodeId};
+use primacy_core::ids::{ClusterId, InstanceId, NodeId, Region};
 use primacy_core::node::{Standing, WatchView};
-use primacy_core::record::{Cluster, Event, Member};
+use primacy_core::record::{Cluster, Event, Incident, Member};
 use serde::{Deserialize, Serialize};
 
 use crate::decide::View;
@@ -19,6 +19,15 @@ pub struct StatusDocument {
     pub applied_index: u64,
     pub hears_majority: bool,
     pub nodes: BTreeMap<NodeId, Member>,
+    /// The feature level under which the log is applied.
+    #[serde(default)]
+    pub level: u32,
+    /// Up to which level each node can apply it, by its own word.
+    #[serde(default)]
+    pub knows: BTreeMap<NodeId, u32>,
+    /// Regions of which many primaries fell silent together.
+    #[serde(default)]
+    pub incidents: BTreeMap<Region, Incident>,
     pub clusters: BTreeMap<ClusterId, ClusterStatus>,
     /// What the answering node sees.
     pub view: View,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
-use primacy_core::ids::ClusterId;
+use primacy_core::ids::{ClusterId, Region};
 use primacy_core::lint::{Finding, Report, Severity};
 use primacy_core::observe::{Sight, SightKind};
 use primacy_core::policy::Policy;
-use primacy_core::record::{Cluster, Follower};
+use primacy_core::record::{Cluster, Follower, Incident};
 use serde::Serialize;
 
 use super::wrap::{columns, wrapped};
@@ -72,10 +72,11 @@ pub(super) fn status(document: &StatusDocument) -> String {
         .leader
         .map_or("none".to_owned(), |id| format!("node {id}"));
     let mut text = format!(
-        "control plane {}: leader {leader}, term {}, applied {}\n",
+        "control plane {}: leader {leader}, term {}, applied {}, feature level {}\n",
         document.plane.as_deref().unwrap_or("not founded yet"),
         document.term,
-        document.applied_index
+        document.applied_index,
+        document.level
     );
     if !document.hears_majority {
         let _ = writeln!(
@@ -86,6 +87,13 @@ pub(super) fn status(document: &StatusDocument) -> String {
         );
     }
     let _ = writeln!(text, "\n{}\n", drawn(nodes(document)));
+    for (region, incident) in &document.incidents {
+        let _ = writeln!(
+            text,
+            "{}\n",
+            wrapped(&incident_text(region, incident), columns())
+        );
+    }
     for (id, status) in &document.clusters {
         let cluster = &status.cluster;
         let _ = writeln!(
@@ -110,9 +118,19 @@ pub(super) fn status(document: &StatusDocument) -> String {
     text
 }
 
+fn incident_text(region: &Region, incident: &Incident) -> String {
+    let clusters: Vec<_> = incident.clusters.iter().map(|id| id.as_str()).collect();
+    format!(
+        "regional incident in {region} (log {}): many of its primaries fell silent together, of {}; \
+         who is deposed meanwhile is replaced from outside it, where somebody there qualifies",
+        incident.at.index,
+        clusters.join(", ")
+    )
+}
+
 /// The control plane, as the node sees it that was asked.
 fn nodes(document: &StatusDocument) -> Table {
-    let mut rows = table(&["NODE", "REGION", "ADDRESS", ""]);
+    let mut rows = table(&["NODE", "REGION", "ADDRESS", "KNOWS LEVEL", ""]);
     for (id, member) in &document.nodes {
         let sight = document.sights.get(id);
         let mut said = match sight {
@@ -133,6 +151,10 @@ fn nodes(document: &StatusDocument) -> Table {
             id.to_string(),
             member.region.clone(),
             member.address.clone(),
+            document
+                .knows
+                .get(id)
+                .map_or("?".to_owned(), ToString::to_string),
             said,
         ]);
     }
@@ -244,6 +266,8 @@ pub(super) struct Explanation {
     verdict: Option<String>,
     findings: Vec<String>,
     aborted_by: Option<String>,
+    /// Of the region that its primary stands or stood in.
+    incident: Option<String>,
     /// `None` if no leader answers.
     waits: Option<Vec<String>>,
     refused: Vec<String>,
@@ -261,6 +285,8 @@ pub(super) fn explain(document: &StatusDocument, id: &ClusterId) -> Explanation 
         Some(record) => record.aborted.as_ref(),
         None => cluster.aborted.as_ref(),
     };
+    let region = cluster.failing_in().or(cluster.home());
+    let incident = region.and_then(|region| document.incidents.get_key_value(region));
     let refused = standing
         .as_ref()
         .map(|standing| &standing.refused)
@@ -285,6 +311,7 @@ pub(super) fn explain(document: &StatusDocument, id: &ClusterId) -> Explanation 
             .flat_map(|judgement| &judgement.findings)
             .map(ToString::to_string)
             .collect(),
+        incident: incident.map(|(region, incident)| incident_text(region, incident)),
         aborted_by: aborted.map(|abort| format!("{}: {}", abort.who, abort.why)),
         refused: refused
             .flatten()
@@ -314,6 +341,9 @@ impl Explanation {
         }
         if let Some(who) = &self.aborted_by {
             let _ = writeln!(text, "aborted by {who}");
+        }
+        if let Some(incident) = &self.incident {
+            let _ = writeln!(text, "{incident}");
         }
         for refusal in &self.refused {
             let _ = writeln!(text, "refused by {refusal}");

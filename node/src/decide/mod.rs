@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use primacy_core::ids::{ClusterId, InstanceId, NodeId};
 use primacy_core::node::{Leads, Node, NodeInput, NodeOutput, NodeSettings, Standing, WatchView};
-use primacy_core::record::{Command, InstanceSpec};
+use primacy_core::record::{Command, FEATURE_LEVEL, InstanceSpec};
 use primacy_raft::{Handle, Leadership};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -165,12 +165,13 @@ impl Driver {
 
     /// The first leader of a new plane gives it its name.
     fn found_plane(&self) {
-        let (door, plane) = (self.door.clone(), self.config.plane.clone());
+        let door = self.door.clone();
+        let found = Command::FoundPlane {
+            plane: self.config.plane.clone(),
+            level: FEATURE_LEVEL,
+        };
         tokio::spawn(async move {
-            if let Err(error) = door
-                .submit(Command::FoundPlane { plane }, FOUND_LIMIT)
-                .await
-            {
+            if let Err(error) = door.submit(found, FOUND_LIMIT).await {
                 tracing::info!("not founded yet: {:#}", anyhow::Error::new(error));
             }
         });

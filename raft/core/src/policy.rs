@@ -66,6 +66,14 @@ pub struct Policy {
     pub join_wait_ms: u64,
     /// No second automatic failover within this many seconds.
     pub min_interval_s: u64,
+    /// No automatic failover of this cluster while so many others are under way in its primary's
+    /// region.
+    pub promotions_max: u32,
+    /// Who goes first where a region has fewer slots than clusters that wait: the higher one.
+    pub priority: u32,
+    /// When more than this part of a region's primaries is suspected at once, it is one regional
+    /// incident. In whole percent, since an apply must come out alike everywhere.
+    pub region_suspect_percent: u32,
     /// Guarantees given up by name (the lint's rule names), so that a cluster that breaks them
     /// may be registered all the same.
     pub gives_up: BTreeSet<String>,
@@ -87,6 +95,9 @@ impl Default for Policy {
             unacked_fence_ms: 30_000,
             join_wait_ms: 5_000,
             min_interval_s: 600,
+            promotions_max: 10,
+            priority: 0,
+            region_suspect_percent: 50,
             gives_up: BTreeSet::new(),
         }
     }
@@ -184,6 +195,18 @@ impl Policy {
                 self.cross_region_sustain_ms
             ),
         );
+        must(
+            self.promotions_max >= 1,
+            "promotions_max",
+            self.promotions_max.into(),
+            "must be at least 1; to hold back failovers: automation=off".into(),
+        );
+        must(
+            self.region_suspect_percent <= 100,
+            "region_suspect_percent",
+            self.region_suspect_percent.into(),
+            "is a part of all, at most 100 (no incident is ever opened then)".into(),
+        );
         for name in &self.gives_up {
             let rule = match Rule::named(name) {
                 Some(rule) if rule.may_be_given_up() => continue,
@@ -204,5 +227,21 @@ impl Policy {
             });
         }
         found
+    }
+
+    /// A rule in `gives_up` that the plane's feature level does not have yet. Versions that know the
+    /// rule and versions that do not refuse it alike, each in its own words.
+    pub fn beyond(&self, level: u32) -> Option<Contradiction> {
+        let rules = self.gives_up.iter().filter_map(|name| Rule::named(name));
+        let newer = rules.into_iter().find(|rule| rule.since() > level)?;
+        Some(Contradiction {
+            field: "gives_up".into(),
+            value: newer.name().into(),
+            rule: format!(
+                "came with feature level {}, and the plane is at {level}: upgrade every node, then \
+                 the leader raises it",
+                newer.since()
+            ),
+        })
     }
 }

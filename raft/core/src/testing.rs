@@ -3,6 +3,8 @@
 //!
 //! Instance `p` has the `server_uuid` that `p` stands for in a set: `set("p:1-9,a:1")`.
 
+pub mod many;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,8 +19,8 @@ use crate::observe::{
 };
 use crate::policy::{Automation, Policy};
 use crate::record::{
-    Cluster, Command, Event, FenceReport, Founding, FreezeReport, InstanceSpec, Member, Outcome,
-    Proposal, Refusal, Registration, State,
+    Cluster, Command, Event, FEATURE_LEVEL, FenceReport, Founding, FreezeReport, InstanceSpec,
+    Member, Outcome, Proposal, Refusal, Registration, State,
 };
 
 pub fn uuid(letter: &str) -> Uuid {
@@ -90,6 +92,16 @@ pub fn registration(letters: &str, k: u32) -> Registration {
     }
 }
 
+/// The same, without the `server_uuid` of these.
+pub fn unenrolled(letters: &str, k: u32, unknown: &str) -> Registration {
+    let mut registration = registration(letters, k);
+    for id in instances(unknown) {
+        let spec = registration.instances.get_mut(&id).expect("registered");
+        spec.server_uuid = None;
+    }
+    registration
+}
+
 /// A report of an instance that replicated from `p`.
 pub fn report(letter: &str, executed: &str, received: &str) -> FreezeReport {
     FreezeReport {
@@ -122,6 +134,8 @@ pub fn vote(node: u64, kind: SightKind, for_ms: u64) -> Vote {
 #[derive(Clone)]
 pub struct World {
     pub state: State,
+    /// The feature level up to which it is applied.
+    pub knows: u32,
     index: u64,
 }
 
@@ -134,12 +148,20 @@ impl World {
         }));
         let mut world = Self {
             state: State::default(),
+            knows: FEATURE_LEVEL,
             index: 0,
         };
         world.state.set_voters(voters.collect());
         world.must(Command::FoundPlane {
             plane: PlaneId::from("plane"),
+            level: FEATURE_LEVEL,
         });
+        for node in world.state.voters.clone().into_keys() {
+            world.must(Command::Announce {
+                node,
+                knows: FEATURE_LEVEL,
+            });
+        }
         world
     }
 
@@ -159,7 +181,8 @@ impl World {
     /// Appends one entry to the log.
     pub fn apply(&mut self, proposal: &Proposal) -> Outcome {
         self.index += 1;
-        self.state.apply(at(self.index), proposal)
+        let applied = self.state.apply(at(self.index), proposal, self.knows);
+        applied.expect("a level that this version knows")
     }
 
     pub fn committed(&self) -> Committed<Arc<State>> {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use primacy_core::ids::{Committed, NodeId};
-use primacy_core::record::{Member, Outcome};
+use primacy_core::record::{FEATURE_LEVEL, Member, Outcome};
 use primacy_raft::{Config, Handle, Initialized, StartError};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -68,11 +68,18 @@ pub struct Plane {
     pub members: BTreeMap<NodeId, Member>,
     pub nodes: BTreeMap<NodeId, Node>,
     snapshot_every: u64,
+    /// The feature level that each node started from now on knows.
+    pub knows: u32,
 }
 
 impl Plane {
     /// Founded, with a leader.
     pub fn new(voters: u64, snapshot_every: u64) -> Self {
+        Self::knowing(voters, snapshot_every, FEATURE_LEVEL)
+    }
+
+    /// The same, of nodes that know this feature level.
+    pub fn knowing(voters: u64, snapshot_every: u64, knows: u32) -> Self {
         let listeners: Vec<_> = (1..=voters)
             .map(|id| (NodeId(id), TcpListener::bind("127.0.0.1:0").unwrap()))
             .collect();
@@ -94,6 +101,7 @@ impl Plane {
             members,
             nodes: BTreeMap::new(),
             snapshot_every,
+            knows,
         };
         for (id, listener) in listeners {
             plane.start_on(id, listener).unwrap();
@@ -140,6 +148,7 @@ impl Plane {
             .unwrap();
         let mut config = Config::new(id, self.dir(id), self.members[&id].clone());
         config.snapshot_every = self.snapshot_every;
+        config.knows = self.knows;
         let start = Instant::now();
         // After a crash the writer's thread ends a moment later.
         let handle = loop {

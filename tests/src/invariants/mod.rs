@@ -6,6 +6,7 @@ mod acked;
 mod compared;
 mod inquest;
 mod kept;
+mod level;
 mod next_v;
 mod one_primary;
 mod progress;
@@ -142,6 +143,9 @@ impl World {
 
     /// An entry was applied.
     pub(crate) fn watch_state(&mut self, before: &State, state: &State, proposal: &Proposal) {
+        if let Some(words) = level::check(self, state) {
+            self.violate("level", words);
+        }
         if let Some(words) = validate::check(state) {
             self.violate("validate", words);
         }

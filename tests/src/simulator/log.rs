@@ -255,7 +255,10 @@ impl World {
             index: LogIndex(self.log.states.len() as u64),
         };
         let mut state = (**before.get()).clone();
-        let outcome = state.apply(at, proposal);
+        // Whether each node may go on from there is for an invariant to say.
+        let outcome = state
+            .apply(at, proposal, u32::MAX)
+            .expect("there is no higher level");
         self.notice_stranger(&state);
         if let Some(mistake) = self.options.planted {
             let memory = &mut self.log.memory;

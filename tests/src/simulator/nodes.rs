@@ -8,7 +8,7 @@ use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{ClusterId, Committed, Epoch, Incarnation, InstanceId, Tick, Token};
 use primacy_core::node::{Leads, Node, NodeInput, NodeOutput, NodeSettings};
 use primacy_core::observe::{Probe, Pulse};
-use primacy_core::record::{Command, Proposal, State};
+use primacy_core::record::{Command, FEATURE_LEVEL, Proposal, State};
 
 use super::planted::Planted;
 use super::world::{ANY_RUN, Clock, Gate, Target, What, World, node_id};
@@ -24,6 +24,9 @@ pub struct NodeProc {
     pub clock: Clock,
     pub node: Option<Node>,
     pub incarnation: u64,
+    /// The feature level that this run knows: a rolling upgrade, in the middle of which the seed
+    /// begins. Whoever starts again is of the new version.
+    pub knows: u32,
     /// Durable.
     pub remembered: BTreeMap<ClusterId, Epoch>,
     /// The newest entry that it applied, durable as its log is.
@@ -52,6 +55,7 @@ impl NodeProc {
             clock,
             node: None,
             incarnation: 0,
+            knows: 0,
             remembered: BTreeMap::new(),
             applied: 0,
             sent: 0,
@@ -65,17 +69,22 @@ impl World {
     pub fn start_node(&mut self, node: usize) {
         let state: Committed<Arc<State>> = self.log.states[self.nodes[node].applied].clone();
         let clock = Clock::new(self.now, &mut self.rng);
+        let upgraded = self.options.seed >> node & 1 == 1;
         let proc = &mut self.nodes[node];
         proc.gate.start();
         proc.clock = clock;
         proc.incarnation += 1;
+        proc.knows = FEATURE_LEVEL + u32::from(upgraded || proc.incarnation > 1);
         proc.sent = proc.applied;
         proc.told = Leads::default();
         proc.warm.fill(0);
         proc.node = Some(Node::new(
             node_id(node),
             Incarnation(proc.incarnation),
-            NodeSettings::default(),
+            NodeSettings {
+                knows: proc.knows,
+                ..NodeSettings::default()
+            },
             proc.remembered.clone(),
             // The shell hands over what its log has applied as an input, like any newer state.
             Committed::witness(Default::default(), Arc::new(State::default())),

@@ -52,6 +52,7 @@ planted! {
     GracefulStop, "graceful-stop", "stops mysqld by SIGTERM, which acknowledges waiting writes";
     LastKnownSuffices, "last-known-suffices", "needs only what was last seen on the old primary";
     StrangersNotCounted, "strangers-not-counted", "freezes as if V alone could have acknowledged";
+    LevelRaisedEarly, "level-raised-early", "raises the feature level when most voters know it";
     OpensUnapplied, "opens-unapplied", "opens without having applied what it needs";
 }
 
@@ -79,6 +80,13 @@ pub fn distort(
     at: Position,
     proposal: &Proposal,
 ) {
+    if mistake == Planted::LevelRaisedEarly {
+        let more = |knows: &&u32| **knows > state.level;
+        if state.knows.values().filter(more).count() > state.voters.len() / 2 {
+            state.level += 1;
+        }
+        return;
+    }
     let ids: Vec<ClusterId> = state.clusters.keys().cloned().collect();
     for id in ids {
         let was = before.clusters.get(&id).cloned();

@@ -7,7 +7,8 @@ use primacy_core::gtid::Uuid;
 use primacy_core::ids::{ClusterId, Incarnation, InstanceId, NodeId, Region, Seq};
 use primacy_core::policy::{Automation, Policy};
 use primacy_core::record::{
-    Command, Founding, InstanceSpec, Member, PromotionRule, Proposal, Registration, State,
+    Command, FEATURE_LEVEL, Founding, InstanceSpec, Member, PromotionRule, Proposal, Registration,
+    State,
 };
 
 use super::agents::AgentProc;
@@ -154,6 +155,7 @@ impl World {
             commands: vec![
                 Command::FoundPlane {
                     plane: "sim".into(),
+                    level: FEATURE_LEVEL,
                 },
                 Command::Register(Box::new(plan.registration())),
             ],

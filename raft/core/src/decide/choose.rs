@@ -341,10 +341,15 @@ fn best(
     };
     let mut why = vec![format!(
         "{to}: holds everything needed; {}",
-        if cluster.instances[&to].region == cluster.instances[&cluster.primary].region {
-            "in the old primary's region"
-        } else {
-            "no candidate in the old primary's region"
+        match (
+            cluster.instances[&to].region == cluster.instances[&cluster.primary].region,
+            evidence.deposition.region_fails,
+        ) {
+            (true, false) => "in the old primary's region",
+            (false, false) => "no candidate in the old primary's region",
+            (false, true) => "outside the old primary's region, which has an incident",
+            (true, true) =>
+                "in the old primary's region, which has an incident: no candidate outside it",
         }
     )];
     why.extend(
@@ -384,7 +389,7 @@ pub(super) fn rank(evidence: &Evidence<'_>, need: &GtidSet, id: &InstanceId) -> 
     (
         !joined,
         beyond,
-        spec.region != *home,
+        (spec.region != *home) != evidence.deposition.region_fails,
         spec.promotion,
         Reverse(report.executed.count()),
         report.version,

@@ -107,7 +107,9 @@ pub fn check_registration(state: &State, registration: &Registration) -> Result<
         let remedy = format!("must lie between 1 and the number of ackers ({ackers})");
         return bad("k", registration.k.to_string(), &remedy);
     }
-    if let Some(first) = registration.policy.contradictions().into_iter().next() {
+    let policy = &registration.policy;
+    let contradictions = policy.contradictions().into_iter();
+    if let Some(first) = contradictions.chain(policy.beyond(state.level)).next() {
         return bad(&format!("policy.{}", first.field), first.value, &first.rule);
     }
     Ok(())

@@ -49,8 +49,19 @@ enum Yields {
     Passes,
 }
 
+/// A rule that names no feature level is of the first.
+macro_rules! since {
+    () => {
+        1
+    };
+    ($level:literal) => {
+        $level
+    };
+}
+
 macro_rules! rules {
-    ($($variant:ident $name:literal $guarantee:ident $severity:ident $yields:ident,)*) => {
+    ($($variant:ident $name:literal $guarantee:ident $severity:ident $yields:ident
+       $($since:literal)?,)*) => {
         /// Everything that is checked. Names are stable: policies and scripts know them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Rule { $($variant,)* }
@@ -68,6 +79,11 @@ macro_rules! rules {
 
             pub fn severity(self) -> Severity {
                 match self { $(Rule::$variant => Severity::$severity,)* }
+            }
+
+            /// The feature level that the plane must have for a policy to name it.
+            pub fn since(self) -> u32 {
+                match self { $(Rule::$variant => since!($($since)?),)* }
             }
 
             fn yields(self) -> Yields {

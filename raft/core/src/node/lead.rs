@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
+use super::explain::{Standing, founding_waits};
 use super::plan::Plan;
 use super::{Node, NodeOutput, SETTLED_REVOTE_MS};
 use crate::act::{Order, OrderKind, Reply, orders};
@@ -26,17 +25,8 @@ const VOTE_STALE_MS: u64 = 3 * SETTLED_REVOTE_MS;
 /// A named primary that is closed for this long is not about to open by an order in hand.
 const CLOSED_MS: u64 = 500;
 
-/// How much of the anti-flap rest is logged at once.
+/// How much of the anti-flap rest, and of a slot's time, is logged at once.
 const REST_PORTION_MS: u64 = 5_000;
-
-/// Where a cluster stands, as its leader sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// What it waits for; each says what would satisfy it. Empty if there is nothing to do.
-    pub waits: Vec<String>,
-    /// What agents refused last, and why.
-    pub refused: BTreeMap<InstanceId, String>,
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Lead {
@@ -73,7 +63,7 @@ impl Node {
         let view = state.as_ref().follows(state.get().as_ref());
         let mut resting = false;
         for cluster in state.get().clusters.values() {
-            resting |= cluster.rest_ms > 0;
+            resting |= cluster.counts_time();
             self.enrol(now, cluster);
             for order in orders(&view, cluster) {
                 if self.order_due(now, cluster, order.get()) {
@@ -93,15 +83,7 @@ impl Node {
             }
         }
         self.log_rest(now, resting);
-    }
-
-    pub(super) fn wait(&mut self, cluster: &Cluster, waits: Vec<String>) {
-        self.lead
-            .standing
-            .entry(cluster.id.clone())
-            .or_default()
-            .waits
-            .extend(waits);
+        self.raise_level(now);
     }
 
     fn log_rest(&mut self, now: Tick, resting: bool) {
@@ -226,12 +208,13 @@ impl Node {
             let silent = self.silent_voter(now, cluster, inquest);
             let why = if verdict == Some(Verdict::Standing) {
                 Some("no missing vote can complete a majority of silence".to_owned())
-            } else if settled {
-                None
-            } else if age_ms > INQUEST_EXPIRES_MS {
+            } else if let Some(node) = silent {
+                // Also where the verdict stands and waits: what it saw last must not depose later.
+                Some(format!("node {node} votes no more, and is asked anew"))
+            } else if !settled && age_ms > INQUEST_EXPIRES_MS {
                 Some("expired without a verdict".to_owned())
             } else {
-                silent.map(|node| format!("node {node} votes no more, and is asked anew"))
+                None
             };
             if let Some(why) = why {
                 let command = Command::CloseInquest {
@@ -274,41 +257,6 @@ impl Node {
                 seen.is_some_and(|(_, at)| now.since_ms(*at) > VOTE_STALE_MS)
             })
             .copied()
-    }
-
-    fn explain(&mut self, cluster: &Cluster, verdict: Option<Verdict>) {
-        use crate::policy::Automation;
-        let mut waits = Vec::new();
-        match verdict {
-            Some(Verdict::Dead | Verdict::Wedged) => {
-                if let Err(obstacles) = crate::decide::feasible(cluster) {
-                    waits.extend(obstacles.into_iter().map(|why| format!("halted: {why}")));
-                }
-                match cluster.policy.automation {
-                    Automation::Auto if cluster.rest_ms > 0 => waits.push(format!(
-                        "the last failover was less than min_interval_s ago ({} s left); approve it \
-                         by hand, or wait",
-                        cluster.rest_ms / 1_000
-                    )),
-                    Automation::Auto => {}
-                    Automation::Advise => waits.push("an operator's approval".into()),
-                    Automation::Off => waits.push("automation is off".into()),
-                }
-            }
-            Some(Verdict::Isolated) => waits.push(
-                "alert: a majority of the control plane does not reach the primary, but its ackers \
-                 do; nothing is promoted. Look at the network between them"
-                    .into(),
-            ),
-            Some(Verdict::Undecided | Verdict::Standing) | None => {
-                // Votes alone would not do where no proof is within reach.
-                if let Err(obstacles) = crate::decide::feasible(cluster) {
-                    waits.extend(obstacles);
-                }
-                waits.push("more votes, or longer silence".into());
-            }
-        }
-        self.wait(cluster, waits);
     }
 
     /// A primary that restarted within its undeposed epoch may open again once k of V hold what
@@ -366,16 +314,4 @@ impl Node {
                 .push(now, format!("reopen/{}", cluster.id), command);
         }
     }
-}
-
-fn founding_waits(cluster: &Cluster) -> Vec<String> {
-    let Stage::Founding { reports, .. } = &cluster.stage else {
-        return Vec::new();
-    };
-    cluster
-        .instances
-        .keys()
-        .filter(|id| !reports.contains_key(*id))
-        .map(|id| format!("the agent of {id} has not reported it fenced yet; start it"))
-        .collect()
 }

@@ -5,7 +5,9 @@
 //! asks for it.
 
 mod answer;
+mod explain;
 mod lead;
+mod level;
 mod outbox;
 mod plan;
 mod voter;
@@ -20,20 +22,21 @@ use std::sync::Arc;
 use crate::act::{Acknowledgement, NamedPrimary, Order, Reply, acker_uuids};
 use crate::gtid::GtidSet;
 use crate::ids::{
-    ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Position, Seq, Tick,
+    ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Position, Region, Seq,
+    Tick,
 };
 use crate::observe::{Heartbeat, Named, Probe, Pulse, Role, Sight};
-use crate::record::{Cluster, Command, Proposal, State};
+use crate::record::{Cluster, Command, FEATURE_LEVEL, Line, Proposal, State};
 
+pub use explain::Standing;
 use lead::Lead;
-pub use lead::Standing;
 use outbox::Outbox;
 pub use outbox::ProposalEnd;
 use voter::inquest_key;
 use watch::Watch;
 pub use watch::WatchView;
 
-/// Times of one node, in milliseconds.
+/// What one node goes by; times in milliseconds.
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
     pub warm_every_ms: u64,
@@ -44,6 +47,8 @@ pub struct NodeSettings {
     pub freeze_grace_ms: u64,
     /// A vote that would only repeat the last is cast again after this.
     pub revote_ms: u64,
+    /// The newest feature level that this version knows.
+    pub knows: u32,
 }
 
 impl Default for NodeSettings {
@@ -54,11 +59,14 @@ impl Default for NodeSettings {
             order_again_ms: 250,
             freeze_grace_ms: 20,
             revote_ms: 100,
+            knows: FEATURE_LEVEL,
         }
     }
 }
 
-/// A vote that says nothing new is cast again after this, once no threshold is left to cross.
+/// A vote that says nothing new is cast again after this, once no threshold is left to cross. Not
+/// where the next vote would depose, since the slot that was waited for has become free: then a
+/// second for each slot would add up.
 const SETTLED_REVOTE_MS: u64 = 1_000;
 
 /// What the node knows of the log's leadership.
@@ -144,6 +152,8 @@ pub struct Node {
     aborts_seen: BTreeMap<ClusterId, (Position, Tick)>,
     /// When an inquest into a cluster's primary was last open.
     asked: BTreeMap<ClusterId, (Epoch, Tick)>,
+    /// Who waits for whom, in the newest state.
+    lines: BTreeMap<Region, Line>,
     outbox: Outbox,
     lead: Lead,
 }
@@ -156,6 +166,7 @@ impl Node {
         remembered: BTreeMap<ClusterId, Epoch>,
         state: Committed<Arc<State>>,
     ) -> Self {
+        let lines = state.get().lines();
         Self {
             id,
             incarnation,
@@ -169,6 +180,7 @@ impl Node {
             inquest_seen: BTreeMap::new(),
             aborts_seen: BTreeMap::new(),
             asked: BTreeMap::new(),
+            lines,
             outbox: Outbox::default(),
             lead: Lead::default(),
         }
@@ -242,6 +254,7 @@ impl Node {
         for cluster in state.get().clusters.values() {
             self.look(now, cluster);
         }
+        self.announce(now);
         if self.leads.me {
             self.lead(now, out);
         }
@@ -259,6 +272,7 @@ impl Node {
         }
         self.state = state;
         let state = self.state.get();
+        self.lines = state.lines();
         let remembered = &self.remembered;
         let known: BTreeSet<_> = state
             .clusters

@@ -103,6 +103,9 @@ impl Node {
                     last.sight.for_ms < threshold_ms && sight.for_ms >= threshold_ms
                 };
                 let again_ms = match verdict {
+                    Some(Verdict::Dead | Verdict::Wedged) if self.is_next(cluster) => {
+                        self.settings.revote_ms
+                    }
                     Some(Verdict::Dead | Verdict::Isolated | Verdict::Wedged) => SETTLED_REVOTE_MS,
                     // Past every threshold only a change says anything new.
                     _ if sight.for_ms > policy.cross_region_sustain_ms => SETTLED_REVOTE_MS,

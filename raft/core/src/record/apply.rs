@@ -5,18 +5,30 @@ use std::sync::Arc;
 
 use super::cluster::{Ackers, Cluster, Follower, Registration, Reopen, Stage};
 use super::command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
+use super::level::UnknownLevel;
 use super::state::State;
-use crate::agree::{Bench, Verdict, Vote, judge};
-use crate::decide::{self};
+use crate::decide;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Epoch, InquestId, InstanceId, Position};
-use crate::policy::Automation;
 
 pub(super) type Applied = Result<Vec<Event>, Refusal>;
 
 impl State {
     /// Applies one log entry. A proposal whose key is not above its proposer's last has no effect.
-    pub fn apply(&mut self, at: Position, proposal: &Proposal) -> Outcome {
+    ///
+    /// Who `knows` only lower levels than the entry would be applied under must stop: nothing has
+    /// been changed then.
+    pub fn apply(
+        &mut self,
+        at: Position,
+        proposal: &Proposal,
+        knows: u32,
+    ) -> Result<Outcome, UnknownLevel> {
+        self.level_after(at, proposal).within(knows)?;
+        Ok(self.take(at, proposal))
+    }
+
+    pub(super) fn take(&mut self, at: Position, proposal: &Proposal) -> Outcome {
         let key = (proposal.incarnation, proposal.seq);
         if self
             .proposers
@@ -33,7 +45,11 @@ impl State {
         let results = proposal
             .commands
             .iter()
-            .map(|command| self.run(at, command))
+            .map(|command| {
+                let mut events = self.run(at, command)?;
+                events.extend(self.end_incidents());
+                Ok(events)
+            })
             .collect();
         self.validate();
         Outcome {
@@ -45,21 +61,25 @@ impl State {
 
     fn run(&mut self, at: Position, command: &Command) -> Applied {
         match command {
-            Command::FoundPlane { plane } => {
+            Command::FoundPlane { plane, level } => {
                 if self.plane.is_none() {
                     self.plane = Some(plane.clone());
+                    self.level = *level;
                 }
                 Ok(Vec::new())
             }
+            Command::Announce { node, knows } => self.announce(*node, *knows),
+            Command::RaiseLevel { to } => self.raise_level(*to),
             Command::Register(registration) => self.register(at, registration),
             Command::TimePassed { ms } => {
                 for cluster in self
                     .clusters
                     .values_mut()
-                    .filter(|cluster| cluster.rest_ms > 0)
+                    .filter(|cluster| cluster.counts_time())
                 {
                     let cluster = Arc::make_mut(cluster);
                     cluster.rest_ms = cluster.rest_ms.saturating_sub(*ms);
+                    cluster.slot_ms = cluster.slot_ms.saturating_sub(*ms);
                 }
                 Ok(Vec::new())
             }
@@ -74,6 +94,10 @@ impl State {
                 epoch,
                 who,
             } => self.approve(at, cluster, *epoch, who),
+            Command::SetPolicy { policy, .. } => match policy.beyond(self.level) {
+                Some(newer) => Err(newer.into()),
+                None => self.run_in_cluster(at, command),
+            },
             Command::FoundingReport {
                 cluster,
                 instance,
@@ -88,7 +112,7 @@ impl State {
         }
     }
 
-    fn cluster_mut(&mut self, id: &ClusterId) -> Result<&mut Cluster, Refusal> {
+    pub(super) fn cluster_mut(&mut self, id: &ClusterId) -> Result<&mut Cluster, Refusal> {
         let cluster = self
             .clusters
             .get_mut(id)
@@ -128,6 +152,7 @@ impl State {
             judgement: None,
             inquests: InquestId::INITIAL,
             rest_ms: 0,
+            slot_ms: 0,
             reopen: None,
             aborted: None,
         };
@@ -184,110 +209,6 @@ impl State {
                 Ok(Vec::new())
             }
         }
-    }
-
-    fn bench_and<T>(
-        &self,
-        id: &ClusterId,
-        use_it: impl FnOnce(&Bench<'_>, &Cluster) -> T,
-    ) -> Result<T, Refusal> {
-        let cluster = self
-            .clusters
-            .get(id)
-            .ok_or_else(|| Refusal::NoSuchCluster(id.clone()))?;
-        let voters = self.regions();
-        let bench = Bench {
-            voters: &voters,
-            policy: &cluster.policy,
-            ackers: &cluster.ackers.members,
-            k: cluster.ackers.k as usize,
-            strangers: cluster.strangers.seen.len(),
-            at_home: cluster.at_home(),
-        };
-        Ok(use_it(&bench, cluster))
-    }
-
-    fn vote(&mut self, at: Position, vote: &Vote) -> Applied {
-        if !self.voters.contains_key(&vote.node) {
-            return Err(Refusal::NotAVoter(vote.node));
-        }
-        let cluster = self.cluster_mut(&vote.cluster)?;
-        let open = cluster.inquest.as_ref().map(|inquest| inquest.id);
-        let stale = Refusal::StaleVote {
-            vote: vote.inquest,
-            open,
-        };
-        let Some(inquest) = cluster.inquest.as_mut() else {
-            return Err(stale);
-        };
-        if !inquest.take(vote) {
-            return Err(stale);
-        }
-        let before = cluster
-            .judgement
-            .as_ref()
-            .map(|judgement| judgement.verdict);
-        let judgement = self.bench_and(&vote.cluster, |bench, cluster| {
-            let inquest = cluster
-                .inquest
-                .as_ref()
-                .expect("the inquest that took the vote is open");
-            judge(bench, inquest)
-        })?;
-        let verdict = judgement.verdict;
-        let cluster = self.cluster_mut(&vote.cluster)?;
-        cluster.judgement = Some(judgement);
-        let mut events = vec![cluster.event(
-            EventKind::Voted,
-            format!(
-                "node {} sees {} {} for {} ms",
-                vote.node,
-                cluster.primary,
-                sight_word(vote),
-                vote.sight.for_ms
-            ),
-        )];
-        if before != Some(verdict) {
-            events.push(cluster.event(
-                EventKind::Verdict,
-                format!("verdict on {}: {verdict:?}", cluster.primary),
-            ));
-        }
-        let may_start = cluster.policy.automation == Automation::Auto && cluster.rest_ms == 0;
-        if matches!(verdict, Verdict::Dead | Verdict::Wedged)
-            && may_start
-            && decide::feasible(cluster).is_ok()
-        {
-            events.push(cluster.depose(at, None));
-        }
-        Ok(events)
-    }
-
-    fn approve(&mut self, at: Position, id: &ClusterId, epoch: Epoch, who: &str) -> Applied {
-        let cluster = self.cluster_mut(id)?;
-        cluster.expect_epoch("approve", epoch)?;
-        if let Some(lifted) = cluster.lift_abort(who) {
-            return Ok(vec![lifted]);
-        }
-        let dead = cluster
-            .judgement
-            .as_ref()
-            .is_some_and(|judgement| matches!(judgement.verdict, Verdict::Dead | Verdict::Wedged));
-        if cluster.inquest.is_none() || !dead {
-            return Err(Refusal::NotDead(match &cluster.judgement {
-                Some(judgement) => format!("{:?}", judgement.verdict),
-                None => "no inquest is open: nobody sees it silent".into(),
-            }));
-        }
-        if cluster.policy.automation == Automation::Off {
-            return Err(Refusal::Invalid {
-                field: "policy.automation".into(),
-                value: "off".into(),
-                remedy: "set it to advise or auto".into(),
-            });
-        }
-        decide::feasible(cluster).map_err(|reasons| Refusal::Unsound(reasons.join("; ")))?;
-        Ok(vec![cluster.depose(at, Some(who.to_owned()))])
     }
 
     fn run_in_cluster(&mut self, at: Position, command: &Command) -> Applied {
@@ -379,6 +300,8 @@ impl State {
                 ..
             } => cluster.count_strangers(*epoch, instance, *told, seen),
             Command::FoundPlane { .. }
+            | Command::Announce { .. }
+            | Command::RaiseLevel { .. }
             | Command::Register(_)
             | Command::TimePassed { .. }
             | Command::Enrolled { .. }
@@ -386,8 +309,4 @@ impl State {
             | Command::Approve { .. } => unreachable!("handled by the state itself"),
         }
     }
-}
-
-fn sight_word(vote: &Vote) -> String {
-    format!("{:?}", vote.sight.kind).to_lowercase()
 }

@@ -177,6 +177,9 @@ pub struct Deposition {
     /// While this stands, the old primary alone may be chosen.
     #[serde(default)]
     pub aborted: Option<Abort>,
+    /// A regional incident was open for its region: candidates elsewhere go first.
+    #[serde(default)]
+    pub region_fails: bool,
 }
 
 impl Deposition {
@@ -272,6 +275,10 @@ pub struct Cluster {
     /// What is left of `min_interval_s` before another automatic failover; leaders log what has
     /// passed, since an apply knows no clock.
     pub rest_ms: u64,
+    /// For how long the failover under way still counts against its region's `promotions_max`; 0 if
+    /// none is under way. Passes as `rest_ms` does.
+    #[serde(default)]
+    pub slot_ms: u64,
     /// An entry that allows the primary of this very epoch to open again after its restart.
     pub reopen: Option<Reopen>,
     /// An inquest of this epoch was closed by an operator; nodes ask for another only where their

@@ -12,7 +12,7 @@ use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{
     ClusterId, Epoch, Incarnation, InquestId, InstanceId, NodeId, PlaneId, Position, Seq,
 };
-use crate::policy::Policy;
+use crate::policy::{Contradiction, Policy};
 
 /// One log entry: commands of one node, keyed so that nothing takes effect twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,18 @@ pub enum Command {
     /// The first entry of a plane's life.
     FoundPlane {
         plane: PlaneId,
+        /// The feature level that its founder knows; the first, where an entry does not say.
+        #[serde(default = "super::level::first")]
+        level: u32,
+    },
+    /// A voter says up to which feature level it can apply the log.
+    Announce {
+        node: NodeId,
+        knows: u32,
+    },
+    /// From here on the log is applied under this feature level.
+    RaiseLevel {
+        to: u32,
     },
     Register(Box<Registration>),
     SetPolicy {
@@ -150,7 +162,10 @@ impl Command {
     /// The cluster it speaks of, if one.
     pub fn cluster(&self) -> Option<&ClusterId> {
         match self {
-            Command::FoundPlane { .. } | Command::TimePassed { .. } => None,
+            Command::FoundPlane { .. }
+            | Command::Announce { .. }
+            | Command::RaiseLevel { .. }
+            | Command::TimePassed { .. } => None,
             Command::Register(registration) => Some(&registration.cluster),
             Command::Vote(vote) => Some(&vote.cluster),
             Command::Choose(choice) => Some(&choice.cluster),
@@ -210,6 +225,10 @@ pub enum EventKind {
     Strangers,
     Aborted,
     AbortLifted,
+    IncidentOpened,
+    IncidentJoined,
+    IncidentEnded,
+    LevelRaised,
 }
 
 /// Why a command had no effect.
@@ -262,8 +281,33 @@ pub enum Refusal {
          open. To hold back failovers beforehand: `primacy policy set {cluster} automation=off`"
     )]
     NothingToAbort { cluster: ClusterId, epoch: Epoch },
+    #[error(
+        "feature level {to} is not raised: node {node} {}; upgrade it first",
+        .knows.map_or("has not said what it knows".to_owned(), |level| format!("knows {level}"))
+    )]
+    LevelUnknown {
+        to: u32,
+        node: NodeId,
+        knows: Option<u32>,
+    },
+    #[error("node {node} knows feature level {knows}, and the plane is at {level}; upgrade it")]
+    LevelInForce {
+        node: NodeId,
+        knows: u32,
+        level: u32,
+    },
     #[error("a failover needs the verdict Dead, the votes say otherwise: {0}")]
     NotDead(String),
+}
+
+impl From<Contradiction> for Refusal {
+    fn from(found: Contradiction) -> Self {
+        Refusal::Invalid {
+            field: found.field,
+            value: found.value,
+            remedy: found.rule,
+        }
+    }
 }
 
 /// What the apply of one proposal did.

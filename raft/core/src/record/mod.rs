@@ -4,6 +4,11 @@ mod abort;
 mod apply;
 mod cluster;
 mod command;
+mod founding;
+mod incident;
+mod level;
+mod limits;
+mod start;
 mod state;
 mod steps;
 mod validate;
@@ -16,4 +21,7 @@ pub use cluster::{
     InstanceSpec, Promotion, PromotionRule, Registration, Reopen, Stage,
 };
 pub use command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
+pub use incident::Incident;
+pub use level::{FEATURE_LEVEL, UnknownLevel};
+pub use limits::{Line, SLOT_MS};
 pub use state::{Member, State};

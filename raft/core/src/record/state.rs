@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cluster::Cluster;
+use super::incident::Incident;
+use super::level;
 use crate::ids::{
     ClusterId, Epoch, Generation, Incarnation, InstanceId, NodeId, PlaneId, Position, Region, Seq,
     Token,
@@ -26,7 +28,7 @@ impl Member {
 }
 
 /// Everything agreed. Cloning is cheap: clusters are shared until an apply changes one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     pub plane: Option<PlaneId>,
     pub generation: Generation,
@@ -35,10 +37,35 @@ pub struct State {
     /// The newest proposal of each node that took effect.
     pub proposers: BTreeMap<NodeId, (Incarnation, Seq)>,
     pub clusters: BTreeMap<ClusterId, Arc<Cluster>>,
+    /// Regions in which many primaries fell silent together.
+    #[serde(default)]
+    pub incidents: BTreeMap<Region, Incident>,
+    /// The feature level under which the log is applied. Without one (an older snapshot): the first.
+    #[serde(default = "level::first")]
+    pub level: u32,
+    /// Up to which feature level each voter can apply the log, by its own word.
+    #[serde(default)]
+    pub knows: BTreeMap<NodeId, u32>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            plane: None,
+            generation: Generation::default(),
+            voters: BTreeMap::new(),
+            proposers: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            incidents: BTreeMap::new(),
+            level: level::first(),
+            knows: BTreeMap::new(),
+        }
+    }
 }
 
 impl State {
     pub fn set_voters(&mut self, voters: BTreeMap<NodeId, Member>) {
+        self.knows.retain(|node, _| voters.contains_key(node));
         self.voters = voters;
     }
 

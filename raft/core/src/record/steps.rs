@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cluster::{
-    Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport, Promotion, Stage,
-};
+use super::cluster::{Cluster, Deposition, FenceReport, Follower, FreezeReport, Promotion, Stage};
 use super::command::{Event, EventKind, Refusal};
+use super::limits::SLOT_MS;
 use crate::agree::Inquest;
-use crate::decide::{self, Choice, Fetch, Fetching, LossBound, Proof};
+use crate::decide::{self, Choice, Fetch, Fetching};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Incarnation, InquestId, InstanceId, Position};
 
@@ -79,96 +78,12 @@ impl Cluster {
 
     pub(super) fn set_policy(&mut self, policy: &crate::policy::Policy) -> Applied {
         if let Some(bad) = policy.contradictions().into_iter().next() {
-            return Err(Refusal::Invalid {
-                field: bad.field,
-                value: bad.value,
-                remedy: bad.rule,
-            });
+            return Err(bad.into());
         }
         self.policy = policy.clone();
         Ok(vec![
             self.event(EventKind::PolicyChanged, "policy changed".into()),
         ])
-    }
-
-    pub(super) fn founding_report(
-        &mut self,
-        at: Position,
-        instance: &InstanceId,
-        report: &FreezeReport,
-        fenced: bool,
-    ) -> Applied {
-        self.expect_instance(instance)?;
-        self.expect_data(instance, report.server_uuid)?;
-        let stage = self.other_stage("founding report");
-        let all: Vec<_> = self.instances.keys().cloned().collect();
-        let Stage::Founding {
-            registration,
-            reports,
-            ..
-        } = &mut self.stage
-        else {
-            return Err(stage);
-        };
-        let must_be_fenced =
-            registration.founding == Founding::New || *instance != registration.primary;
-        if must_be_fenced && !fenced {
-            return Err(Refusal::Invalid {
-                field: format!("super_read_only of {instance}"),
-                value: "OFF".into(),
-                remedy: "an instance boots fenced; set super_read_only=ON".into(),
-            });
-        }
-        reports.insert(instance.clone(), report.clone());
-        if !all.iter().all(|id| reports.contains_key(id)) {
-            return Ok(Vec::new());
-        }
-        let reports = reports.clone();
-        let adopted = registration.founding == Founding::Adopted;
-        let primary = &reports[&self.primary];
-        let holds = primary.holds();
-        // A running primary's set grows while the others are asked: what they hold under its own
-        // UUID is its own.
-        let beyond: Vec<_> = reports
-            .iter()
-            .filter(|(id, _)| **id != self.primary)
-            .map(|(id, report)| (id, report.holds().subtract(&holds)))
-            .filter(|(_, extra)| {
-                extra
-                    .uuids()
-                    .any(|uuid| !adopted || uuid != primary.server_uuid)
-            })
-            .collect();
-        if let Some((id, extra)) = beyond.first() {
-            return Err(Refusal::Invalid {
-                field: format!("gtid_executed of {id}"),
-                value: extra.compact().to_string(),
-                remedy: format!(
-                    "{} does not have these; found the cluster with the instance that has \
-                     everything, or rebuild {id}",
-                    self.primary
-                ),
-            });
-        }
-        let choice = Choice {
-            cluster: self.id.clone(),
-            from: self.primary.clone(),
-            to: self.primary.clone(),
-            epoch: Epoch(1),
-            proof: Proof::Founding { adopted },
-            need: holds.clone(),
-            within: holds.clone(),
-            ackers: self.ackers.clone(),
-            loss: if adopted {
-                LossBound::Unknown
-            } else {
-                LossBound::Zero
-            },
-            why: vec!["named at registration".into()],
-        };
-        self.primaries.insert(primary.server_uuid);
-        self.floor_stands = !adopted;
-        Ok(vec![self.name(at, &choice)])
     }
 
     pub(super) fn open_inquest(&mut self, at: Position, epoch: Epoch) -> Applied {
@@ -201,7 +116,13 @@ impl Cluster {
         )]
     }
 
-    pub(super) fn depose(&mut self, at: Position, approved_by: Option<String>) -> Event {
+    /// `region_fails`: a regional incident is open for the primary's region.
+    pub(super) fn depose(
+        &mut self,
+        at: Position,
+        approved_by: Option<String>,
+        region_fails: bool,
+    ) -> Event {
         let inquest = self
             .inquest
             .take()
@@ -215,6 +136,7 @@ impl Cluster {
             format!("epoch {} of {} deposed", self.epoch, self.primary),
         );
         self.reopen = None;
+        self.slot_ms = SLOT_MS;
         self.stage = Stage::Deposed(Box::new(Deposition {
             at,
             judgement,
@@ -225,6 +147,7 @@ impl Cluster {
             fence: None,
             fetching: None,
             aborted: None,
+            region_fails,
         }));
         event
     }
@@ -442,6 +365,7 @@ impl Cluster {
                 "is open"
             })
         })?;
+        self.slot_ms = 0;
         // Reinstatements, and epochs that never opened, do not count.
         if moved {
             self.rest();
@@ -502,6 +426,7 @@ impl Cluster {
         self.reopen = None;
         self.floor.union_with(floor);
         self.floor_stands = true;
+        self.slot_ms = 0;
         if moved {
             self.rest();
         }

@@ -2,6 +2,7 @@
 //! act on it.
 
 use super::cluster::{Cluster, PromotionRule, Stage};
+use super::limits::SLOT_MS;
 use super::state::State;
 
 impl State {
@@ -13,6 +14,8 @@ impl State {
                 found.push(format!("cluster {id}: {law}"));
             }
         }
+        found.extend(self.level_violations());
+        found.extend(self.incident_violations());
         let mut owners = std::collections::BTreeMap::new();
         for (id, cluster) in &self.clusters {
             for (instance, spec) in &cluster.instances {
@@ -102,6 +105,14 @@ impl Cluster {
         law(
             self.aborted.is_none() || (self.inquest.is_none() && self.promotion().is_some()),
             "an inquest that was aborted is closed, and its epoch stands",
+        );
+        law(
+            self.slot_ms == 0 || (self.failing_in().is_some() && self.slot_ms <= SLOT_MS),
+            "a slot is held by a failover, for a bounded time",
+        );
+        law(
+            self.slot_ms == 0 || self.promotion().is_none_or(|p| !p.opened),
+            "who has opened holds no slot",
         );
         match &self.stage {
             Stage::Founding { .. } => law(self.epoch.0 == 0, "epoch 0 is the one being founded"),

@@ -3,8 +3,9 @@
 
 mod leading;
 mod voting;
+mod waiting;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Leads, Node, NodeInput, NodeOutput, NodeSettings, ProposalEnd};
 use crate::act::{Reply, Said};

@@ -79,13 +79,7 @@ fn a_reinstated_primary_is_promoted_like_any_other() {
 
 #[test]
 fn the_new_primarys_name_is_known_though_it_never_enrolled() {
-    let mut registration = registration("pab", 1);
-    registration
-        .instances
-        .get_mut(&instance("a"))
-        .unwrap()
-        .server_uuid = None;
-    let mut world = World::serving_as(registration);
+    let mut world = World::serving_as(unenrolled("pab", 1, "a"));
     world.silence("");
     world.freeze(report("a", "p:1-20", ""));
     world.freeze(report("b", "p:1-12", ""));

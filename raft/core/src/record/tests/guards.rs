@@ -2,13 +2,18 @@
 
 use super::*;
 
+fn take(state: &mut State, index: u64, proposal: &Proposal) -> Outcome {
+    let applied = state.apply(at(index), proposal, FEATURE_LEVEL);
+    applied.expect("a level that this version knows")
+}
+
 #[test]
 fn a_proposal_takes_effect_once() {
     let mut world = World::serving("pab", 1);
     let mut apply = |incarnation, seq, ms| {
         world.cluster_mut().rest_ms = 1_000;
         let proposal = proposal(incarnation, seq, vec![Command::TimePassed { ms }]);
-        let outcome = world.state.apply(at(99), &proposal);
+        let outcome = take(&mut world.state, 99, &proposal);
         let moved = world.cluster().rest_ms != 1_000;
         assert_eq!(outcome.repeated, !moved, "{incarnation}.{seq}");
         assert_eq!(outcome.results.len(), usize::from(moved));
@@ -30,8 +35,8 @@ fn proposers_are_numbered_apart() {
             proposer,
             ..proposal(1, 1, Vec::new())
         };
-        assert!(!state.apply(at(1), &proposal).repeated);
-        assert!(state.apply(at(2), &proposal).repeated);
+        assert!(!take(&mut state, 1, &proposal).repeated);
+        assert!(take(&mut state, 2, &proposal).repeated);
     }
 }
 
@@ -40,7 +45,7 @@ fn one_refused_command_does_not_stop_the_others() {
     let mut world = World::serving("pab", 1);
     world.cluster_mut().rest_ms = 1_000;
     let commands = vec![opened(9, "p"), Command::TimePassed { ms: 400 }];
-    let outcome = world.state.apply(at(99), &proposal(1, 999, commands));
+    let outcome = take(&mut world.state, 99, &proposal(1, 999, commands));
     assert!(outcome.results[0].is_err() && outcome.results[1].is_ok());
     assert_eq!(world.cluster().rest_ms, 600);
 }
@@ -294,7 +299,7 @@ fn state_and_proposals_survive_being_written() {
         serde_json::from_str::<Proposal>(&text).expect("read"),
         proposal
     );
-    let outcome = State::default().apply(at(1), &proposal);
+    let outcome = take(&mut State::default(), 1, &proposal);
     let text = serde_json::to_string(&outcome).expect("written");
     assert_eq!(
         serde_json::from_str::<Outcome>(&text).expect("read"),

@@ -2,11 +2,15 @@
 
 mod failover;
 mod guards;
+mod incident;
+mod level;
+mod limits;
+mod properties;
 mod register;
 
 use super::{
-    Cluster, Command, EventKind, FenceReport, Follower, Founding, FreezeReport, InstanceSpec,
-    Outcome, PromotionRule, Proposal, Registration, Stage, State,
+    Cluster, Command, EventKind, FEATURE_LEVEL, FenceReport, Follower, Founding, FreezeReport,
+    InstanceSpec, Outcome, PromotionRule, Proposal, Registration, Stage, State,
 };
 use crate::agree::{Verdict, Vote};
 use crate::decide::choose;
@@ -16,7 +20,7 @@ use crate::observe::SightKind;
 use crate::policy::{Automation, Policy};
 use crate::testing::{
     World, acknowledged, at, cluster_id, fenced, frozen, instance, instances, opened, registration,
-    report, set, short, spec, strangers, uuid,
+    report, set, short, spec, strangers, unenrolled, uuid,
 };
 
 const SILENT: SightKind = SightKind::Silent;

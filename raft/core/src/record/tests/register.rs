@@ -129,19 +129,30 @@ fn a_policy_must_not_contradict_itself() {
         why,
         "restart_hold_ms = 3000: must be above sustain_ms (3000)"
     );
+    let why = world.refusal(set_policy(Policy {
+        promotions_max: 0,
+        ..Policy::default()
+    }));
+    assert_eq!(
+        why,
+        "promotions_max = 0: must be at least 1; to hold back failovers: automation=off"
+    );
+    let why = world.refusal(set_policy(Policy {
+        region_suspect_percent: 101,
+        ..Policy::default()
+    }));
+    assert_eq!(
+        why,
+        "region_suspect_percent = 101: is a part of all, at most 100 (no incident is ever opened \
+         then)"
+    );
     world.must(set_policy(Policy::fast()));
     assert_eq!(world.cluster().policy, Policy::fast());
 }
 
 #[test]
 fn an_instance_is_enrolled_under_one_server_uuid() {
-    let mut registration = registration("pab", 1);
-    registration
-        .instances
-        .get_mut(&instance("a"))
-        .unwrap()
-        .server_uuid = None;
-    let mut world = World::serving_as(registration);
+    let mut world = World::serving_as(unenrolled("pab", 1, "a"));
     let named = world.cluster().instances[&instance("a")].server_uuid;
     assert_eq!(
         named,
@@ -228,11 +239,8 @@ fn founding_wants_the_primary_to_hold_everything() {
 #[test]
 fn a_founding_report_enrols() {
     // Else the primary, named before its ackers are known, would cut them as strangers.
-    let mut unknown = registration("pab", 1);
-    for spec in unknown.instances.values_mut() {
-        spec.server_uuid = None;
-    }
     let mut world = World::of("xyz");
+    let unknown = unenrolled("pab", 1, "pab");
     world.must(Command::Register(Box::new(unknown)));
     for letter in ["p", "a"] {
         let command = world.founding_report(letter, "p:1-10", true);

@@ -1,0 +1,133 @@
+//! What starts a failover: a vote that completes the verdict, or an operator's approval.
+
+use super::apply::Applied;
+use super::cluster::Cluster;
+use super::command::{EventKind, Refusal};
+use super::state::State;
+use crate::agree::{Bench, Verdict, Vote, judge};
+use crate::decide;
+use crate::ids::{ClusterId, Epoch, Position};
+use crate::policy::Automation;
+
+impl State {
+    fn bench_and<T>(
+        &self,
+        id: &ClusterId,
+        use_it: impl FnOnce(&Bench<'_>, &Cluster) -> T,
+    ) -> Result<T, Refusal> {
+        let cluster = self
+            .clusters
+            .get(id)
+            .ok_or_else(|| Refusal::NoSuchCluster(id.clone()))?;
+        let voters = self.regions();
+        let bench = Bench {
+            voters: &voters,
+            policy: &cluster.policy,
+            ackers: &cluster.ackers.members,
+            k: cluster.ackers.k as usize,
+            strangers: cluster.strangers.seen.len(),
+            at_home: cluster.at_home(),
+        };
+        Ok(use_it(&bench, cluster))
+    }
+
+    pub(super) fn vote(&mut self, at: Position, vote: &Vote) -> Applied {
+        if !self.voters.contains_key(&vote.node) {
+            return Err(Refusal::NotAVoter(vote.node));
+        }
+        let cluster = self.cluster_mut(&vote.cluster)?;
+        let open = cluster.inquest.as_ref().map(|inquest| inquest.id);
+        let stale = Refusal::StaleVote {
+            vote: vote.inquest,
+            open,
+        };
+        let Some(inquest) = cluster.inquest.as_mut() else {
+            return Err(stale);
+        };
+        if !inquest.take(vote) {
+            return Err(stale);
+        }
+        let before = cluster
+            .judgement
+            .as_ref()
+            .map(|judgement| judgement.verdict);
+        let judgement = self.bench_and(&vote.cluster, |bench, cluster| {
+            let inquest = cluster
+                .inquest
+                .as_ref()
+                .expect("the inquest that took the vote is open");
+            judge(bench, inquest)
+        })?;
+        let verdict = judgement.verdict;
+        let cluster = self.cluster_mut(&vote.cluster)?;
+        cluster.judgement = Some(judgement);
+        let mut events = vec![cluster.event(
+            EventKind::Voted,
+            format!(
+                "node {} sees {} {} for {} ms",
+                vote.node,
+                cluster.primary,
+                sight_word(vote),
+                vote.sight.for_ms
+            ),
+        )];
+        if before != Some(verdict) {
+            events.push(cluster.event(
+                EventKind::Verdict,
+                format!("verdict on {}: {verdict:?}", cluster.primary),
+            ));
+        }
+        events.extend(self.suspect(at, &vote.cluster));
+        let cluster = &self.clusters[&vote.cluster];
+        if cluster.waits_for_slot() && self.admits(cluster) {
+            events.extend(self.depose(at, &vote.cluster, None)?);
+        }
+        Ok(events)
+    }
+
+    /// A failover that begins is itself a reason to suspect its region.
+    fn depose(&mut self, at: Position, id: &ClusterId, approved_by: Option<String>) -> Applied {
+        let region_fails = self.region_fails(id);
+        let deposed = self.cluster_mut(id)?.depose(at, approved_by, region_fails);
+        let mut events = vec![deposed];
+        events.extend(self.suspect(at, id));
+        Ok(events)
+    }
+
+    pub(super) fn approve(
+        &mut self,
+        at: Position,
+        id: &ClusterId,
+        epoch: Epoch,
+        who: &str,
+    ) -> Applied {
+        let cluster = self.cluster_mut(id)?;
+        cluster.expect_epoch("approve", epoch)?;
+        if let Some(lifted) = cluster.lift_abort(who) {
+            return Ok(vec![lifted]);
+        }
+        let dead = cluster
+            .judgement
+            .as_ref()
+            .is_some_and(|judgement| matches!(judgement.verdict, Verdict::Dead | Verdict::Wedged));
+        if cluster.inquest.is_none() || !dead {
+            return Err(Refusal::NotDead(match &cluster.judgement {
+                Some(judgement) => format!("{:?}", judgement.verdict),
+                None => "no inquest is open: nobody sees it silent".into(),
+            }));
+        }
+        if cluster.policy.automation == Automation::Off {
+            return Err(Refusal::Invalid {
+                field: "policy.automation".into(),
+                value: "off".into(),
+                remedy: "set it to advise or auto".into(),
+            });
+        }
+        decide::feasible(cluster).map_err(|reasons| Refusal::Unsound(reasons.join("; ")))?;
+        self.depose(at, id, Some(who.to_owned()))
+    }
+}
+
+fn sight_word(vote: &Vote) -> String {
+    format!("{:?}", vote.sight.kind).to_lowercase()
+}
