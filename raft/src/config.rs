@@ -1,12 +1,11 @@
 //! What a node of the control plane is started with, and why it may refuse.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use primacy_core::ids::{LogIndex, NodeId};
 use primacy_core::record::Member;
+use primacy_proto::tls::Transport;
 use thiserror::Error;
-use tonic::transport::Endpoint;
 
 use crate::disk::DiskError;
 use crate::history::HistoryError;
@@ -14,9 +13,6 @@ use crate::identity::IdentityError;
 use crate::snapshot::SnapshotError;
 use crate::timing::{Timing, TimingError};
 use crate::wal::WalError;
-
-/// Turns a member's address into an endpoint: the place for TLS. Timeouts are added to it.
-pub type Dialer = Arc<dyn Fn(&str) -> Result<Endpoint, tonic::transport::Error> + Send + Sync>;
 
 #[derive(Clone)]
 pub struct Config {
@@ -29,8 +25,8 @@ pub struct Config {
     pub timing: Timing,
     /// Entries between two snapshots. The log in memory stays below some 1.2 times as many.
     pub snapshot_every: u64,
-    /// How to reach a peer; plain HTTP/2 without one.
-    pub dialer: Option<Dialer>,
+    /// How peers are reached, and whether they must say who they are.
+    pub transport: Transport,
 }
 
 impl Config {
@@ -42,7 +38,7 @@ impl Config {
             member,
             timing: Timing::default(),
             snapshot_every: 5_000,
-            dialer: None,
+            transport: Transport::Plain,
         }
     }
 }

@@ -86,7 +86,10 @@ pub fn incoming(
 
 async fn handshake(tls: &Tls, stream: TcpStream, remote: SocketAddr) -> Option<Accepted> {
     let Some(config) = tls.server() else {
-        tracing::error!("{} is no node's certificate: nobody is answered", tls.identity());
+        tracing::error!(
+            "{} is no node's certificate: nobody is answered",
+            tls.identity()
+        );
         return None;
     };
     let accepting = TlsAcceptor::from(config).accept(stream);

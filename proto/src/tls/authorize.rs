@@ -172,7 +172,10 @@ mod tests {
             "Forward",
             "ReadIndex",
         ] {
-            check(&format!("/primacy.internal.raft.v1.RaftService/{method}"), "n");
+            check(
+                &format!("/primacy.internal.raft.v1.RaftService/{method}"),
+                "n",
+            );
         }
         check("/primacy.internal.agent.v1.AgentLinkService/Attach", "a");
         for method in ["GetPrimary", "WatchPrimaries", "GetControlPlane"] {

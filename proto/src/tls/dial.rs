@@ -1,5 +1,6 @@
 //! The caller's side: connections to nodes.
 
+use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -87,20 +88,26 @@ impl Transport {
     }
 }
 
-async fn connect(tls: Tls, uri: Uri, to: Option<NodeId>) -> io::Result<TokioIo<Watched>> {
+/// Boxed as it is: an `io::Error` would hide it from who looks through the sources.
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+async fn connect(tls: Tls, uri: Uri, to: Option<NodeId>) -> Result<TokioIo<Watched>, BoxError> {
     let host = uri.host().unwrap_or_default();
     let address = uri.authority().map_or("", |authority| authority.as_str());
     let address = address.to_owned();
     let stream = match uri.port_u16() {
         Some(_) => TcpStream::connect(&address).await?,
-        None => return Err(io::Error::other(format!("{address}: use host:port"))),
+        None => return Err(format!("{address}: use host:port").into()),
     };
     stream.set_nodelay(true)?;
     // Only for the wire: it is the identity that is checked, not the host's name.
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
-    let name = name.map_err(|error| io::Error::other(format!("{host}: {error}")))?;
-    let config = tls.client(to).map_err(io::Error::other)?;
-    match TlsConnector::from(Arc::new(config)).connect(name, stream).await {
+    let name = name.map_err(|error| format!("{host}: {error}"))?;
+    let config = tls.client(to)?;
+    match TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+    {
         Ok(stream) => Ok(TokioIo::new(Watched {
             stream,
             tls,
@@ -110,9 +117,9 @@ async fn connect(tls: Tls, uri: Uri, to: Option<NodeId>) -> io::Result<TokioIo<W
         Err(error) => Err(match judgement(&error) {
             Some(why) => {
                 tls.refusals().insert(address.clone(), why.clone());
-                io::Error::other(HandshakeError { address, why })
+                HandshakeError { address, why }.into()
             }
-            None => error,
+            None => error.into(),
         }),
     }
 }
@@ -129,7 +136,8 @@ fn judgement(error: &io::Error) -> Option<String> {
         E::InvalidMessage(_) => {
             "the node does not speak TLS: has its configuration a [tls]?".to_owned()
         }
-        E::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // Authorities may bear the same name; then it is the signature that does not fit.
+        E::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "no authority in tls.ca has issued the node's certificate".to_owned()
         }
         E::InvalidCertificate(CertificateError::Other(other)) => other.0.to_string(),

@@ -143,9 +143,17 @@ impl Authority {
             params.extended_key_usages.push(server);
         }
         params.use_authority_key_identifier_extension = true;
-        let cert = params.signed_by(&key, &self.issuer)?.pem();
+        let cert = self.sign(&params, &key)?;
         let key = key.serialize_pem();
         Ok(Issued { cert, key })
+    }
+
+    pub(super) fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &KeyPair,
+    ) -> Result<String, IssueError> {
+        Ok(params.signed_by(key, &self.issuer)?.pem())
     }
 
     /// Issues into a folder, in place of what has the same name; the authority's certificate goes

@@ -142,9 +142,7 @@ impl Tls {
 
     /// Whether the certificate ends soon, and when.
     pub fn ends_soon(&self) -> Option<String> {
-        let left = self
-            .ends_s()
-            .saturating_sub(UnixTime::now().as_secs());
+        let left = self.ends_s().saturating_sub(UnixTime::now().as_secs());
         (left < ENDS_SOON.as_secs()).then(|| date(self.ends_s()))
     }
 
