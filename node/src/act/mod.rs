@@ -202,6 +202,7 @@ mod tests {
     /// One agent's end of a link.
     struct Agent {
         caller: Option<Caller>,
+        from: From,
         sender: Sender,
         _receiver: mpsc::Receiver<Result<AttachResponse, Status>>,
     }
@@ -212,6 +213,7 @@ mod tests {
             let caller = None;
             Self {
                 caller,
+                from: From::default(),
                 sender,
                 _receiver,
             }
@@ -222,7 +224,7 @@ mod tests {
                 format: FORMAT,
                 payload,
             };
-            let taken = take(message, &mut self.caller, None, links, &self.sender);
+            let taken = take(message, &mut self.caller, &self.from, links, &self.sender);
             taken
                 .map(|input| input.is_some())
                 .map_err(|status| status.message().to_owned())
@@ -231,6 +233,21 @@ mod tests {
         fn says(&mut self, links: &Links, up: &Up) -> Result<bool, String> {
             self.sends(links, link::encode(up).expect("it can be encoded"))
         }
+    }
+
+    #[test]
+    fn with_a_certificate_an_agent_speaks_for_nobody_else() {
+        let links = Links::default();
+        let mut a = Agent::new();
+        a.from.identity = Some("primacy://prod/agent/shop/a".parse().unwrap());
+        let refused = a.says(&links, &hello("b")).expect_err("it is not b");
+        assert!(
+            refused.contains("primacy://prod/agent/shop/a may not call")
+                && refused.contains("accepted is primacy://prod/agent/shop/b"),
+            "{refused}"
+        );
+        assert_eq!(a.says(&links, &hello("a")), Ok(false));
+        assert_eq!(a.says(&links, &beat("a")), Ok(true));
     }
 
     #[test]

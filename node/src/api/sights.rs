@@ -81,7 +81,10 @@ impl Peers {
         let answer = operator(self.to(&member.address)?)
             .get_status(request)
             .await
-            .map_err(|status| status.message().to_owned())?;
+            .map_err(|status| match self.transport.refusal(&member.address) {
+                Some(refusal) => refusal.to_string(),
+                None => status.message().to_owned(),
+            })?;
         serde_json::from_str(&answer.into_inner().status_json)
             .map_err(|error| format!("its answer is not understood: {error}"))
     }

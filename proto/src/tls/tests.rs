@@ -2,16 +2,22 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use primacy_core::ids::NodeId;
 use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::{ServerName, UnixTime};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 use tokio_stream::Empty;
-use tonic::transport::{Channel, Server};
+use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request, Response, Status};
+use tower::service_fn;
 
+use super::material::Material;
 use super::*;
 use crate::v1::primacy_service_client::PrimacyServiceClient;
 use crate::v1::primacy_service_server::{PrimacyService, PrimacyServiceServer};
@@ -350,6 +356,39 @@ async fn each_side_accepts_its_own_plane_alone() {
     assert!(why.contains("does not speak TLS"), "{why}");
 }
 
+/// Its own verifier would keep such a node from coming so far; one that lies has none.
+#[tokio::test]
+async fn a_node_of_another_plane_is_refused_by_name() {
+    let dir = folder();
+    let authority = Authority::new().unwrap();
+    let node = serve(Transport::Tls(opened(&authority, dir.path(), NODE))).await;
+    let uri = "primacy://test/node/2";
+    let files = issued(&authority, dir.path(), uri);
+    let contents = files.read().unwrap();
+    let mut foreign = Material::new(&files, contents, &Wanted::Anybody, UnixTime::now()).unwrap();
+    foreign.identity = identity(NODE); // whom it believes
+    let connector = TlsConnector::from(Arc::new(foreign.client(None).unwrap()));
+    let dial = service_fn(move |_| {
+        let connector = connector.clone();
+        async move {
+            let stream = TcpStream::connect(node).await?;
+            let name = ServerName::from(node.ip());
+            connector.connect(name, stream).await.map(TokioIo::new)
+        }
+    });
+    let endpoint = Endpoint::from_shared(format!("https://{node}")).unwrap();
+    let channel = endpoint.connect_with_connector_lazy(dial);
+    let status = ask(channel).await.expect_err("of another plane");
+    assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+    for word in [
+        uri,
+        "this is a node of plane prod",
+        "accepted is primacy://prod/",
+    ] {
+        assert!(status.message().contains(word), "{status:?}");
+    }
+}
+
 #[tokio::test]
 async fn new_files_serve_new_connections_and_old_connections_go_on() {
     let dir = folder();
@@ -380,7 +419,7 @@ async fn a_connection_that_says_nothing_keeps_nobody_waiting() {
     let node = serve(Transport::Tls(opened(&authority, dir.path(), NODE))).await;
     let mut silent = Vec::new();
     for _ in 0..20 {
-        silent.push(tokio::net::TcpStream::connect(node).await.unwrap());
+        silent.push(TcpStream::connect(node).await.unwrap());
     }
     let operator = Transport::Tls(opened(&authority, dir.path(), OPERATOR));
     ask(channel(&operator, node, None)).await.expect("answered");
