@@ -120,19 +120,21 @@ impl Client {
             let mut untrusted = Vec::new();
             for (address, channel) in &self.nodes {
                 let until = (tokio::time::Instant::now() + turn).min(deadline);
-                match tokio::time::timeout_at(until, ask(channel.clone())).await {
+                let asked = tokio::time::timeout_at(until, ask(channel.clone())).await;
+                let status = match asked {
                     Ok(Ok(answer)) => return Ok(answer),
-                    // Only a connection that was refused leaves this behind; an answer clears it.
-                    Ok(Err(_)) if let Some(refusal) = self.transport.refusal(address) => {
-                        untrusted.push(refusal);
-                    }
-                    Ok(Err(status))
-                        if matches!(status.code(), Code::Unavailable | Code::Unknown) =>
-                    {
-                        last = Some(Box::new(status));
-                    }
-                    Ok(Err(status)) => return Err(ClientError::Refused(Box::new(status))),
-                    Err(_) => {}
+                    Ok(Err(status)) => status,
+                    Err(_) => continue,
+                };
+                // Only a connection that was refused leaves this behind; an answer clears it.
+                if let Some(refusal) = self.transport.refusal(address) {
+                    untrusted.push(refusal);
+                } else if matches!(status.code(), Code::Unavailable | Code::Unknown)
+                    || !answered(&status)
+                {
+                    last = Some(Box::new(status));
+                } else {
+                    return Err(ClientError::Refused(Box::new(status)));
                 }
             }
             let refused = untrusted.pop();
@@ -160,7 +162,7 @@ impl Client {
         if let Some(refused) = refused {
             return format!("; {refused}");
         }
-        let connected = last.is_some_and(|status| !cannot_connect(status));
+        let connected = last.is_some_and(|status| !answered(status) && !cannot_connect(status));
         match self.transport {
             Transport::Plain if connected => "; a node that speaks TLS hangs up on who does not: \
                                               give --tls-ca, --tls-cert and --tls-key"
@@ -170,12 +172,13 @@ impl Client {
     }
 }
 
-/// Whether there was no connection at all; a node's own answer has no source.
+/// Whether a node said this itself: what went wrong on the way to it has a source.
+fn answered(status: &Status) -> bool {
+    std::error::Error::source(status).is_none()
+}
+
 fn cannot_connect(status: &Status) -> bool {
     let mut source = std::error::Error::source(status);
-    if source.is_none() {
-        return true;
-    }
     while let Some(error) = source {
         if error.is::<tonic::ConnectError>() {
             return true;

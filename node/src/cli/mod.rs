@@ -199,6 +199,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_start(keep_sigpipe_out)
         .build()
     {
         Ok(runtime) => runtime,
@@ -240,6 +241,14 @@ fn end_when_nobody_reads_on() {
     // SAFETY: no handler of ours runs; the default action ends the process.
     let set = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
     set.expect("SIGPIPE may be set to its default");
+}
+
+/// Only the main thread writes to stdout; the others write to sockets, where a node that hangs up
+/// is an error to be told, not the end of the process.
+fn keep_sigpipe_out() {
+    use nix::sys::signal::{SigSet, Signal};
+    let pipe: SigSet = [Signal::SIGPIPE].into_iter().collect();
+    pipe.thread_block().expect("a thread may block a signal");
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {

@@ -33,10 +33,13 @@ pub enum Lane {
 
 pub type Client = RaftServiceClient<Channel>;
 
+/// By who must answer, and where.
+type Channels = BTreeMap<(NodeId, String, Lane), Channel>;
+
 #[derive(Clone)]
 pub struct Peers {
     transport: Transport,
-    channels: Arc<Mutex<BTreeMap<(NodeId, String, Lane), Channel>>>,
+    channels: Arc<Mutex<Channels>>,
 }
 
 impl Peers {
