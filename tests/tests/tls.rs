@@ -286,6 +286,24 @@ fn files_that_are_replaced_serve_new_connections() {
     });
     plane.status(&[1], &operator).expect("as before");
 
+    // One that ends soon is taken, and shown wherever one looks.
+    let second = "primacy://prod/node/2".parse().expect("a node");
+    let home_of_2 = plane.dir.path().join("tls-prod-2");
+    let soon = plane
+        .authority
+        .issue_into(&home_of_2, &second, Lifetime::days(3));
+    soon.expect("a certificate");
+    plane.until("its end to be shown", || {
+        let ran = plane.run(&[3], Some(&operator), &["status"]);
+        ran.out.contains("its certificate ends on").then_some(())
+    });
+    plane.until("its end to be warned of", || {
+        plane
+            .log(2)
+            .contains("put a new one there in time")
+            .then_some(())
+    });
+
     fs::remove_file(home.join("ca.pem")).expect("a file");
     issue(&new, &home, "primacy://prod/node/1");
     plane.until("the new authority's to be let in", || {

@@ -325,25 +325,11 @@ impl Common {
 
     fn transport(&self) -> Result<Transport, Failure> {
         self.tls.open(Wanted::Anybody).map_err(|error| {
-            let TlsFlag { name, variable } = TlsFlag::of(error.field);
+            let name = format!("--tls-{}", error.field);
+            let variable = format!("PRIMACY_TLS_{}", error.field.to_uppercase());
             let (value, remedy) = (error.value, error.remedy);
             Failure::Usage(format!("{name} ({variable}) = {value:?}: {remedy}"))
         })
-    }
-}
-
-/// How a field of `[tls]` is called on the command line.
-struct TlsFlag {
-    name: String,
-    variable: String,
-}
-
-impl TlsFlag {
-    fn of(field: &str) -> Self {
-        Self {
-            name: format!("--tls-{field}"),
-            variable: format!("PRIMACY_TLS_{}", field.to_uppercase()),
-        }
     }
 }
 

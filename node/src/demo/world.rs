@@ -10,11 +10,12 @@ use primacy_core::ids::{ClusterId, InstanceId, NodeId, PlaneId, Region};
 use primacy_core::observe::SightKind;
 use primacy_core::policy::Policy;
 use primacy_core::record::{Follower, Founding, InstanceSpec, Registration};
-use primacy_proto::tls::{Authority, Files, Identity, Lifetime, Tls, Transport, Wanted};
+use primacy_proto::tls::{Files, Tls, Transport, Wanted};
 use primacy_proto::v1::{RegisterClusterRequest, TransferLeaderRequest};
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::certificates::Certificates;
 use super::net::Net;
 use super::process::{FOLDER, Process, Sweeper, end_all_in};
 use crate::api::StatusDocument;
@@ -28,9 +29,7 @@ use crate::mysqld::template::Template;
 
 pub(super) const REGIONS: [&str; 3] = ["frankfurt", "london", "madrid"];
 pub(super) const CLUSTER: &str = "orders";
-const PLANE: &str = "demo";
-/// Longer than anybody leaves a demo running.
-const CERTIFICATE_DAYS: u64 = 365;
+pub(super) const PLANE: &str = "demo";
 /// Five servers and seven processes on two busy cores take their time.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// A busy machine's servers answer within this; what is still found then is wrong.
@@ -381,27 +380,6 @@ fn unready(document: &StatusDocument, cluster: &ClusterId) -> Vec<String> {
 impl Drop for World {
     fn drop(&mut self) {
         end_all_in(self.dir.path());
-    }
-}
-
-/// The demo's own authority, in its folder.
-struct Certificates {
-    dir: PathBuf,
-    authority: Authority,
-}
-
-impl Certificates {
-    fn new(dir: &Path) -> anyhow::Result<Self> {
-        let dir = dir.join("tls");
-        let authority = Authority::create(&dir)?;
-        Ok(Self { dir, authority })
-    }
-
-    /// For `node/1`, say, of the demo's plane.
-    fn issue(&self, who: &str) -> anyhow::Result<Files> {
-        let identity: Identity = format!("primacy://{PLANE}/{who}").parse()?;
-        let lifetime = Lifetime::days(CERTIFICATE_DAYS);
-        Ok(self.authority.issue_into(&self.dir, &identity, lifetime)?)
     }
 }
 

@@ -17,9 +17,10 @@ use tonic::transport::server::Connected;
 
 use super::{Identity, IdentityError, Tls, Transport};
 
-/// Ten times what three round trips of the longest kind take.
+/// A peer gives up earlier; this is for those that never do.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-/// Handshakes at once; more wait to be accepted.
+/// Handshakes at once, hence descriptors that nobody has been authorised for; more wait to be
+/// accepted.
 const HANDSHAKES_MAX: usize = 512;
 /// Connections made and not taken over by the server yet.
 const BACKLOG: usize = 64;
@@ -74,10 +75,10 @@ pub fn incoming(
                     Transport::Plain => Some(Accepted::Plain(stream)),
                     Transport::Tls(tls) => handshake(tls, stream, remote).await,
                 };
-                drop(permit);
                 if let Some(accepted) = accepted {
                     let _ = ready.send(Ok(accepted)).await; // the server may have ended
                 }
+                drop(permit);
             });
         }
     });

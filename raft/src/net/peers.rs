@@ -13,9 +13,11 @@ use tonic::{Request, Status};
 use super::wire::raft_service_client::RaftServiceClient;
 use super::{MESSAGE_BYTES_MAX, TO};
 
-/// A connection is made within this, its TLS handshake included, or tried anew. Together these take
-/// two round trips.
+/// A connection is made within this, or tried anew.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// The same with its TLS handshake, which takes a second round trip: peers that are as far from
+/// each other as they may be without TLS must reach each other with it.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// A silent connection is tested this often, and given up after as long again: a peer that lost
 /// its power does not close its connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
@@ -83,9 +85,13 @@ impl Peers {
 
     fn endpoint(&self, address: &str) -> Result<Endpoint, tonic::transport::Error> {
         let endpoint = self.transport.endpoint(address)?;
+        let connect_timeout = match self.transport {
+            Transport::Plain => CONNECT_TIMEOUT,
+            Transport::Tls(_) => HANDSHAKE_TIMEOUT,
+        };
         Ok(endpoint
             .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(connect_timeout)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true))

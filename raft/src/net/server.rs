@@ -11,7 +11,7 @@ use openraft::raft::{
     VoteRequest,
 };
 use primacy_core::ids::NodeId;
-use primacy_core::record::Proposal;
+use primacy_core::record::{Command, Proposal};
 use primacy_proto::tls::{Identity, speaks_as};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -222,6 +222,11 @@ impl RaftService for Ear {
         let (message, speaker) = self.accept(request)?;
         let proposal: Proposal = decode(&message.proposal)?;
         speaker.must_be(proposal.proposer.of_door())?;
+        for command in &proposal.commands {
+            if let Command::Vote(vote) = command {
+                speaker.must_be(vote.node)?;
+            }
+        }
         let answer = propose::here(&self.raft, proposal).await;
         Ok(Response::new(wire::ForwardResponse {
             payload: encode(&answer)?,

@@ -93,6 +93,10 @@ async fn deposed_and_aborted(world: &World) {
     let said = explained(world).await["waits"].to_string();
     assert!(said.contains("mysql-1 alone may open again"), "{said}");
     assert!(said.contains("primacy approve"), "how to undo it: {said}");
+    let history = world.history().await;
+    let aborted = |what: &str| what.starts_with("demo aborts the failover");
+    let by_certificate = history.iter().any(|event| aborted(&event.event.what));
+    assert!(by_certificate, "whoever runs this test: {history:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
