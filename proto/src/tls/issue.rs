@@ -21,6 +21,9 @@ const CA_CERT: &str = "ca.pem";
 const CA_KEY: &str = "ca-key.pem";
 /// Ten years: replacing an authority means replacing everything.
 const CA_DAYS: u64 = 3_650;
+/// Modes of files: a key is for its owner's eyes.
+const SECRET: u32 = 0o600;
+const PUBLIC: u32 = 0o644;
 /// Clocks that are behind by less accept a certificate at once.
 const CLOCKS_APART: Duration = Duration::from_secs(3_600);
 
@@ -108,8 +111,12 @@ impl Authority {
                 return Err(IssueError::Exists(dir.join(name)));
             }
         }
-        write(&dir.join(CA_KEY), &authority.issuer.key().serialize_pem())?;
-        write(&dir.join(CA_CERT), &authority.cert)?;
+        write(
+            &dir.join(CA_KEY),
+            &authority.issuer.key().serialize_pem(),
+            SECRET,
+        )?;
+        write(&dir.join(CA_CERT), &authority.cert, PUBLIC)?;
         Ok(authority)
     }
 
@@ -173,10 +180,10 @@ impl Authority {
             key: dir.join(format!("{stem}-key.pem")),
         };
         if !files.ca.exists() {
-            write(&files.ca, &self.cert)?;
+            write(&files.ca, &self.cert, PUBLIC)?;
         }
-        write(&files.key, &issued.key)?;
-        write(&files.cert, &issued.cert)?;
+        write(&files.key, &issued.key, SECRET)?;
+        write(&files.cert, &issued.cert, PUBLIC)?;
         Ok(files)
     }
 }
@@ -189,8 +196,8 @@ fn file<'a>(path: &'a Path, what: &'static str) -> impl FnOnce(std::io::Error) -
     }
 }
 
-/// Whole or not at all: a process may look at it meanwhile. For its owner's eyes.
-fn write(path: &Path, text: &str) -> Result<(), IssueError> {
+/// Whole or not at all: a process may look at it meanwhile.
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), IssueError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
@@ -198,7 +205,7 @@ fn write(path: &Path, text: &str) -> Result<(), IssueError> {
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o600)
+        .mode(mode)
         .open(&new)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| fs::rename(&new, path));
