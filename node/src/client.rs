@@ -4,9 +4,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+use primacy_proto::tls::{HandshakeError, Transport};
 use primacy_proto::v1::operator_service_client::OperatorServiceClient;
 use primacy_proto::v1::primacy_service_client::PrimacyServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// A node that does not answer a connect by then is passed over.
@@ -19,12 +20,17 @@ const TURN_LIMIT_MIN: Duration = Duration::from_millis(300);
 pub enum ClientError {
     #[error("endpoint {0:?}: use host:port")]
     Malformed(String),
-    #[error("none of {endpoints} answered within {limit:?}")]
+    #[error("none of {endpoints} answered within {limit:?}{hint}")]
     Unreachable {
         endpoints: String,
         limit: Duration,
+        /// What may be the matter, if it can be told; after a semicolon.
+        hint: String,
         source: Option<Box<Status>>,
     },
+    /// With no node: another try would end so too.
+    #[error(transparent)]
+    Untrusted(HandshakeError),
     #[error("{}", .0.message())]
     Refused(Box<Status>),
 }
@@ -40,6 +46,7 @@ impl ClientError {
         match self {
             ClientError::Malformed(_) => Code::InvalidArgument,
             ClientError::Unreachable { .. } => Code::Unavailable,
+            ClientError::Untrusted(_) => Code::Unauthenticated,
             ClientError::Refused(status) => status.code(),
         }
     }
@@ -51,19 +58,25 @@ pub struct Client {
     nodes: Vec<(String, Channel)>,
     limit: Duration,
     turn_min: Duration,
+    transport: Transport,
 }
 
 impl Client {
     /// Connects lazily: a node that is down now may answer later.
-    pub fn new(endpoints: &[String], limit: Duration) -> Result<Self, ClientError> {
+    pub fn new(
+        endpoints: &[String],
+        limit: Duration,
+        transport: &Transport,
+    ) -> Result<Self, ClientError> {
         let nodes = endpoints
             .iter()
-            .map(|address| Ok((address.clone(), channel(address)?)))
+            .map(|address| Ok((address.clone(), channel(address, transport)?)))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             nodes,
             limit,
             turn_min: TURN_LIMIT_MIN,
+            transport: transport.clone(),
         })
     }
 
@@ -83,6 +96,7 @@ impl Client {
             nodes: vec![node.clone()],
             limit: self.limit,
             turn_min: self.turn_min,
+            transport: self.transport.clone(),
         };
         self.nodes.iter().map(one).collect()
     }
@@ -103,24 +117,38 @@ impl Client {
         let turn = self.turn();
         let mut last = None;
         loop {
-            for (_, channel) in &self.nodes {
+            let mut untrusted = Vec::new();
+            for (address, channel) in &self.nodes {
                 let until = (tokio::time::Instant::now() + turn).min(deadline);
-                match tokio::time::timeout_at(until, ask(channel.clone())).await {
+                let asked = tokio::time::timeout_at(until, ask(channel.clone())).await;
+                let status = match asked {
                     Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(status))
-                        if matches!(status.code(), Code::Unavailable | Code::Unknown) =>
-                    {
-                        last = Some(Box::new(status));
-                    }
-                    Ok(Err(status)) => return Err(ClientError::Refused(Box::new(status))),
-                    Err(_) => {}
+                    Ok(Err(status)) => status,
+                    Err(_) => continue,
+                };
+                // Only a connection that was refused leaves this behind; an answer clears it.
+                if let Some(refusal) = self.transport.refusal(address) {
+                    untrusted.push(refusal);
+                } else if matches!(status.code(), Code::Unavailable | Code::Unknown)
+                    || !answered(&status)
+                {
+                    last = Some(Box::new(status));
+                } else {
+                    return Err(ClientError::Refused(Box::new(status)));
                 }
+            }
+            let refused = untrusted.pop();
+            if let Some(refusal) = &refused
+                && untrusted.len() + 1 == self.nodes.len()
+            {
+                return Err(ClientError::Untrusted(refusal.clone()));
             }
             if tokio::time::Instant::now() + AGAIN >= deadline {
                 let endpoints = self.endpoints().collect::<Vec<_>>().join(", ");
                 return Err(ClientError::Unreachable {
                     endpoints,
                     limit: self.limit,
+                    hint: self.hint(refused, last.as_deref()),
                     source: last,
                 });
             }
@@ -129,14 +157,44 @@ impl Client {
     }
 }
 
+impl Client {
+    fn hint(&self, refused: Option<HandshakeError>, last: Option<&Status>) -> String {
+        if let Some(refused) = refused {
+            return format!("; {refused}");
+        }
+        let connected = last.is_some_and(|status| !answered(status) && !cannot_connect(status));
+        match self.transport {
+            Transport::Plain if connected => "; a node that speaks TLS hangs up on who does not: \
+                                              give --tls-ca, --tls-cert and --tls-key"
+                .to_owned(),
+            Transport::Plain | Transport::Tls(_) => String::new(),
+        }
+    }
+}
+
+/// Whether a node said this itself: what went wrong on the way to it has a source.
+fn answered(status: &Status) -> bool {
+    std::error::Error::source(status).is_none()
+}
+
+fn cannot_connect(status: &Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
 /// Connects lazily.
-pub(crate) fn channel(address: &str) -> Result<Channel, ClientError> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+pub(crate) fn channel(address: &str, transport: &Transport) -> Result<Channel, ClientError> {
+    let endpoint = transport
+        .endpoint(address)
         .map_err(|_| ClientError::Malformed(address.to_owned()))?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_LIMIT)
-        .tcp_nodelay(true)
-        .connect_lazy())
+    let endpoint = endpoint.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true);
+    Ok(transport.lazy(&endpoint, None))
 }
 
 /// The operators' service of one node.

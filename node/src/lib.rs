@@ -16,3 +16,10 @@ pub mod node;
 pub mod observe;
 pub mod record;
 mod stop;
+
+/// Looks after the certificate for as long as the process runs.
+fn keep_fresh(transport: &primacy_proto::tls::Transport) {
+    if let primacy_proto::tls::Transport::Tls(tls) = transport {
+        tokio::spawn(tls.clone().keep_fresh());
+    }
+}

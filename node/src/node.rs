@@ -6,6 +6,7 @@ use anyhow::Context;
 use primacy_core::ids::NodeId;
 use primacy_core::record::{FEATURE_LEVEL, Member};
 use primacy_proto::agent_link::agent_link_service_server::AgentLinkServiceServer;
+use primacy_proto::tls::{GateLayer, Transport, incoming};
 use primacy_proto::v1::GetControlPlaneRequest;
 use primacy_proto::v1::operator_service_server::OperatorServiceServer;
 use primacy_proto::v1::primacy_service_server::PrimacyServiceServer;
@@ -29,10 +30,10 @@ const TWIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Two processes under one id would both vote: whoever answers at this node's address before it
 /// listens is another one. The lock on the folder tells of those that share it.
-async fn refuse_twin(id: NodeId, address: &str) -> anyhow::Result<()> {
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(TWIN_LIMIT);
-    let Ok(Ok(channel)) = timeout(TWIN_LIMIT, endpoint.connect()).await else {
+async fn refuse_twin(id: NodeId, address: &str, transport: &Transport) -> anyhow::Result<()> {
+    let endpoint = transport.endpoint(address)?.connect_timeout(TWIN_LIMIT);
+    let connecting = transport.connect(&endpoint, Some(id));
+    let Ok(Ok(channel)) = timeout(TWIN_LIMIT, connecting).await else {
         return Ok(());
     };
     let mut client = primaries(channel);
@@ -61,7 +62,9 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     };
     let me = config.members.iter().find(|member| member.id == config.id);
     let me = me.context("the configuration was checked to name this node")?;
-    refuse_twin(config.id, &me.address).await?;
+    let transport = config.transport()?;
+    crate::keep_fresh(&transport);
+    refuse_twin(config.id, &me.address, &transport).await?;
     let handle = Handle::start(Config {
         node_id: config.id,
         dir: config.dir.join("log"),
@@ -73,7 +76,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         },
         snapshot_every: config.snapshot_every,
         knows: FEATURE_LEVEL,
-        dialer: None,
+        transport: transport.clone(),
     })
     .await?;
     let memory = MemoryFile::begin(&config.dir)?;
@@ -86,7 +89,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         handle: handle.clone(),
         door: door.clone(),
         views,
-        peers: Peers::default(),
+        peers: Peers::new(transport.clone()),
         links: links.clone(),
         probe: config.probe.clone(),
     };
@@ -102,8 +105,8 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listen = {}: choose a free address", config.listen))?;
-    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
+        .layer(GateLayer::new(transport.clone()))
         .add_service(handle.service())
         .add_service(AgentLinkServiceServer::new(LinkService {
             links: links.clone(),
@@ -113,7 +116,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         .add_service(OperatorServiceServer::new(Operator(access)))
         .add_service(health)
         .add_service(reflection)
-        .serve_with_incoming(incoming);
+        .serve_with_incoming(incoming(listener, transport));
     let serving = tokio::spawn(server);
 
     // Every first member initialises; the log keeps one of them, and those that ran before none.

@@ -1,6 +1,7 @@
-//! The wire: generated gRPC code, and the agent link's messages.
+//! The wire: generated gRPC code, the agent link's messages, and TLS.
 
 pub mod link;
+pub mod tls;
 
 /// The public API.
 pub mod v1 {

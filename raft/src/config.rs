@@ -1,12 +1,11 @@
 //! What a node of the control plane is started with, and why it may refuse.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use primacy_core::ids::{LogIndex, NodeId};
 use primacy_core::record::{FEATURE_LEVEL, Member};
+use primacy_proto::tls::Transport;
 use thiserror::Error;
-use tonic::transport::Endpoint;
 
 use crate::disk::DiskError;
 use crate::fatal::FatalError;
@@ -15,9 +14,6 @@ use crate::identity::IdentityError;
 use crate::snapshot::SnapshotError;
 use crate::timing::{Timing, TimingError};
 use crate::wal::WalError;
-
-/// Turns a member's address into an endpoint: the place for TLS. Timeouts are added to it.
-pub type Dialer = Arc<dyn Fn(&str) -> Result<Endpoint, tonic::transport::Error> + Send + Sync>;
 
 #[derive(Clone)]
 pub struct Config {
@@ -32,8 +28,8 @@ pub struct Config {
     pub snapshot_every: u64,
     /// The newest feature level that this version can apply; it stops before a higher one.
     pub knows: u32,
-    /// How to reach a peer; plain HTTP/2 without one.
-    pub dialer: Option<Dialer>,
+    /// How peers are reached, and whether they must say who they are.
+    pub transport: Transport,
 }
 
 impl Config {
@@ -46,7 +42,7 @@ impl Config {
             timing: Timing::default(),
             snapshot_every: 5_000,
             knows: FEATURE_LEVEL,
-            dialer: None,
+            transport: Transport::Plain,
         }
     }
 }

@@ -94,7 +94,7 @@ impl Handle {
         } = opened;
         let published = state_machine.published();
 
-        let peers = Peers::new(config.dialer.clone());
+        let peers = Peers::new(config.transport.clone());
         let hears_majority = Arc::new(AtomicBool::new(false));
         let election_max = Duration::from_millis(config.timing.election_max_ms);
         let networks = Networks {
@@ -192,7 +192,9 @@ impl Handle {
     /// The service for the peers. Its listener must set TCP_NODELAY: with Nagle's algorithm a
     /// linearizable read takes 36 ms instead of half a one.
     pub fn service(&self) -> RaftServer {
-        server::service(self.0.node, self.0.raft.clone(), self.0.contact.clone())
+        let Inner { node, raft, .. } = &*self.0;
+        let known = self.0.peers.are_known();
+        server::service(*node, raft.clone(), self.0.contact.clone(), known)
     }
 
     /// The applied entries from `from` on, oldest first.
@@ -331,7 +333,7 @@ impl Handle {
             .membership_config
             .nodes()
             .find(|(id, _)| **id == to)?;
-        self.0.peers.client(member, lane).ok()
+        self.0.peers.client(to, member, lane).ok()
     }
 }
 

@@ -28,7 +28,7 @@ mod timing;
 mod types;
 mod wal;
 
-pub use config::{Config, Dialer, StartError};
+pub use config::{Config, StartError};
 pub use disk::DiskError;
 pub use fatal::FatalError;
 pub use handle::{Handle, InitializeError, Initialized, TransferError};

@@ -193,10 +193,9 @@ impl Handle {
                 settled(answer.map_err(|error| ProposeError::Unknown(error.to_string()))?)
             }
             Err(status) if never_sent(&status) => Ok(Attempt::Elsewhere),
-            // It refused to look at it: the call was meant for another node.
-            Err(status) if status.code() == tonic::Code::FailedPrecondition => {
-                Ok(Attempt::Elsewhere)
-            }
+            // It refused to look at it: the call was meant for another node, or it does not accept
+            // this one's certificate.
+            Err(status) if REFUSED.contains(&status.code()) => Ok(Attempt::Elsewhere),
             Err(status) => Err(unknown(status)),
         }
     }
@@ -261,6 +260,13 @@ impl Handle {
         let _ = tokio::time::timeout_at(soon, leadership.changed()).await;
     }
 }
+
+/// What a node answers that did nothing with a call.
+const REFUSED: [tonic::Code; 3] = [
+    tonic::Code::FailedPrecondition,
+    tonic::Code::PermissionDenied,
+    tonic::Code::Unauthenticated,
+];
 
 const LEADER_CHANGED: &str = "the leader changed";
 

@@ -8,6 +8,7 @@ use primacy_core::node::NodeInput;
 use primacy_proto::agent_link::agent_link_service_server::AgentLinkService;
 use primacy_proto::agent_link::{AttachRequest, AttachResponse};
 use primacy_proto::link::{self, Up};
+use primacy_proto::tls::{Identity, speaks_for};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -33,14 +34,17 @@ impl AgentLinkService for LinkService {
         &self,
         request: Request<Streaming<AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        let from = request.remote_addr();
+        let from = From {
+            address: request.remote_addr(),
+            identity: request.extensions().get::<Identity>().cloned(),
+        };
         let mut up = request.into_inner();
         let (sender, receiver) = mpsc::channel(LINK_BACKLOG);
         let (links, inputs) = (self.links.clone(), self.inputs.clone());
         tokio::spawn(async move {
             let mut caller = None;
             while let Ok(Some(message)) = up.message().await {
-                let taken = take(message, &mut caller, from, &links, &sender);
+                let taken = take(message, &mut caller, &from, &links, &sender);
                 let input = match taken {
                     Ok(Some(input)) => input,
                     Ok(None) => continue,
@@ -62,11 +66,19 @@ impl AgentLinkService for LinkService {
     }
 }
 
+/// Where a link comes from.
+#[derive(Default)]
+struct From {
+    address: Option<std::net::SocketAddr>,
+    /// `None` where no TLS is spoken.
+    identity: Option<Identity>,
+}
+
 /// What one message means to the node; an error ends the link.
 fn take(
     message: AttachRequest,
     caller: &mut Option<Caller>,
-    from: Option<std::net::SocketAddr>,
+    from: &From,
     links: &Links,
     sender: &Sender,
 ) -> Result<Option<NodeInput>, Status> {
@@ -85,11 +97,18 @@ fn take(
         run,
     } = up
     {
+        if let Some(identity) = &from.identity {
+            speaks_for(identity, &cluster, &instance).map_err(|refusal| {
+                let text = refusal.to_string();
+                tracing::warn!("{text}");
+                Status::permission_denied(text)
+            })?;
+        }
         let hello = Caller {
             cluster,
             instance,
             run,
-            from,
+            from: from.address,
         };
         links.attach(&hello, sender.clone(), Instant::now())?;
         *caller = Some(hello);
@@ -183,6 +202,7 @@ mod tests {
     /// One agent's end of a link.
     struct Agent {
         caller: Option<Caller>,
+        from: From,
         sender: Sender,
         _receiver: mpsc::Receiver<Result<AttachResponse, Status>>,
     }
@@ -193,6 +213,7 @@ mod tests {
             let caller = None;
             Self {
                 caller,
+                from: From::default(),
                 sender,
                 _receiver,
             }
@@ -203,7 +224,7 @@ mod tests {
                 format: FORMAT,
                 payload,
             };
-            let taken = take(message, &mut self.caller, None, links, &self.sender);
+            let taken = take(message, &mut self.caller, &self.from, links, &self.sender);
             taken
                 .map(|input| input.is_some())
                 .map_err(|status| status.message().to_owned())
@@ -212,6 +233,21 @@ mod tests {
         fn says(&mut self, links: &Links, up: &Up) -> Result<bool, String> {
             self.sends(links, link::encode(up).expect("it can be encoded"))
         }
+    }
+
+    #[test]
+    fn with_a_certificate_an_agent_speaks_for_nobody_else() {
+        let links = Links::default();
+        let mut a = Agent::new();
+        a.from.identity = Some("primacy://prod/agent/shop/a".parse().unwrap());
+        let refused = a.says(&links, &hello("b")).expect_err("it is not b");
+        assert!(
+            refused.contains("primacy://prod/agent/shop/a may not call")
+                && refused.contains("accepted is primacy://prod/agent/shop/b"),
+            "{refused}"
+        );
+        assert_eq!(a.says(&links, &hello("a")), Ok(false));
+        assert_eq!(a.says(&links, &beat("a")), Ok(true));
     }
 
     #[test]

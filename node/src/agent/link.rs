@@ -9,9 +9,9 @@ use primacy_core::observe::Heartbeat;
 use primacy_proto::agent_link::AttachRequest;
 use primacy_proto::agent_link::agent_link_service_client::AgentLinkServiceClient;
 use primacy_proto::link::{self, Down, FORMAT, Up};
+use primacy_proto::tls::Transport;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
 use super::facts;
@@ -27,7 +27,12 @@ const SILENT_LIMIT_MS: u64 = 2_000;
 const BACKLOG: usize = 64;
 
 /// What a node tells an agent that its configuration is wrong by.
-const MISCONFIGURED: [Code; 2] = [Code::AlreadyExists, Code::InvalidArgument];
+const MISCONFIGURED: [Code; 4] = [
+    Code::AlreadyExists,
+    Code::InvalidArgument,
+    Code::PermissionDenied,
+    Code::Unauthenticated,
+];
 
 #[derive(Clone)]
 enum Message {
@@ -40,7 +45,11 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub fn open(config: &AgentConfig, inputs: mpsc::Sender<AgentInput>) -> Self {
+    pub fn open(
+        config: &AgentConfig,
+        transport: &Transport,
+        inputs: mpsc::Sender<AgentInput>,
+    ) -> Self {
         // The clock and the process: no two agents that are alive share both.
         let run = clock::wall_ms() << 22 | u64::from(std::process::id());
         let nodes = config
@@ -51,6 +60,7 @@ impl Links {
                 let link = Link {
                     address: address.clone(),
                     config: config.clone(),
+                    transport: transport.clone(),
                     run,
                     inputs: inputs.clone(),
                 };
@@ -81,6 +91,7 @@ impl Links {
 struct Link {
     address: String,
     config: AgentConfig,
+    transport: Transport,
     run: u64,
     inputs: mpsc::Sender<AgentInput>,
 }
@@ -92,17 +103,15 @@ impl Link {
             match self.once(&mut messages).await {
                 Ok(()) => return, // the agent stops
                 Err(error) => {
-                    let status = error.downcast_ref::<Status>();
-                    let refused = status.filter(|s| MISCONFIGURED.contains(&s.code()));
-                    let text = match refused {
-                        Some(status) => status.message().to_owned(),
-                        None => format!("link lost: {error:#}"),
-                    };
+                    let refused = self.refusal(&error);
+                    let misconfigured = refused.is_some();
+                    let text = refused.unwrap_or_else(|| format!("link lost: {error:#}"));
                     // Once, not with each try.
                     if text != said {
-                        match refused {
-                            Some(_) => tracing::error!(node = self.address, "{text}"),
-                            None => tracing::info!(node = self.address, "{text}"),
+                        if misconfigured {
+                            tracing::error!(node = self.address, "{text}");
+                        } else {
+                            tracing::info!(node = self.address, "{text}");
                         }
                         said = text;
                     }
@@ -120,12 +129,20 @@ impl Link {
         }
     }
 
+    /// What is wrong with this side's configuration, or the node's, if that is why a link ended.
+    fn refusal(&self, error: &anyhow::Error) -> Option<String> {
+        if let Some(refusal) = self.transport.refusal(&self.address) {
+            return Some(refusal.to_string());
+        }
+        let status = error.downcast_ref::<Status>()?;
+        let refused = MISCONFIGURED.contains(&status.code());
+        refused.then(|| status.message().to_owned())
+    }
+
     async fn once(&self, messages: &mut mpsc::Receiver<Message>) -> anyhow::Result<()> {
-        let channel = Endpoint::from_shared(format!("http://{}", self.address))?
-            .connect_timeout(CONNECT_LIMIT)
-            .tcp_nodelay(true)
-            .connect()
-            .await?;
+        let endpoint = self.transport.endpoint(&self.address)?;
+        let endpoint = endpoint.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true);
+        let channel = self.transport.connect(&endpoint, None).await?;
         let (sender, up) = mpsc::channel(BACKLOG);
         let hello = Up::Hello {
             cluster: self.config.cluster.clone(),

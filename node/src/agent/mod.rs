@@ -42,7 +42,9 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
 
     let (inputs, mut waiting) = mpsc::channel(BACKLOG);
     let (serving, served) = watch::channel(Serving::default());
-    let links = link::Links::open(&config, inputs.clone());
+    let transport = config.transport()?;
+    crate::keep_fresh(&transport);
+    let links = link::Links::open(&config, &transport, inputs.clone());
     let sql = sql::Executor::new(&config, inputs.clone());
     http::serve(config.http, served, sql.lag()).await?;
     let server = Arc::new(server::Server::new(&config, inputs.clone())?);

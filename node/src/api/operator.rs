@@ -5,6 +5,7 @@ use primacy_core::ids::{ClusterId, Epoch, LogIndex, NodeId};
 use primacy_core::lint::Subject;
 use primacy_core::policy::Policy;
 use primacy_core::record::{Command, Refusal, Registration};
+use primacy_proto::tls::Identity;
 use primacy_proto::v1::operator_service_server::OperatorService;
 use primacy_proto::v1::{
     AbortFailoverRequest, AbortFailoverResponse, ApproveFailoverRequest, ApproveFailoverResponse,
@@ -51,6 +52,15 @@ impl Operator {
                 anyhow::Error::new(error)
             ))),
         }
+    }
+}
+
+/// Who gives an order: the name in the certificate, if there is one, and else what the caller says.
+fn who<T>(request: &Request<T>, says: &str) -> String {
+    match request.extensions().get::<Identity>() {
+        Some(Identity::Operator { name, .. }) => name.clone(),
+        Some(other) => other.to_string(),
+        None => says.to_owned(),
     }
 }
 
@@ -133,11 +143,8 @@ impl OperatorService for Operator {
         &self,
         request: Request<ApproveFailoverRequest>,
     ) -> Result<Response<ApproveFailoverResponse>, Status> {
-        let ApproveFailoverRequest {
-            cluster,
-            epoch,
-            who,
-        } = request.into_inner();
+        let who = who(&request, &request.get_ref().who);
+        let ApproveFailoverRequest { cluster, epoch, .. } = request.into_inner();
         let command = Command::Approve {
             cluster: ClusterId(cluster),
             epoch: Epoch(epoch),
@@ -151,11 +158,12 @@ impl OperatorService for Operator {
         &self,
         request: Request<AbortFailoverRequest>,
     ) -> Result<Response<AbortFailoverResponse>, Status> {
+        let who = who(&request, &request.get_ref().who);
         let AbortFailoverRequest {
             cluster,
             epoch,
-            who,
             why,
+            ..
         } = request.into_inner();
         let command = Command::Abort {
             cluster: ClusterId(cluster),
@@ -206,6 +214,7 @@ impl OperatorService for Operator {
             level: state.get().level,
             knows: state.get().knows.clone(),
             incidents: state.get().incidents.clone(),
+            certificate_ends: self.0.peers.certificate_ends(),
             clusters,
             view,
             sights: Default::default(),
@@ -276,5 +285,19 @@ impl OperatorService for Operator {
             Status::failed_precondition(format!("{:#}", anyhow::Error::new(error)))
         })?;
         Ok(Response::new(TransferLeaderResponse {}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_certificate_says_who_gives_an_order() {
+        let mut request = Request::new(AbortFailoverRequest::default());
+        assert_eq!(who(&request, "ann"), "ann");
+        let operator: Identity = "primacy://prod/operator/bob".parse().unwrap();
+        request.extensions_mut().insert(operator);
+        assert_eq!(who(&request, "ann"), "bob");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use primacy_core::ids::NodeId;
 use primacy_core::record::Member;
+use primacy_proto::tls::Transport;
 use primacy_proto::v1::GetStatusRequest;
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -15,16 +16,34 @@ use super::status::{NodeSight, StatusDocument};
 use crate::client::{channel, operator};
 
 /// Connections to the other nodes' API, kept between two questions.
-#[derive(Clone, Default)]
-pub struct Peers(Arc<Mutex<BTreeMap<String, Channel>>>);
+#[derive(Clone)]
+pub struct Peers {
+    transport: Transport,
+    open: Arc<Mutex<BTreeMap<String, Channel>>>,
+}
 
 impl Peers {
+    pub fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            open: Arc::default(),
+        }
+    }
+
+    /// When the own certificate ends, if that is soon.
+    pub(super) fn certificate_ends(&self) -> Option<String> {
+        match &self.transport {
+            Transport::Plain => None,
+            Transport::Tls(tls) => tls.ends_soon(),
+        }
+    }
+
     fn to(&self, address: &str) -> Result<Channel, String> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = open.get(address) {
             return Ok(open.clone());
         }
-        let opened = channel(address).map_err(|error| error.to_string())?;
+        let opened = channel(address, &self.transport).map_err(|error| error.to_string())?;
         open.insert(address.to_owned(), opened.clone());
         Ok(opened)
     }
@@ -62,7 +81,10 @@ impl Peers {
         let answer = operator(self.to(&member.address)?)
             .get_status(request)
             .await
-            .map_err(|status| status.message().to_owned())?;
+            .map_err(|status| match self.transport.refusal(&member.address) {
+                Some(refusal) => refusal.to_string(),
+                None => status.message().to_owned(),
+            })?;
         serde_json::from_str(&answer.into_inner().status_json)
             .map_err(|error| format!("its answer is not understood: {error}"))
     }

@@ -28,6 +28,9 @@ pub struct StatusDocument {
     /// Regions of which many primaries fell silent together.
     #[serde(default)]
     pub incidents: BTreeMap<Region, Incident>,
+    /// The date on which the answering node's certificate ends, if that is within two weeks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ends: Option<String>,
     pub clusters: BTreeMap<ClusterId, ClusterStatus>,
     /// What the answering node sees.
     pub view: View,
@@ -65,6 +68,9 @@ pub struct NodeSight {
     pub applied_index: Option<u64>,
     pub hears_majority: Option<bool>,
     pub view: Option<View>,
+    /// The date on which its certificate ends, if that is within two weeks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ends: Option<String>,
 }
 
 impl NodeSight {
@@ -75,6 +81,7 @@ impl NodeSight {
             applied_index: Some(document.applied_index),
             hears_majority: Some(document.hears_majority),
             view: Some(document.view.clone()),
+            certificate_ends: document.certificate_ends.clone(),
         }
     }
 
@@ -85,6 +92,7 @@ impl NodeSight {
             applied_index: None,
             hears_majority: None,
             view: None,
+            certificate_ends: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The operator's verbs. Data goes to stdout, everything else to stderr.
 
+mod cert;
 mod show;
 mod verbs;
 mod wrap;
@@ -14,9 +15,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use primacy_core::ids::ClusterId;
+use primacy_proto::tls::{Transport, Wanted};
 use tonic::Code;
 
 use crate::client::ClientError;
+use crate::config::TlsFiles;
 use crate::demo::DemoArgs;
 
 /// Part of the interface: scripts rely on them.
@@ -56,6 +59,8 @@ pub(crate) struct Common {
         default_value = "127.0.0.1:7400"
     )]
     endpoints: Vec<String>,
+    #[command(flatten)]
+    tls: TlsFiles,
     /// Give up after so many seconds.
     #[arg(long, global = true, default_value_t = 5)]
     timeout: u64,
@@ -128,6 +133,9 @@ enum Verb {
         #[arg(long, default_value_t = 1_000)]
         limit: u32,
     },
+    /// Make certificates, where no other authority does.
+    #[command(subcommand)]
+    Cert(cert::CertVerb),
 }
 
 #[derive(Subcommand)]
@@ -176,7 +184,7 @@ impl Failure {
             Failure::Other(_) => 1,
             Failure::Client(error) => match error.code() {
                 Code::Unavailable | Code::DeadlineExceeded => 3,
-                Code::FailedPrecondition => 4,
+                Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => 4,
                 Code::InvalidArgument => 2,
                 _ => 1,
             },
@@ -191,6 +199,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_start(keep_sigpipe_out)
         .build()
     {
         Ok(runtime) => runtime,
@@ -232,6 +241,14 @@ fn end_when_nobody_reads_on() {
     // SAFETY: no handler of ours runs; the default action ends the process.
     let set = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
     set.expect("SIGPIPE may be set to its default");
+}
+
+/// Only the main thread writes to stdout; the others write to sockets, where a node that hangs up
+/// is an error to be told, not the end of the process.
+fn keep_sigpipe_out() {
+    use nix::sys::signal::{SigSet, Signal};
+    let pipe: SigSet = [Signal::SIGPIPE].into_iter().collect();
+    pipe.thread_block().expect("a thread may block a signal");
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
@@ -285,6 +302,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             verbs::abort(&common, &cluster(id), epoch, why).await?;
         }
         Verb::History { cluster: id, limit } => verbs::history(&common, id, limit).await?,
+        Verb::Cert(verb) => cert::run(&verb)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -297,7 +315,21 @@ impl Common {
             ));
         }
         let limit = Duration::from_secs(self.timeout);
-        Ok(crate::client::Client::new(&self.endpoints, limit)?)
+        let transport = self.transport()?;
+        Ok(crate::client::Client::new(
+            &self.endpoints,
+            limit,
+            &transport,
+        )?)
+    }
+
+    fn transport(&self) -> Result<Transport, Failure> {
+        self.tls.open(Wanted::Anybody).map_err(|error| {
+            let name = format!("--tls-{}", error.field);
+            let variable = format!("PRIMACY_TLS_{}", error.field.to_uppercase());
+            let (value, remedy) = (error.value, error.remedy);
+            Failure::Usage(format!("{name} ({variable}) = {value:?}: {remedy}"))
+        })
     }
 }
 
@@ -323,11 +355,43 @@ mod tests {
             (3, refused(Code::Unavailable, "no majority")),
             (3, refused(Code::DeadlineExceeded, "too late")),
             (4, refused(Code::FailedPrecondition, "nothing is under way")),
+            (4, refused(Code::PermissionDenied, "may not call")),
+            (4, refused(Code::Unauthenticated, "names nobody")),
         ];
         let help = Cli::command().render_help().to_string();
         for (code, failure) in table {
             assert_eq!(failure.exit_code(), code, "{failure}");
             assert!(help.contains(&format!("\n  {code}  ")), "{code}: {help}");
         }
+    }
+
+    #[test]
+    fn half_given_tls_flags_are_refused_by_name() {
+        let flags = [
+            "primacy",
+            "status",
+            "--tls-ca",
+            "ca.pem",
+            "--tls-key",
+            "k.pem",
+        ];
+        let cli = Cli::try_parse_from(flags).expect("each is known");
+        let failure = cli.common.client().expect_err("one is missing");
+        assert_eq!(failure.exit_code(), 2);
+        let text = failure.to_string();
+        for word in [
+            "--tls-cert (PRIMACY_TLS_CERT) = \"\"",
+            "another of the three",
+            "name the",
+        ] {
+            assert!(text.contains(word), "{text}");
+        }
+        let flags = ["--tls-ca=no/ca", "--tls-cert=no/c", "--tls-key=no/k"];
+        let cli = Cli::try_parse_from(["primacy", "status"].iter().chain(&flags)).unwrap();
+        let text = cli.common.client().expect_err("no such file").to_string();
+        assert!(
+            text.starts_with("--tls-ca (PRIMACY_TLS_CA) = \"no/ca\""),
+            "{text}"
+        );
     }
 }

@@ -147,6 +147,15 @@ fn nodes(document: &StatusDocument) -> Table {
         if document.leader == Some(*id) && said.is_empty() {
             said = "leads".into();
         }
+        let ends = match sight {
+            Some(sight) => sight.certificate_ends.as_ref(),
+            None if *id == document.answered_by => document.certificate_ends.as_ref(),
+            None => None,
+        };
+        if let Some(ends) = ends {
+            let comma = if said.is_empty() { "" } else { ", " };
+            let _ = write!(said, "{comma}its certificate ends on {ends}");
+        }
         rows.add_row([
             id.to_string(),
             member.region.clone(),

@@ -2,9 +2,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use primacy_core::ids::{ClusterId, InstanceId};
+use primacy_proto::tls::{TlsError, Transport, Wanted};
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, contradiction, read};
+use super::{ConfigError, TlsFiles, contradiction, read, tls, tls_error};
 
 /// One agent, as its file says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,8 +17,14 @@ pub struct AgentConfig {
     pub nodes: Vec<String>,
     /// Its seal: the newest token, what is frozen and shut.
     pub dir: PathBuf,
-    /// Where `/primary`, `/replica` and `/health` are served.
+    /// Where `/primary`, `/replica` and `/health` are served: plain HTTP, for load balancers.
     pub http: SocketAddr,
+    /// Without a certificate it obeys nodes on other machines only where this says so.
+    #[serde(default)]
+    pub plaintext: bool,
+    /// Its certificate, `primacy://PLANE/agent/CLUSTER/INSTANCE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
     pub mysql: MysqlAccess,
     pub server: ServerControl,
 }
@@ -65,8 +72,13 @@ impl AgentConfig {
             return contradiction(path, "nodes", "[]", "name the control nodes");
         }
         for (at, node) in config.nodes.iter().enumerate() {
-            if node.parse::<axum::http::uri::Authority>().is_err() {
+            let Ok(authority) = node.parse::<axum::http::uri::Authority>() else {
                 return contradiction(path, "nodes", node, "use host:port");
+            };
+            if config.tls.is_none() && !config.plaintext && !is_here(authority.host()) {
+                let remedy = "is on another machine, and without [tls] whoever answers there is \
+                              obeyed; give ca, cert and key in [tls], or write plaintext = true";
+                return contradiction(path, "nodes", node, remedy);
             }
             if config.nodes[..at].contains(node) {
                 return contradiction(path, "nodes", node, "is named twice");
@@ -84,6 +96,19 @@ impl AgentConfig {
                 "a server_id of 0 refuses replicas",
             );
         }
+        config.transport().map_err(tls_error(path))?;
         Ok(config)
     }
+
+    /// Reads the certificate, if there is one.
+    pub fn transport(&self) -> Result<Transport, TlsError> {
+        let wanted = Wanted::Agent(self.cluster.clone(), self.instance.clone());
+        tls::transport(self.tls.as_ref(), self.plaintext, wanted)
+    }
+}
+
+/// Whether a host's name is this machine's own, whatever a resolver says.
+fn is_here(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

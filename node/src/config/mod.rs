@@ -4,6 +4,7 @@ mod agent;
 mod node;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,8 @@ use serde::de::DeserializeOwned;
 pub use agent::{AgentConfig, MysqlAccess, ServerControl};
 pub(crate) use node::snapshot_every;
 pub use node::{MemberConfig, NodeConfig, ProbeAccount, RaftTimes};
+use primacy_proto::tls::TlsError;
+pub use tls::TlsFiles;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -48,6 +51,16 @@ fn read<T: DeserializeOwned>(path: &Path, prefix: &str) -> Result<T, ConfigError
             // Figment names the key and what it expected.
             reason: error.to_string(),
         })
+}
+
+/// What is wrong with a `[tls]`, and in which file that is.
+fn tls_error(path: &Path) -> impl FnOnce(TlsError) -> ConfigError {
+    move |error| ConfigError::Contradiction {
+        path: path.into(),
+        field: format!("tls.{}", error.field),
+        value: error.value,
+        remedy: error.remedy,
+    }
 }
 
 fn contradiction<T>(

@@ -3,10 +3,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use primacy_core::ids::{NodeId, PlaneId};
+use primacy_proto::tls::{TlsError, Transport, Wanted};
 use primacy_raft::Timing;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, contradiction, read};
+use super::{ConfigError, TlsFiles, contradiction, read, tls, tls_error};
 
 /// One control node, as its file says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +31,12 @@ pub struct NodeConfig {
     /// Log entries between two snapshots; the log keeps a fifth as many besides.
     #[serde(default = "snapshot_every")]
     pub snapshot_every: u64,
+    /// Its certificate, `primacy://PLANE/node/ID`; nodes, agents and clients must have theirs then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+    /// Without a certificate it listens beyond this machine only where this says so.
+    #[serde(default)]
+    pub plaintext: bool,
 }
 
 /// Some megabytes of log, and a snapshot every few days of a quiet plane.
@@ -97,7 +104,14 @@ impl NodeConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let config: Self = read(path, "PRIMACY_NODE_")?;
         config.check(path)?;
+        config.transport().map_err(tls_error(path))?;
         Ok(config)
+    }
+
+    /// Reads the certificate, if there is one.
+    pub fn transport(&self) -> Result<Transport, TlsError> {
+        let wanted = Wanted::Node(self.plane.clone(), self.id);
+        tls::transport(self.tls.as_ref(), self.plaintext, wanted)
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
@@ -115,6 +129,11 @@ impl NodeConfig {
             let value = format!("{heartbeat_ms}, {election_min_ms}, {election_max_ms}");
             let field = "raft.heartbeat_ms, election_min_ms, election_max_ms";
             return contradiction(path, field, value, &error.to_string());
+        }
+        if self.tls.is_none() && !self.plaintext && !self.listen.ip().is_loopback() {
+            let remedy = "others than this machine reach it, and without [tls] whoever does may \
+                          command it; give ca, cert and key in [tls], or write plaintext = true";
+            return contradiction(path, "listen", self.listen, remedy);
         }
         let mut ids = BTreeSet::new();
         let mut addresses = BTreeSet::new();
@@ -180,6 +199,8 @@ mod tests {
             raft,
             round_trip_ms,
             snapshot_every: snapshot_every(),
+            tls: None,
+            plaintext: false,
         };
         config.check(Path::new("node.toml"))
     }

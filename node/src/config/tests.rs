@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use primacy_core::record::Registration;
+use primacy_proto::tls::{Authority, Lifetime};
 
 use super::{AgentConfig, ConfigError, NodeConfig};
 
@@ -35,6 +36,7 @@ instance = "db-1"
 nodes = ["10.0.0.1:7400", "10.0.1.1:7400"]
 dir = "/var/lib/primacy-agent"
 http = "127.0.0.1:8008"
+plaintext = true
 [mysql]
 user = "primacy_agent"
 password = "secret"
@@ -158,15 +160,166 @@ fn an_agent_refuses_what_it_does_not_know_and_what_contradicts() {
     );
 }
 
-/// What the README shows must load.
+/// Certificates of a plane `prod`, under `tls/`.
+fn certificates(dir: &Path) {
+    let dir = dir.join("tls");
+    let authority = Authority::create(&dir).expect("an authority");
+    for who in ["node/1", "node/2", "agent/shop/db-1", "operator/ann"] {
+        let identity = format!("primacy://prod/{who}").parse().expect(who);
+        let issued = authority.issue_into(&dir, &identity, Lifetime::days(30));
+        issued.expect(who);
+    }
+}
+
+/// A `[tls]` that names these files of it.
+fn section(dir: &Path, ca: &str, cert: &str, key: &str) -> String {
+    let line = |field: &str, name: &str| {
+        let path = dir.join("tls").join(name);
+        match name {
+            "" => String::new(),
+            _ => format!("{field} = {:?}\n", path.display().to_string()),
+        }
+    };
+    let lines = [line("ca", ca), line("cert", cert), line("key", key)];
+    format!("[tls]\n{}", lines.concat())
+}
+
+/// Loads an example with something in the place of a line of it; the error, if it is refused.
+fn loaded<T>(
+    load: fn(&Path) -> Result<T, ConfigError>,
+    good: &str,
+    from: &str,
+    to: &str,
+) -> Result<(), String> {
+    assert!(good.contains(from), "{from:?} is in the example");
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("config.toml");
+    std::fs::write(&path, good.replacen(from, to, 1)).expect("a file");
+    load(&path).map(drop).map_err(|error| error.to_string())
+}
+
+fn says(error: Result<(), String>, words: &[&str]) {
+    let error = error.expect_err(words[0]);
+    for word in words.iter().chain(&["config.toml: "]) {
+        assert!(error.contains(word), "{word:?} in {error}");
+    }
+}
+
+#[test]
+fn a_node_says_how_its_certificate_is_wrong() {
+    let dir = tempfile::tempdir().expect("a folder");
+    certificates(dir.path());
+    let with = |ca: &str, cert: &str, key: &str| {
+        let tls = format!("{}[probe]", section(dir.path(), ca, cert, key));
+        loaded(NodeConfig::load, NODE, "[probe]", &tls)
+    };
+    with("ca.pem", "node-1.pem", "node-1-key.pem").expect("its own");
+    let named = ["another of the three is", "name the PEM file"];
+    says(
+        with("", "node-1.pem", "node-1-key.pem"),
+        &["tls.ca = \"\"", named[0], named[1]],
+    );
+    says(
+        with("ca.pem", "", "node-1-key.pem"),
+        &["tls.cert = \"\"", named[0], named[1]],
+    );
+    says(
+        with("ca.pem", "node-1.pem", ""),
+        &["tls.key = \"\"", named[0], named[1]],
+    );
+    says(with("", "", ""), &["tls.ca", "[tls] is empty"]);
+    says(
+        with("ca.pem", "none.pem", "node-1-key.pem"),
+        &["tls.cert", "none.pem", "No such file"],
+    );
+    says(
+        with("ca.pem", "node-1.pem", "node-2-key.pem"),
+        &["tls.key", "node-2-key.pem", "is not the key of"],
+    );
+    says(
+        with("ca.pem", "node-2.pem", "node-2-key.pem"),
+        &[
+            "tls.cert",
+            "speaks for primacy://prod/node/2",
+            "primacy://prod/node/1",
+        ],
+    );
+    says(
+        with("ca.pem", "operator-ann.pem", "operator-ann-key.pem"),
+        &["tls.cert", "speaks for primacy://prod/operator/ann"],
+    );
+    let all = section(dir.path(), "ca.pem", "node-1.pem", "node-1-key.pem");
+    let unknown = format!("{all}crl = 1\n[probe]");
+    says(
+        loaded(NodeConfig::load, NODE, "[probe]", &unknown),
+        &["crl"],
+    );
+    let both = format!("plaintext = true\n{all}[probe]");
+    says(
+        loaded(NodeConfig::load, NODE, "[probe]", &both),
+        &["plaintext = true", "remove one"],
+    );
+}
+
+#[test]
+fn an_agent_says_how_its_certificate_is_wrong() {
+    let dir = tempfile::tempdir().expect("a folder");
+    certificates(dir.path());
+    let with = |stem: &str| {
+        let (cert, key) = (format!("{stem}.pem"), format!("{stem}-key.pem"));
+        let tls = section(dir.path(), "ca.pem", &cert, &key);
+        loaded(AgentConfig::load, AGENT, "plaintext = true\n", &tls)
+    };
+    with("agent-shop-db-1").expect("its own");
+    says(
+        with("node-1"),
+        &[
+            "tls.cert",
+            "speaks for primacy://prod/node/1",
+            "primacy://prod/agent/shop/db-1",
+        ],
+    );
+}
+
+#[test]
+fn other_machines_are_spoken_to_in_the_clear_only_where_that_is_written() {
+    let listen = |to: &str| loaded(NodeConfig::load, NODE, "\"127.0.0.1:7400\"", to);
+    listen("\"[::1]:7400\"").expect("this machine");
+    for address in ["\"0.0.0.0:7400\"", "\"10.0.0.1:7400\"", "\"[::]:7400\""] {
+        let words = ["listen = ", address, "[tls]", "plaintext = true"];
+        says(listen(address), &words);
+        listen(&format!("{address}\nplaintext = true")).expect("it is written");
+    }
+    let nodes = |to: &str| loaded(AgentConfig::load, AGENT, "plaintext = true", to);
+    says(
+        nodes(""),
+        &["nodes = \"10.0.0.1:7400\"", "[tls]", "plaintext = true"],
+    );
+    let local = AGENT
+        .replace("10.0.0.1", "localhost")
+        .replace("10.0.1.1", "[::1]");
+    loaded(AgentConfig::load, &local, "plaintext = true", "").expect("this machine");
+}
+
+/// What the README shows must load, with its certificates.
 #[test]
 fn the_examples_of_the_readme_load() {
     let readme = include_str!("../../../README.md");
     let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::create(dir.path()).unwrap();
+    for who in ["node/1", "agent/orders/orders-1"] {
+        let identity = format!("primacy://trading/{who}").parse().unwrap();
+        let lifetime = Lifetime::days(1);
+        authority
+            .issue_into(dir.path(), &identity, lifetime)
+            .unwrap();
+    }
+    let here = dir.path().display().to_string();
     let example = |language: &str, nth: usize| {
         let mark = format!("```{language}\n");
         let block = readme.split(&mark).nth(nth).expect("an example");
-        block.split("```").next().unwrap().to_owned()
+        let block = block.split("```").next().unwrap();
+        block.replace("/etc/primacy", &here)
     };
     let path = dir.path().join("example.toml");
     std::fs::write(&path, example("toml", 1)).unwrap();

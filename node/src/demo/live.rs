@@ -76,7 +76,7 @@ impl Live {
         let mut asking = Vec::new();
         for ((id, (region, _)), address) in world.nodes.iter().zip(&world.node_addresses) {
             picture.regions.insert(*id, region.clone());
-            let client = Client::new(std::slice::from_ref(address), ASK_LIMIT)?;
+            let client = Client::new(std::slice::from_ref(address), ASK_LIMIT, &world.transport)?;
             let task = tokio::spawn(ask(*id, client, from_index, news.clone()));
             asking.push(task.abort_handle());
         }

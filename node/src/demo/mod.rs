@@ -1,6 +1,7 @@
 //! The demo: builds a control plane and a cluster of real MySQL servers on this machine, breaks the
 //! primary, and shows what follows. Also the measuring form (`--runs N -o json`).
 
+mod certificates;
 mod discover;
 mod faults;
 mod live;

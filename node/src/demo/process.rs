@@ -36,6 +36,9 @@ impl Process {
         command
             .args(args)
             .env_remove("PRIMACY_ENDPOINTS")
+            .env_remove("PRIMACY_TLS_CA")
+            .env_remove("PRIMACY_TLS_CERT")
+            .env_remove("PRIMACY_TLS_KEY")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log_file)

@@ -90,6 +90,7 @@ pub(super) fn addresses(world: &World) -> serde_json::Value {
         "nodes": nodes,
         "instances": instances,
         "app": { "user": world.app.user, "password": world.app.password(), "table": "app.writes" },
+        "tls": { "ca": world.tls.ca, "cert": world.tls.cert, "key": world.tls.key },
         "dir": world.dir.path().display().to_string(),
     })
 }
@@ -127,10 +128,13 @@ pub(super) fn how_to(world: &World) -> String {
     let pid = first.mysqld_pid().map_or("?".into(), |pid| pid.to_string());
     text.push_str(&format!(
         "\naccount: {} / {}, table app.writes (writer, n)\n\ntry:\n  export PRIMACY_ENDPOINTS={}\n  \
-         {program} status --watch\n  kill -9 {pid}\n  {program} history {}\n  {program} describe {}\n",
+         export PRIMACY_TLS_CA={} PRIMACY_TLS_CERT={} PRIMACY_TLS_KEY={}\n  {program} status --watch\n  kill -9 {pid}\n  {program} history {}\n  {program} describe {}\n",
         world.app.user,
         world.app.password(),
         world.node_addresses.join(","),
+        world.tls.ca.display(),
+        world.tls.cert.display(),
+        world.tls.key.display(),
         world.cluster,
         world.cluster
     ));

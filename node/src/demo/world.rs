@@ -10,11 +10,13 @@ use primacy_core::ids::{ClusterId, InstanceId, NodeId, PlaneId, Region};
 use primacy_core::observe::SightKind;
 use primacy_core::policy::Policy;
 use primacy_core::record::{Follower, Founding, InstanceSpec, PromotionRule, Registration};
+use primacy_proto::tls::{Files, Tls, Transport, Wanted};
 use primacy_proto::v1::{RegisterClusterRequest, TransferLeaderRequest};
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::DemoArgs;
+use super::certificates::Certificates;
 use super::net::Net;
 use super::process::{FOLDER, Process, Sweeper, end_all_in};
 use crate::api::StatusDocument;
@@ -28,6 +30,7 @@ use crate::mysqld::template::Template;
 
 pub(super) const REGIONS: [&str; 3] = ["frankfurt", "london", "madrid"];
 pub(super) const CLUSTER: &str = "orders";
+pub(super) const PLANE: &str = "demo";
 /// Five servers and seven processes on two busy cores take their time.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// A busy machine's servers answer within this; what is still found then is wrong.
@@ -61,6 +64,9 @@ impl Place {
 pub(super) struct World {
     pub cluster: ClusterId,
     pub client: Client,
+    /// As the demo's operator.
+    pub transport: Transport,
+    pub tls: Files,
     pub node_addresses: Vec<String>,
     pub nodes: BTreeMap<NodeId, (String, Process)>,
     pub places: BTreeMap<InstanceId, Place>,
@@ -114,17 +120,27 @@ impl World {
     ) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix(FOLDER).tempdir()?;
         let sweeper = Sweeper::start(dir.path())?;
+        let certificates = Certificates::new(dir.path())?;
+        let tls = certificates.issue("operator/demo")?;
+        let transport = Transport::Tls(Tls::open(tls.clone(), Wanted::Anybody)?);
         say("starting three control nodes in three regions");
-        let (nodes, node_addresses) = start_nodes(dir.path(), template, net)?;
+        let ground = Ground {
+            dir: dir.path(),
+            template,
+            net,
+            certificates: &certificates,
+        };
+        let (nodes, node_addresses) = start_nodes(&ground)?;
         say("copying and starting the MySQL servers with their agents");
-        let places =
-            start_places(dir.path(), template, args.instances, &node_addresses, net).await?;
-        let client = Client::new(&node_addresses, CALL_LIMIT)?;
+        let places = start_places(&ground, args.instances, &node_addresses).await?;
+        let client = Client::new(&node_addresses, CALL_LIMIT, &transport)?;
         let app = template.accounts.app.clone();
         let cluster = ClusterId::from(CLUSTER);
         let mut world = Self {
             cluster,
             client,
+            transport,
+            tls,
             node_addresses,
             nodes,
             places,
@@ -192,7 +208,7 @@ impl World {
         let registration_json = serde_json::to_string(&registration)?;
         // A node asks the lint again when it registers, and may then find a server slow to answer.
         let firm = Instant::now() + SLOW_LIMIT;
-        let patient = Client::new(&self.node_addresses, READY_LIMIT)?;
+        let patient = Client::new(&self.node_addresses, READY_LIMIT, &self.transport)?;
         loop {
             self.lint(&registration_json, firm).await?;
             let asked = patient.ask(|channel| {
@@ -378,9 +394,23 @@ impl Drop for World {
     }
 }
 
+/// What every part of a world is built on.
+struct Ground<'a> {
+    dir: &'a Path,
+    template: &'a Template,
+    net: &'a Net,
+    certificates: &'a Certificates,
+}
+
 type Nodes = BTreeMap<NodeId, (String, Process)>;
 
-fn start_nodes(dir: &Path, template: &Template, net: &Net) -> anyhow::Result<(Nodes, Vec<String>)> {
+fn start_nodes(ground: &Ground<'_>) -> anyhow::Result<(Nodes, Vec<String>)> {
+    let Ground {
+        dir,
+        template,
+        net,
+        certificates,
+    } = *ground;
     let ports = free_ports(REGIONS.len())?;
     let listens: Vec<_> = REGIONS
         .iter()
@@ -402,7 +432,7 @@ fn start_nodes(dir: &Path, template: &Template, net: &Net) -> anyhow::Result<(No
     for (member, listen) in members.iter().zip(listens) {
         let name = format!("node-{}", member.id);
         let config = NodeConfig {
-            plane: PlaneId::from("demo"),
+            plane: PlaneId::from(PLANE),
             id: member.id,
             region: member.region.clone(),
             listen,
@@ -416,6 +446,8 @@ fn start_nodes(dir: &Path, template: &Template, net: &Net) -> anyhow::Result<(No
             raft: RaftTimes::across(round_trip_ms),
             round_trip_ms,
             snapshot_every: snapshot_every(),
+            tls: Some(certificates.issue(&format!("node/{}", member.id))?.into()),
+            plaintext: false,
         };
         let path = dir.join(format!("{name}.toml"));
         write_toml(&path, &config)?;
@@ -430,12 +462,16 @@ fn start_nodes(dir: &Path, template: &Template, net: &Net) -> anyhow::Result<(No
 }
 
 async fn start_places(
-    dir: &Path,
-    template: &Template,
+    ground: &Ground<'_>,
     count: u32,
     nodes: &[String],
-    net: &Net,
 ) -> anyhow::Result<BTreeMap<InstanceId, Place>> {
+    let Ground {
+        dir,
+        template,
+        net,
+        certificates,
+    } = *ground;
     // With four, the primary and one replica share the first region.
     let regions: &[&str] = if count == 4 {
         &[REGIONS[0], REGIONS[0], REGIONS[1], REGIONS[2]]
@@ -464,6 +500,8 @@ async fn start_places(
             nodes: nodes.to_vec(),
             dir: dir.join(format!("agent-{}", at + 1)),
             http,
+            plaintext: false,
+            tls: Some(certificates.issue(&format!("agent/{CLUSTER}/{id}"))?.into()),
             mysql: MysqlAccess {
                 user: template.accounts.agent.user.clone(),
                 password: template.accounts.agent.password().to_owned(),

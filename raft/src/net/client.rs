@@ -51,7 +51,7 @@ impl Networks {
     fn network(&self, target: NodeId, member: &Member, lane: Lane) -> Network {
         let client = |lane| {
             self.peers
-                .client(member, lane)
+                .client(target, member, lane)
                 .map_err(|error| error.to_string())
         };
         Network {
@@ -109,9 +109,11 @@ impl Network {
     fn refused(&self, action: RPCTypes, deadline: Duration, status: &Status) -> RPCError<C> {
         match status.code() {
             // openraft waits before it tries such a peer again.
-            Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented => {
-                Unreachable::from_string(status.message()).into()
-            }
+            Code::Unavailable
+            | Code::FailedPrecondition
+            | Code::Unimplemented
+            | Code::PermissionDenied
+            | Code::Unauthenticated => Unreachable::from_string(status.message()).into(),
             Code::DeadlineExceeded | Code::Cancelled => self.timeout(action, deadline),
             _ => network_error(status),
         }

@@ -4,10 +4,13 @@
 //! - Every call has a deadline; a transport error is an error, never an answer.
 //! - Every call names the node that it is meant for, and any other refuses it: addresses are
 //!   reused, ids are not.
+//! - With TLS, nobody is heard in another node's name.
 
 pub mod client;
 pub mod peers;
 pub mod server;
+#[cfg(test)]
+mod tests;
 
 use openraft::type_config::alias;
 use primacy_core::ids::{NodeId, Position};

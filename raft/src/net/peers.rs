@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use primacy_core::ids::NodeId;
 use primacy_core::record::Member;
+use primacy_proto::tls::{HandshakeError, Transport};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::wire::raft_service_client::RaftServiceClient;
 use super::{MESSAGE_BYTES_MAX, TO};
-use crate::config::Dialer;
 
 /// A connection is made within this, or tried anew.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// The same with its TLS handshake, which takes a second round trip: peers that are as far from
+/// each other as they may be without TLS must reach each other with it.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(1_000);
 /// A silent connection is tested this often, and given up after as long again: a peer that lost
 /// its power does not close its connections.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
@@ -32,22 +35,35 @@ pub enum Lane {
 
 pub type Client = RaftServiceClient<Channel>;
 
+/// By who must answer, and where.
+type Channels = BTreeMap<(NodeId, String, Lane), Channel>;
+
 #[derive(Clone)]
 pub struct Peers {
-    dialer: Option<Dialer>,
-    channels: Arc<Mutex<BTreeMap<(String, Lane), Channel>>>,
+    transport: Transport,
+    channels: Arc<Mutex<Channels>>,
 }
 
 impl Peers {
-    pub fn new(dialer: Option<Dialer>) -> Self {
+    pub fn new(transport: Transport) -> Self {
         Self {
-            dialer,
+            transport,
             channels: Arc::default(),
         }
     }
 
-    pub fn client(&self, member: &Member, lane: Lane) -> Result<Client, tonic::transport::Error> {
-        let key = (member.address.clone(), lane);
+    /// Whether a peer's certificate tells who it is.
+    pub fn are_known(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_))
+    }
+
+    pub fn client(
+        &self,
+        to: NodeId,
+        member: &Member,
+        lane: Lane,
+    ) -> Result<Client, tonic::transport::Error> {
+        let key = (to, member.address.clone(), lane);
         let mut channels = self
             .channels
             .lock()
@@ -55,7 +71,9 @@ impl Peers {
         let channel = match channels.get(&key) {
             Some(channel) => channel.clone(),
             None => {
-                let channel = self.endpoint(&member.address)?.connect_lazy();
+                let channel = self
+                    .transport
+                    .lazy(&self.endpoint(&member.address)?, Some(to));
                 channels.insert(key, channel.clone());
                 channel
             }
@@ -66,13 +84,14 @@ impl Peers {
     }
 
     fn endpoint(&self, address: &str) -> Result<Endpoint, tonic::transport::Error> {
-        let endpoint = match &self.dialer {
-            Some(dial) => dial(address)?,
-            None => Endpoint::from_shared(format!("http://{address}"))?,
+        let endpoint = self.transport.endpoint(address)?;
+        let connect_timeout = match self.transport {
+            Transport::Plain => CONNECT_TIMEOUT,
+            Transport::Tls(_) => HANDSHAKE_TIMEOUT,
         };
         Ok(endpoint
             .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(connect_timeout)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true))
@@ -97,8 +116,9 @@ pub fn stream_request<T>(to: NodeId, message: T) -> Request<T> {
 pub fn never_sent(status: &Status) -> bool {
     let mut source: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
     while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::ConnectionRefused
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused)
+            || error.is::<HandshakeError>()
         {
             return true;
         }

@@ -6,8 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use openraft::Snapshot;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, TransferLeaderRequest,
+    VoteRequest,
+};
 use primacy_core::ids::NodeId;
+use primacy_core::record::{Command, Proposal};
+use primacy_proto::tls::{Identity, speaks_as};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::wire::raft_service_server::{RaftService, RaftServiceServer};
@@ -26,24 +31,27 @@ const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
 /// What hears the peers of one node.
 #[derive(Clone)]
 pub struct Ear {
-    node: NodeId,
-    raft: Raft,
-    contact: Arc<Contact>,
+    pub(super) node: NodeId,
+    pub(super) raft: Raft,
+    pub(super) contact: Arc<Contact>,
+    /// Every call must carry an identity.
+    pub(super) known: bool,
 }
 
-pub(crate) fn service(node: NodeId, raft: Raft, contact: Arc<Contact>) -> RaftServer {
+pub(crate) fn service(node: NodeId, raft: Raft, contact: Arc<Contact>, known: bool) -> RaftServer {
     RaftServiceServer::new(Ear {
         node,
         raft,
         contact,
+        known,
     })
     .max_decoding_message_size(MESSAGE_BYTES_MAX)
     .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 impl Ear {
-    /// Takes the message out of a request that is meant for this node.
-    fn accept<T>(&self, request: Request<T>) -> Result<T, Status> {
+    /// Takes the message out of a request that is meant for this node, and notes who sent it.
+    fn accept<T>(&self, request: Request<T>) -> Result<(T, Speaker), Status> {
         let to = request
             .metadata()
             .get(TO)
@@ -55,7 +63,29 @@ impl Ear {
                 self.node
             )));
         }
-        Ok(request.into_inner())
+        let identity = request.extensions().get::<Identity>().cloned();
+        if self.known && identity.is_none() {
+            return Err(Status::unauthenticated("a peer must say who it is"));
+        }
+        Ok((request.into_inner(), Speaker(identity)))
+    }
+}
+
+/// Who sent a message: `None` where no TLS is spoken.
+#[derive(Clone)]
+struct Speaker(Option<Identity>);
+
+impl Speaker {
+    /// A node speaks for itself: neither a vote nor an entry is taken in another one's name.
+    fn must_be(&self, named: NodeId) -> Result<(), Status> {
+        let Some(identity) = &self.0 else {
+            return Ok(());
+        };
+        speaks_as(identity, named).map_err(|refusal| {
+            let text = refusal.to_string();
+            tracing::warn!("{text}");
+            Status::permission_denied(text)
+        })
     }
 }
 
@@ -70,9 +100,10 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::AppendRequest>,
     ) -> Result<Response<wire::AppendResponse>, Status> {
-        let message = self.accept(request)?;
+        let (message, speaker) = self.accept(request)?;
         let rpc: AppendEntriesRequest<TypeConfig> = decode(&message.payload)?;
         let leader = rpc.vote.leader_id.voted_for;
+        speaker.must_be(leader)?;
         let answer = self.raft.append_entries(rpc).await.map_err(stopped)?;
         if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
             self.contact.heard(leader, message.leader_hears_majority);
@@ -88,9 +119,9 @@ impl RaftService for Ear {
         &self,
         request: Request<Streaming<wire::StreamAppendRequest>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
-        let messages = self.accept(request)?;
+        let (messages, speaker) = self.accept(request)?;
         let leader = Arc::new(StreamLeader::default());
-        let requests = requests(messages, leader.clone());
+        let requests = requests(messages, speaker, leader.clone());
         let contact = self.contact.clone();
         let answers = self.raft.stream_append(requests).map(move |answer| {
             let answer = answer.map_err(stopped)?;
@@ -110,12 +141,10 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::VoteRequest>,
     ) -> Result<Response<wire::VoteResponse>, Status> {
-        let message = self.accept(request)?;
-        let answer = self
-            .raft
-            .vote(decode(&message.payload)?)
-            .await
-            .map_err(stopped)?;
+        let (message, speaker) = self.accept(request)?;
+        let rpc: VoteRequest<TypeConfig> = decode(&message.payload)?;
+        speaker.must_be(rpc.vote.leader_id.voted_for)?;
+        let answer = self.raft.vote(rpc).await.map_err(stopped)?;
         Ok(Response::new(wire::VoteResponse {
             payload: encode(&answer)?,
         }))
@@ -125,12 +154,10 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::PreVoteRequest>,
     ) -> Result<Response<wire::PreVoteResponse>, Status> {
-        let message = self.accept(request)?;
-        let answer = self
-            .raft
-            .pre_vote(decode(&message.payload)?)
-            .await
-            .map_err(stopped)?;
+        let (message, speaker) = self.accept(request)?;
+        let rpc: VoteRequest<TypeConfig> = decode(&message.payload)?;
+        speaker.must_be(rpc.vote.leader_id.voted_for)?;
+        let answer = self.raft.pre_vote(rpc).await.map_err(stopped)?;
         Ok(Response::new(wire::PreVoteResponse {
             payload: encode(&answer)?,
         }))
@@ -140,11 +167,12 @@ impl RaftService for Ear {
         &self,
         request: Request<Streaming<wire::InstallSnapshotRequest>>,
     ) -> Result<Response<wire::InstallSnapshotResponse>, Status> {
-        let mut messages = self.accept(request)?;
+        let (mut messages, speaker) = self.accept(request)?;
         let first = messages.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("a snapshot without a header"))?;
         let SnapshotHeader { vote, meta } = decode(&first.header)?;
         let leader = vote.leader_id.voted_for;
+        speaker.must_be(leader)?;
         let mut body = Vec::new();
         while let Some(message) = messages.message().await? {
             if body.len() + message.chunk.len() > SNAPSHOT_BYTES_MAX {
@@ -174,8 +202,9 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::TransferLeaderRequest>,
     ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
-        let message = self.accept(request)?;
-        let rpc = decode(&message.payload)?;
+        let (message, speaker) = self.accept(request)?;
+        let rpc: TransferLeaderRequest<TypeConfig> = decode(&message.payload)?;
+        speaker.must_be(rpc.from_leader().leader_id.voted_for)?;
         let answer = self
             .raft
             .handle_transfer_leader(rpc)
@@ -190,8 +219,15 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::ForwardRequest>,
     ) -> Result<Response<wire::ForwardResponse>, Status> {
-        let message = self.accept(request)?;
-        let answer = propose::here(&self.raft, decode(&message.proposal)?).await;
+        let (message, speaker) = self.accept(request)?;
+        let proposal: Proposal = decode(&message.proposal)?;
+        speaker.must_be(proposal.proposer.of_door())?;
+        for command in &proposal.commands {
+            if let Command::Vote(vote) = command {
+                speaker.must_be(vote.node)?;
+            }
+        }
+        let answer = propose::here(&self.raft, proposal).await;
         Ok(Response::new(wire::ForwardResponse {
             payload: encode(&answer)?,
         }))
@@ -219,10 +255,11 @@ struct StreamLeader {
 /// The requests of a stream, up to the first that cannot be read; openraft then ends the answers.
 fn requests(
     messages: Streaming<wire::StreamAppendRequest>,
+    speaker: Speaker,
     leader: Arc<StreamLeader>,
 ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
     futures::stream::unfold(messages, move |mut messages| {
-        let leader = leader.clone();
+        let (leader, speaker) = (leader.clone(), speaker.clone());
         async move {
             let message = messages.message().await.ok()??;
             let rpc: AppendEntriesRequest<TypeConfig> = match decode(&message.payload) {
@@ -232,6 +269,7 @@ fn requests(
                     return None;
                 }
             };
+            speaker.must_be(rpc.vote.leader_id.voted_for).ok()?;
             leader.id.get_or_init(|| rpc.vote.leader_id.voted_for);
             leader
                 .hears_majority

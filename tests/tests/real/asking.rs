@@ -23,12 +23,8 @@ const SQL_LIMIT: Duration = Duration::from_secs(10);
 impl World {
     /// A verb of the command line, its JSON.
     pub async fn cli<T: DeserializeOwned>(&self, arguments: &[&str]) -> T {
-        let endpoints: Vec<_> = self.nodes().iter().map(|n| n.address.as_str()).collect();
         let mut command = Command::new(program());
-        command
-            .args(arguments)
-            .args(["-o", "json"])
-            .env("PRIMACY_ENDPOINTS", endpoints.join(","));
+        self.told(&mut command).args(arguments).args(["-o", "json"]);
         let ran = tokio::task::spawn_blocking(move || command.output()).await;
         let output = ran.expect("it ran").expect("primacy starts");
         let said = String::from_utf8_lossy(&output.stderr);
@@ -38,7 +34,12 @@ impl World {
 
     /// What one node says of itself and the cluster; `None` if it does not answer.
     pub async fn seen_by(&self, node: &Node) -> Option<StatusDocument> {
-        let client = Client::new(std::slice::from_ref(&node.address), ASK_LIMIT).ok()?;
+        let client = Client::new(
+            std::slice::from_ref(&node.address),
+            ASK_LIMIT,
+            self.transport(),
+        )
+        .ok()?;
         let request = || GetStatusRequest {
             cluster: self.cluster_id().to_string(),
             ask_others_ms: 0,
@@ -135,7 +136,8 @@ impl World {
     /// Linearizable.
     pub async fn primary(&self) -> Primary {
         let endpoints: Vec<_> = self.nodes().iter().map(|n| n.address.clone()).collect();
-        let client = Client::new(&endpoints, LIMIT).expect("well-formed addresses");
+        let client =
+            Client::new(&endpoints, LIMIT, self.transport()).expect("well-formed addresses");
         let answer = client
             .ask(|channel| {
                 let cluster = self.cluster_id().to_string();

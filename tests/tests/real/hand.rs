@@ -179,6 +179,8 @@ impl Hand {
             raft: RaftTimes::default(),
             round_trip_ms: 0,
             snapshot_every: 5_000,
+            tls: None,
+            plaintext: false,
         }
     }
 
@@ -197,6 +199,8 @@ impl Hand {
             nodes: self.nodes.clone(),
             dir: self.dir().join(format!("agent-{id}")),
             http: place.http,
+            plaintext: false,
+            tls: None,
             mysql: MysqlAccess {
                 user: accounts.agent.user.clone(),
                 password: accounts.agent.password().to_owned(),

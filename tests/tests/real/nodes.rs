@@ -23,7 +23,7 @@ const SPARE_MIB: u64 = 16;
 /// Adds entries to the log that change nothing of weight.
 async fn grow(world: &World, entries: usize) {
     let endpoints: Vec<_> = world.nodes().iter().map(|n| n.address.clone()).collect();
-    let client = Client::new(&endpoints, LIMIT).expect("well-formed addresses");
+    let client = Client::new(&endpoints, LIMIT, world.transport()).expect("well-formed addresses");
     let cluster = world.cluster().await.expect("the nodes answer");
     for n in 0..entries {
         let mut policy = cluster.policy.clone();
@@ -42,7 +42,11 @@ async fn grow(world: &World, entries: usize) {
 
 /// The log positions of which this very node knows what happened.
 async fn remembered(world: &World, node: &Node) -> Vec<u64> {
-    let client = Client::new(std::slice::from_ref(&node.address), LIMIT);
+    let client = Client::new(
+        std::slice::from_ref(&node.address),
+        LIMIT,
+        world.transport(),
+    );
     let client = client.expect("a well-formed address");
     let answer = client.ask(|channel| {
         let request = ListHistoryRequest {
@@ -103,7 +107,12 @@ async fn nodes_restart_one_by_one_and_one_far_behind_takes_a_snapshot() {
     );
 
     // It answers for itself, and for the plane.
-    let client = Client::new(std::slice::from_ref(&away.address), LIMIT).expect("an address");
+    let client = Client::new(
+        std::slice::from_ref(&away.address),
+        LIMIT,
+        world.transport(),
+    )
+    .expect("an address");
     for stale_ok in [true, false] {
         let answer = client.ask(|channel| {
             let cluster = world.cluster_id().to_string();

@@ -19,11 +19,8 @@ const NOTHING_HAPPENS: Duration = Duration::from_secs(3);
 
 /// Runs a verb that prints no document: its exit code, and what it said on stderr.
 async fn verb(world: &World, arguments: &[&str]) -> (i32, String) {
-    let endpoints: Vec<_> = world.nodes().iter().map(|n| n.address.as_str()).collect();
     let mut command = Command::new(program());
-    command
-        .args(arguments)
-        .env("PRIMACY_ENDPOINTS", endpoints.join(","));
+    world.told(&mut command).args(arguments);
     let ran = tokio::task::spawn_blocking(move || command.output()).await;
     let output = ran.expect("it ran").expect("primacy starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -96,6 +93,10 @@ async fn deposed_and_aborted(world: &World) {
     let said = explained(world).await["waits"].to_string();
     assert!(said.contains("mysql-1 alone may open again"), "{said}");
     assert!(said.contains("primacy approve"), "how to undo it: {said}");
+    let history = world.history().await;
+    let aborted = |what: &str| what.starts_with("demo aborts the failover");
+    let by_certificate = history.iter().any(|event| aborted(&event.event.what));
+    assert!(by_certificate, "whoever runs this test: {history:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,10 +193,9 @@ async fn status_shows_every_nodes_sight_and_who_does_not_answer() {
         sight.expect("all are listed").1.unanswered.is_some()
     };
     assert_eq!([mute(1), mute(2), mute(3)], [false, false, true]);
-    let endpoints: Vec<_> = world.nodes().iter().map(|n| n.address.as_str()).collect();
-    let table = Command::new(program())
+    let table = world
+        .told(&mut Command::new(program()))
         .arg("status")
-        .env("PRIMACY_ENDPOINTS", endpoints.join(","))
         .output()
         .expect("primacy starts");
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
@@ -215,7 +215,11 @@ async fn ask(
     stale_ok: bool,
 ) -> Result<GetPrimaryResponse, ClientError> {
     let limit = Duration::from_secs(4);
-    let client = Client::new(std::slice::from_ref(&node.address), limit)?;
+    let client = Client::new(
+        std::slice::from_ref(&node.address),
+        limit,
+        world.transport(),
+    )?;
     let answer = client.ask(|channel| {
         let cluster = world.cluster_id().to_string();
         let request = GetPrimaryRequest { cluster, stale_ok };

@@ -14,11 +14,11 @@ use primacy_proto::agent_link::agent_link_service_server::{
 };
 use primacy_proto::agent_link::{AttachRequest, AttachResponse};
 use primacy_proto::link::{self, Down, FORMAT, Up};
+use primacy_proto::tls::{Transport, incoming};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::world::{LIMIT, World, until};
@@ -71,10 +71,12 @@ impl Relay {
                 let link = Link {
                     node: node.id,
                     address: node.address.clone(),
+                    agent: world.transport_of(&format!("agent-{}-{id}", world.cluster_id())),
                     shared: shared.clone(),
                 };
                 let server = Server::builder().add_service(AgentLinkServiceServer::new(link));
-                tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+                let as_node = world.transport_of(&format!("node-{}", node.id));
+                tokio::spawn(server.serve_with_incoming(incoming(listener, as_node)));
             }
             std::fs::write(&config, text).expect("its configuration");
             world.restart_agent(id).await;
@@ -126,6 +128,8 @@ impl Relay {
 struct Link {
     node: u64,
     address: String,
+    /// To the node it is the agent, as to the agent it is the node.
+    agent: Transport,
     shared: Arc<Shared>,
 }
 
@@ -153,9 +157,10 @@ impl Link {
         mut agent: Streaming<AttachRequest>,
         to_agent: ToAgent,
     ) -> Result<(), Status> {
-        let address = format!("http://{}", self.address);
-        let client = AgentLinkServiceClient::connect(address).await;
-        let mut client = client.map_err(|error| Status::unavailable(error.to_string()))?;
+        let unavailable = |error: tonic::transport::Error| Status::unavailable(error.to_string());
+        let endpoint = self.agent.endpoint(&self.address).map_err(unavailable)?;
+        let channel = self.agent.connect(&endpoint, None).await;
+        let mut client = AgentLinkServiceClient::new(channel.map_err(unavailable)?);
         let (to_node, up) = mpsc::channel(BACKLOG);
         let mut node = client.attach(ReceiverStream::new(up)).await?.into_inner();
         let gone = |_| Status::unavailable("gone");

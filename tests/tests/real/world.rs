@@ -17,6 +17,7 @@ use primacy::mysqld::session::Login;
 use primacy::mysqld::template::{Accounts, Template};
 use primacy_core::ids::{ClusterId, InstanceId};
 use primacy_core::record::Cluster;
+use primacy_proto::tls::{Files, Tls, Transport, Wanted};
 use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -65,12 +66,21 @@ struct Shape {
     nodes: Vec<Node>,
     instances: Vec<Instance>,
     app: App,
+    tls: Certificate,
     dir: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Certificate {
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 pub struct World {
     demo: Child,
     shape: Shape,
+    transport: Transport,
     /// Started by the scenario itself.
     others: Vec<Child>,
     /// The demo's TMPDIR: whatever it starts has this in its command line.
@@ -98,6 +108,16 @@ pub async fn mysql() -> Option<Server> {
             None
         }
     }
+}
+
+fn certificate(dir: &Path, stem: &str) -> Transport {
+    let file = |name: &str| dir.join("tls").join(name);
+    let files = Files {
+        ca: file("ca.pem"),
+        cert: file(&format!("{stem}.pem")),
+        key: file(&format!("{stem}-key.pem")),
+    };
+    Transport::Tls(Tls::open(files, Wanted::Anybody).expect("the demo's certificate"))
 }
 
 pub async fn turn() -> MutexGuard<'static, ()> {
@@ -198,9 +218,10 @@ impl World {
             let _ = sender.send(line);
         });
         let line = receiver.recv_timeout(BUILD_LIMIT).unwrap_or_default();
-        match serde_json::from_str(&line) {
+        match serde_json::from_str::<Shape>(&line) {
             Ok(shape) => Some(World {
                 demo,
+                transport: certificate(&shape.dir, "operator-demo"),
                 shape,
                 others: Vec::new(),
                 home,
@@ -240,6 +261,27 @@ impl World {
     pub fn instance(&self, id: &str) -> &Instance {
         let found = self.instances().iter().find(|i| i.id.as_str() == id);
         found.expect("an instance of this world")
+    }
+
+    /// As the demo's operator.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// With the certificate of one of this world's processes: `node-1`, `agent-orders-mysql-1`.
+    pub fn transport_of(&self, stem: &str) -> Transport {
+        certificate(self.dir(), stem)
+    }
+
+    /// Tells a verb of the command line where the nodes are, and who asks.
+    pub fn told<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let endpoints: Vec<_> = self.nodes().iter().map(|n| n.address.as_str()).collect();
+        let Certificate { ca, cert, key } = &self.shape.tls;
+        command
+            .env("PRIMACY_ENDPOINTS", endpoints.join(","))
+            .env("PRIMACY_TLS_CA", ca)
+            .env("PRIMACY_TLS_CERT", cert)
+            .env("PRIMACY_TLS_KEY", key)
     }
 
     pub fn accounts(&self) -> &Accounts {
@@ -354,10 +396,9 @@ impl World {
 
     fn explain_failure(&self) {
         for verb in ["explain", "history"] {
-            let endpoints: Vec<_> = self.nodes().iter().map(|n| n.address.as_str()).collect();
-            let output = Command::new(program())
+            let output = self
+                .told(&mut Command::new(program()))
                 .args([verb, self.cluster_id().as_str()])
-                .env("PRIMACY_ENDPOINTS", endpoints.join(","))
                 .output();
             if let Ok(output) = output {
                 println!("{verb}:\n{}", String::from_utf8_lossy(&output.stdout));
