@@ -1,10 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use primacy_core::decide::check_registration;
 use primacy_core::ids::{ClusterId, Epoch, LogIndex, NodeId};
-use primacy_core::lint::Subject;
+use primacy_core::lint::{Report, Subject, refuse_policy};
 use primacy_core::policy::Policy;
-use primacy_core::record::{Command, Refusal, Registration};
+use primacy_core::record::{Cluster, Command, Refusal, Registration};
 use primacy_proto::tls::Identity;
 use primacy_proto::v1::operator_service_server::OperatorService;
 use primacy_proto::v1::{
@@ -53,6 +54,25 @@ impl Operator {
             ))),
         }
     }
+
+    /// A registration as it came, with what the lint finds.
+    async fn judged(&self, text: &str) -> Result<(Registration, Report), Status> {
+        let registration: Registration =
+            serde_json::from_str(text).map_err(|error| malformed("registration", &error))?;
+        let state = self.0.handle.watch().borrow().clone();
+        check_registration(state.get(), &registration)
+            .map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
+        let subject = Subject::registration(&registration);
+        let report = self.0.readiness(&subject).await;
+        Ok((registration, report))
+    }
+
+    /// A cluster as this node's log has it.
+    fn known(&self, id: &ClusterId) -> Result<Arc<Cluster>, Status> {
+        let state = self.0.handle.watch().borrow().clone();
+        let known = state.get().clusters.get(id);
+        known.cloned().ok_or_else(|| no_such_cluster(id))
+    }
 }
 
 /// Who gives an order: the name in the certificate, if there is one, and else what the caller says.
@@ -75,15 +95,7 @@ impl OperatorService for Operator {
         request: Request<RegisterClusterRequest>,
     ) -> Result<Response<RegisterClusterResponse>, Status> {
         let text = request.into_inner().registration_json;
-        let registration: Registration =
-            serde_json::from_str(&text).map_err(|error| malformed("registration", &error))?;
-        let state = self.0.handle.watch().borrow().clone();
-        check_registration(state.get(), &registration)
-            .map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
-        let report = self
-            .0
-            .readiness(&Subject::registration(&registration))
-            .await;
+        let (registration, report) = self.judged(&text).await?;
         if !report.ready() {
             return Err(Status::failed_precondition(report.refusal()));
         }
@@ -101,20 +113,11 @@ impl OperatorService for Operator {
             cluster,
             registration_json,
         } = request.into_inner();
-        let state = self.0.handle.watch().borrow().clone();
         let report = if registration_json.is_empty() {
-            let id = ClusterId(cluster);
-            let known = state.get().clusters.get(&id);
-            let known = known.ok_or_else(|| no_such_cluster(&id))?;
-            self.0.readiness(&Subject::registered(known)).await
+            let known = self.known(&ClusterId(cluster))?;
+            self.0.readiness(&Subject::registered(&known)).await
         } else {
-            let registration: Registration = serde_json::from_str(&registration_json)
-                .map_err(|error| malformed("registration", &error))?;
-            check_registration(state.get(), &registration)
-                .map_err(|refusal| Status::failed_precondition(refusal.to_string()))?;
-            self.0
-                .readiness(&Subject::registration(&registration))
-                .await
+            self.judged(&registration_json).await?.1
         };
         let report_json =
             serde_json::to_string(&report).map_err(|error| Status::internal(error.to_string()))?;
@@ -131,8 +134,15 @@ impl OperatorService for Operator {
         } = request.into_inner();
         let policy: Policy =
             serde_json::from_str(&policy_json).map_err(|error| malformed("policy", &error))?;
+        let cluster = ClusterId(cluster);
+        let known = self.known(&cluster)?;
+        let subject = Subject::registered(&known);
+        let evidence = self.0.evidence(&subject).await;
+        if let Some(why) = refuse_policy(&subject, &policy, &evidence) {
+            return Err(Status::failed_precondition(why));
+        }
         let command = Command::SetPolicy {
-            cluster: ClusterId(cluster),
+            cluster,
             policy: Box::new(policy),
         };
         self.submit(command, |log_index| SetPolicyResponse { log_index })

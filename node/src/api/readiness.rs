@@ -22,15 +22,20 @@ const ADDRESS_LIMIT: Duration = Duration::from_millis(2_000);
 const CLOSED: [u16; 2] = [1040, 3032];
 
 impl Access {
-    /// Judges a cluster as it is now. Takes as long as the slowest agent, two seconds at most.
+    /// Judges a cluster as it is now. Takes as long as [`Self::evidence`].
     pub(super) async fn readiness(&self, subject: &Subject<'_>) -> Report {
+        lint(subject, &self.evidence(subject).await)
+    }
+
+    /// Takes as long as the slowest agent, two seconds at most.
+    pub(super) async fn evidence(&self, subject: &Subject<'_>) -> BTreeMap<InstanceId, Evidence> {
         let each = subject.instances().iter().map(|(instance, spec)| async {
             let (agent, address) =
                 tokio::join!(self.agent_word(subject, instance), self.address_word(spec));
             (instance.clone(), Evidence { agent, address })
         });
-        let evidence: BTreeMap<_, _> = futures::future::join_all(each).await.into_iter().collect();
-        lint(subject, &evidence)
+        let each = futures::future::join_all(each).await;
+        each.into_iter().collect()
     }
 
     async fn agent_word(&self, subject: &Subject<'_>, instance: &InstanceId) -> AgentWord {

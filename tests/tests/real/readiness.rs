@@ -143,6 +143,16 @@ async fn a_cluster_that_breaks_a_rule_is_not_registered() {
         (ran.code == 0 && report.ready() && report.costs[0].contains("measured: db-")).then_some(())
     })
     .await;
+    // What is broken is not taken back, and nothing else is in its way.
+    let refused = hand.run(&["policy", "set", "shop", "gives_up=[]"]).await;
+    assert_eq!(refused.code, 4, "{}", refused.out);
+    assert!(
+        refused.err.contains("relay_log_recovery on db-3"),
+        "{}",
+        refused.err
+    );
+    let set = hand.run(&["policy", "set", "shop", "priority=3"]).await;
+    assert_eq!(set.code, 0, "{}", set.err);
     hand.settle(&[]);
 }
 

@@ -6,6 +6,7 @@
 //! never taken for good.
 
 mod accounts;
+mod change;
 mod facts;
 mod rule;
 mod server;
@@ -26,6 +27,7 @@ use crate::ids::{ClusterId, InstanceId};
 use crate::policy::Policy;
 use crate::record::{Cluster, Founding, InstanceSpec, PromotionRule, Registration};
 
+pub use change::refuse_policy;
 pub use facts::{
     Account, AddressWord, AgentWord, Boot, Channel, Evidence, Facts, Manager, REPORTED_PLUGINS,
     REPORTED_VARIABLES,
@@ -90,7 +92,8 @@ impl Report {
         !self.findings.iter().any(Finding::blocks)
     }
 
-    /// Why a registration is refused: every rule that stands in its way, with its remedy.
+    /// Why a registration or a policy is refused: every rule that stands in its way, with its
+    /// remedy.
     pub fn refusal(&self) -> String {
         let blocking: Vec<String> = self
             .findings

@@ -1,5 +1,6 @@
 //! A table for each rule: the good value, each bad one, what was found and its mend.
 
+mod change;
 mod server;
 mod settings;
 mod survival;
