@@ -20,7 +20,7 @@ use crate::api::{Access, Operator, Peers, Primaries};
 use crate::client::primaries;
 use crate::config::NodeConfig;
 use crate::decide::Driver;
-use crate::record::{Door, MemoryFile};
+use crate::record::{Door, MemoryFile, Space};
 
 /// Inputs waiting for the core; each is a few microseconds of work.
 const BACKLOG: usize = 4_096;
@@ -62,6 +62,8 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     };
     let me = config.members.iter().find(|member| member.id == config.id);
     let me = me.context("the configuration was checked to name this node")?;
+    let space = Space::begin(&config.dir, &config.disk).context("its ballast cannot be laid in")?;
+    tokio::spawn(space.clone().watch());
     let transport = config.transport()?;
     crate::keep_fresh(&transport);
     refuse_twin(config.id, &me.address, &transport).await?;
@@ -92,6 +94,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         peers: Peers::new(transport.clone()),
         links: links.clone(),
         probe: config.probe.clone(),
+        space,
     };
 
     let (reporter, health) = tonic_health::server::health_reporter();

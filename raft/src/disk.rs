@@ -41,7 +41,10 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 
 fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
-        _ if is_full(source) => "the disk is full: free space on it, then start this node again",
+        _ if is_full(source) => {
+            "the disk is full: free space on it (the file `ballast` in the node's folder may be \
+             deleted), then start this node again"
+        }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "give this process the right to write there, then start this node again"
         }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use primacy::api::StatusDocument;
-use primacy::config::{MemberConfig, NodeConfig, ProbeAccount, RaftTimes};
+use primacy::config::{DiskConfig, MemberConfig, NodeConfig, ProbeAccount, RaftTimes};
 use primacy_core::ids::{NodeId, PlaneId};
 use primacy_proto::tls::{Authority, Files, Lifetime};
 use tempfile::TempDir;
@@ -99,6 +99,7 @@ impl Plane {
             raft: RaftTimes::default(),
             round_trip_ms: 0,
             snapshot_every: 5_000,
+            disk: DiskConfig::none(),
             tls: Some(files.into()),
             plaintext: false,
         };

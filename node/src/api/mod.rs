@@ -18,7 +18,7 @@ use tonic::Status;
 use crate::act::Links;
 use crate::config::ProbeAccount;
 use crate::decide::ViewRequest;
-use crate::record::Door;
+use crate::record::{Door, Space};
 
 pub use operator::Operator;
 pub use primaries::Primaries;
@@ -39,9 +39,17 @@ pub struct Access {
     pub peers: Peers,
     pub links: Links,
     pub probe: ProbeAccount,
+    pub space: Space,
 }
 
 impl Access {
+    /// What will stop this node if nobody sees to it.
+    fn warnings(&self) -> Vec<String> {
+        let ends = self.peers.certificate_ends();
+        let ends = ends.map(|ends| format!("its certificate ends on {ends}"));
+        ends.into_iter().chain(self.space.low()).collect()
+    }
+
     async fn linearizable(&self) -> Result<Committed<std::sync::Arc<State>>, Status> {
         self.handle.read(READ_LIMIT).await.map_err(|error| {
             Status::unavailable(format!(

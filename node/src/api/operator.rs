@@ -224,7 +224,7 @@ impl OperatorService for Operator {
             level: state.get().level,
             knows: state.get().knows.clone(),
             incidents: state.get().incidents.clone(),
-            certificate_ends: self.0.peers.certificate_ends(),
+            warnings: self.0.warnings(),
             clusters,
             view,
             sights: Default::default(),

@@ -28,9 +28,9 @@ pub struct StatusDocument {
     /// Regions of which many primaries fell silent together.
     #[serde(default)]
     pub incidents: BTreeMap<Region, Incident>,
-    /// The date on which the answering node's certificate ends, if that is within two weeks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate_ends: Option<String>,
+    /// What will stop the answering node if nobody sees to it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     pub clusters: BTreeMap<ClusterId, ClusterStatus>,
     /// What the answering node sees.
     pub view: View,
@@ -68,9 +68,9 @@ pub struct NodeSight {
     pub applied_index: Option<u64>,
     pub hears_majority: Option<bool>,
     pub view: Option<View>,
-    /// The date on which its certificate ends, if that is within two weeks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate_ends: Option<String>,
+    /// What will stop it if nobody sees to it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl NodeSight {
@@ -81,7 +81,7 @@ impl NodeSight {
             applied_index: Some(document.applied_index),
             hears_majority: Some(document.hears_majority),
             view: Some(document.view.clone()),
-            certificate_ends: document.certificate_ends.clone(),
+            warnings: document.warnings.clone(),
         }
     }
 
@@ -92,7 +92,7 @@ impl NodeSight {
             applied_index: None,
             hears_majority: None,
             view: None,
-            certificate_ends: None,
+            warnings: Vec::new(),
         }
     }
 }

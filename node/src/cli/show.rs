@@ -147,14 +147,14 @@ fn nodes(document: &StatusDocument) -> Table {
         if document.leader == Some(*id) && said.is_empty() {
             said = "leads".into();
         }
-        let ends = match sight {
-            Some(sight) => sight.certificate_ends.as_ref(),
-            None if *id == document.answered_by => document.certificate_ends.as_ref(),
-            None => None,
+        let warnings: &[String] = match sight {
+            Some(sight) => &sight.warnings,
+            None if *id == document.answered_by => &document.warnings,
+            None => &[],
         };
-        if let Some(ends) = ends {
-            let comma = if said.is_empty() { "" } else { ", " };
-            let _ = write!(said, "{comma}its certificate ends on {ends}");
+        for warning in warnings {
+            let comma = if said.is_empty() { "" } else { "; " };
+            let _ = write!(said, "{comma}{warning}");
         }
         rows.add_row([
             id.to_string(),

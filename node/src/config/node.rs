@@ -31,6 +31,8 @@ pub struct NodeConfig {
     /// Log entries between two snapshots; the log keeps a fifth as many besides.
     #[serde(default = "snapshot_every")]
     pub snapshot_every: u64,
+    #[serde(default)]
+    pub disk: DiskConfig,
     /// Its certificate, `primacy://PLANE/node/ID`; nodes, agents and clients must have theirs then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
@@ -42,6 +44,35 @@ pub struct NodeConfig {
 /// Some megabytes of log, and a snapshot every few days of a quiet plane.
 pub(crate) fn snapshot_every() -> u64 {
     5_000
+}
+
+/// What is kept free on the disk under `dir`, in MB of 2^20 bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiskConfig {
+    /// With less than this it warns, in its log and in `primacy status`. 0: never.
+    pub alarm_free_mb: u64,
+    /// Laid in as a file, to be deleted when the disk is full. 0: none.
+    pub ballast_mb: u64,
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        Self {
+            alarm_free_mb: 1_024,
+            ballast_mb: 64,
+        }
+    }
+}
+
+impl DiskConfig {
+    /// For nodes that live for minutes.
+    pub fn none() -> Self {
+        Self {
+            alarm_free_mb: 0,
+            ballast_mb: 0,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -199,6 +230,7 @@ mod tests {
             raft,
             round_trip_ms,
             snapshot_every: snapshot_every(),
+            disk: DiskConfig::none(),
             tls: None,
             plaintext: false,
         };

@@ -22,8 +22,8 @@ use super::process::{FOLDER, Process, Sweeper, end_all_in};
 use crate::api::StatusDocument;
 use crate::client::{Client, operator};
 use crate::config::{
-    AgentConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount, RaftTimes, ServerControl,
-    snapshot_every,
+    AgentConfig, DiskConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount, RaftTimes,
+    ServerControl, snapshot_every,
 };
 use crate::mysqld::bringup::Instance;
 use crate::mysqld::template::Template;
@@ -446,6 +446,7 @@ fn start_nodes(ground: &Ground<'_>) -> anyhow::Result<(Nodes, Vec<String>)> {
             raft: RaftTimes::across(round_trip_ms),
             round_trip_ms,
             snapshot_every: snapshot_every(),
+            disk: DiskConfig::none(),
             tls: Some(certificates.issue(&format!("node/{}", member.id))?.into()),
             plaintext: false,
         };

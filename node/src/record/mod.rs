@@ -1,5 +1,7 @@
 //! Record: what this node proposes to the log, and what it must remember itself.
 
+mod space;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::{clock, durable};
+
+pub use space::Space;
 
 /// A proposal that is not committed by then is proposed anew: the leader may be gone.
 const PROPOSE_LIMIT: Duration = Duration::from_millis(400);

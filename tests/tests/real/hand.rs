@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use primacy::config::{
-    AgentConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount, RaftTimes, ServerControl,
+    AgentConfig, DiskConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount, RaftTimes,
+    ServerControl,
 };
 use primacy::mysqld::bringup::{Instance, greets, write_config};
 use primacy::mysqld::fetch::Server;
@@ -179,6 +180,7 @@ impl Hand {
             raft: RaftTimes::default(),
             round_trip_ms: 0,
             snapshot_every: 5_000,
+            disk: DiskConfig::none(),
             tls: None,
             plaintext: false,
         }

@@ -9,6 +9,7 @@ use primacy_core::record::EventKind;
 use primacy_proto::v1::{GetPrimaryRequest, ListHistoryRequest, SetPolicyRequest};
 use serde_json::Value;
 
+use crate::hand::Hand;
 use crate::volume::Volume;
 use crate::world::{LIMIT, Node, World, ended, signal, throughout, until};
 use crate::writer::Writer;
@@ -157,7 +158,7 @@ async fn a_full_disk_stops_its_node_alone() {
     let log = world.dir().join(format!("{name}.log"));
     let log = std::fs::read_to_string(log).expect("its log");
     let folder = world.dir().join(&name).display().to_string();
-    let remedy = "the disk is full: free space on it, then start this node again";
+    let remedy = "the disk is full: free space on it (the file `ballast` in the node's folder may be deleted)";
     let says = |line: &&str| line.contains(&folder) && line.contains(remedy);
     assert!(log.lines().any(|line| says(&line)), "it says why: {log}");
 
@@ -231,4 +232,31 @@ async fn nodes_that_never_saw_the_primary_alive_promote_nobody() {
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
     world.opened(2).await;
     world.settle(writer, &[]).await;
+}
+
+/// Any node that is asked shows what another one's disk lacks, and how to help.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_nearly_full_is_said_by_every_node() {
+    let Some(mut hand) = Hand::begin(0).await else {
+        return;
+    };
+    hand.kill("node-2");
+    let mut config = hand.node_config(1);
+    config.disk.ballast_mb = 1;
+    hand.start_node(&config, "node-2");
+    let ballast = config.dir.join("ballast");
+    until(LIMIT, "ballast", async || ballast.exists().then_some(())).await;
+    // More than this disk can have free: as if it were full.
+    hand.kill("node-2");
+    config.disk.alarm_free_mb = 1 << 40;
+    hand.start_node(&config, "node-2");
+    let said = "MB free, and disk.alarm_free_mb = 1099511627776: free space on it";
+    let remedy = format!("delete {}, 1 MB", ballast.display());
+    until(LIMIT, "it to be shown", async || {
+        let shown = hand.run(&["status", "-o", "json"]).await.out;
+        (shown.contains(said) && shown.contains(&remedy)).then_some(())
+    })
+    .await;
+    assert!(hand.log("node-2").contains(said));
+    hand.settle(&["disk.alarm_free_mb = "]);
 }
