@@ -9,6 +9,7 @@ mod lag;
 mod link;
 mod server;
 mod sql;
+mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;

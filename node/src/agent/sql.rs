@@ -4,29 +4,24 @@
 //! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use primacy_core::act::{AgentInput, Marker, Op, OpDone, OpError, OpId, Opened, Survey};
-use primacy_core::gtid::{GtidSet, Uuid};
 use primacy_core::ids::Tick;
-use primacy_core::observe::IoThread;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::lag::Lag;
+use super::words::{acks, op_error, session_error, set, survey, to_survey, uuid};
 use crate::clock;
 use crate::config::AgentConfig;
-use crate::mysqld::bringup::Version;
 use crate::mysqld::follow::{Source, SourceTransport, follow, receive};
-use crate::mysqld::inspect::{Inspection, ThreadState, inspect};
+use crate::mysqld::inspect::inspect;
 use crate::mysqld::marker;
 use crate::mysqld::ops::{self, Opener};
-use crate::mysqld::session::{
-    Address, Login, Session, SessionError, Target, Transport, text, within,
-};
+use crate::mysqld::session::{Address, Login, Session, Target, Transport, text, within};
 
 /// A look that takes longer is no look: the local probe has failed.
 const SURVEY_LIMIT: Duration = Duration::from_millis(500);
@@ -170,33 +165,6 @@ pub(super) fn target(config: &AgentConfig) -> Target {
         login: Login::new(&config.mysql.user, &config.mysql.password),
         transport: Transport::Plain,
     }
-}
-
-fn op_error(error: &ops::OpsError) -> OpError {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    match error.code() {
-        Some(_) => OpError::Refused(text),
-        None => OpError::Unknown(text),
-    }
-}
-
-fn session_error(error: &SessionError) -> OpError {
-    OpError::Unknown(error.to_string())
-}
-
-fn set(text: &str) -> Result<GtidSet, OpError> {
-    text.parse()
-        .map_err(|error| OpError::Unknown(format!("{error}")))
-}
-
-fn uuid(text: &str) -> Result<Uuid, OpError> {
-    text.parse()
-        .map_err(|error| OpError::Unknown(format!("{error}")))
 }
 
 impl Shared {
@@ -492,64 +460,4 @@ impl Shared {
             before: set(&before)?,
         }))
     }
-}
-
-fn acks(k: u32) -> Result<NonZeroU16, OpError> {
-    u16::try_from(k)
-        .ok()
-        .and_then(NonZeroU16::new)
-        .ok_or_else(|| OpError::Refused(format!("k = {k} is out of range")))
-}
-
-async fn survey(session: &mut Session, deadline: tokio::time::Instant) -> Result<Survey, OpError> {
-    let seen = inspect(session, deadline)
-        .await
-        .map_err(|error| session_error(&error))?;
-    to_survey(&seen)
-}
-
-fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
-    let pulse = &seen.pulse;
-    let version = Version::parse(&pulse.version).ok_or_else(|| {
-        OpError::Unknown(format!("version {:?} is not understood", pulse.version))
-    })?;
-    let replica = pulse.replica.as_ref();
-    let error =
-        replica.and_then(|replica| replica.io_error.as_ref().or(replica.sql_error.as_ref()));
-    let mut semi_sync_replicas = BTreeMap::new();
-    for dump in seen.dumps.iter().filter(|dump| dump.semi_sync) {
-        if let Some(replica) = &dump.replica_uuid {
-            semi_sync_replicas.insert(uuid(replica)?, dump.processlist_id);
-        }
-    }
-    Ok(Survey {
-        server_uuid: uuid(&pulse.server_uuid)?,
-        version: (version.major, version.minor, version.patch),
-        super_read_only: pulse.super_read_only,
-        offline_mode: pulse.offline_mode,
-        executed: set(&pulse.gtid_executed)?,
-        received: replica
-            .map(|replica| set(&replica.received))
-            .transpose()?
-            .unwrap_or_default(),
-        purged: set(&pulse.gtid_purged)?,
-        source: replica.map(|replica| (replica.source_host.clone(), replica.source_port)),
-        io: match replica.map(|replica| replica.io) {
-            Some(ThreadState::Yes) => IoThread::On,
-            Some(ThreadState::Connecting) => IoThread::Connecting,
-            Some(ThreadState::No) | None => IoThread::Off,
-        },
-        applier_runs: replica.is_some_and(|replica| replica.sql == ThreadState::Yes),
-        acking: pulse.semi_sync.replica_enabled,
-        heartbeats: replica.map_or(0, |replica| replica.heartbeats),
-        read_position: replica
-            .map(|replica| (replica.read_log_file.clone(), replica.read_log_pos))
-            .unwrap_or_default(),
-        replication_error: error
-            .map(|fault| format!("{}: {}", fault.code, fault.message))
-            .unwrap_or_default(),
-        semi_sync_source: pulse.semi_sync.source_enabled,
-        semi_sync_replicas,
-        waiting: u64::from(seen.waiting_for_ack) + u64::from(seen.waiting_for_global_lock),
-    })
 }

@@ -11,6 +11,7 @@ mod process;
 mod report;
 mod run;
 mod screen;
+mod start;
 mod world;
 mod writers;
 

@@ -1,12 +1,12 @@
 //! A control plane of three nodes in three regions, and a cluster of real servers with agents.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use primacy_core::ids::{ClusterId, InstanceId, NodeId, PlaneId, Region};
+use primacy_core::ids::{ClusterId, InstanceId, NodeId, Region};
 use primacy_core::observe::SightKind;
 use primacy_core::policy::Policy;
 use primacy_core::record::{Follower, Founding, InstanceSpec, PromotionRule, Registration};
@@ -19,12 +19,9 @@ use super::DemoArgs;
 use super::certificates::Certificates;
 use super::net::Net;
 use super::process::{FOLDER, Process, Sweeper, end_all_in};
+use super::start::{Ground, Nodes, start_nodes, start_places};
 use crate::api::StatusDocument;
 use crate::client::{Client, operator};
-use crate::config::{
-    AgentConfig, DiskConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount, RaftTimes,
-    ServerControl, snapshot_every,
-};
 use crate::mysqld::bringup::Instance;
 use crate::mysqld::template::Template;
 
@@ -68,45 +65,13 @@ pub(super) struct World {
     pub transport: Transport,
     pub tls: Files,
     pub node_addresses: Vec<String>,
-    pub nodes: BTreeMap<NodeId, (String, Process)>,
+    pub nodes: Nodes,
     pub places: BTreeMap<InstanceId, Place>,
     pub app: crate::mysqld::session::Login,
     pub net: Net,
     /// Removed, data and all, when the world ends.
     pub dir: tempfile::TempDir,
     _sweeper: Sweeper,
-}
-
-/// Outgoing connections take their ports from above (`ip_local_port_range`): one that is chosen
-/// below cannot be taken by any of them between now and its server's start.
-const PORTS: std::ops::Range<u16> = 10_000..32_000;
-
-/// Ports that are free now, all different; two demos begin at different places.
-fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
-    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let span = u32::from(PORTS.end - PORTS.start);
-    let begin = std::process::id().wrapping_mul(97);
-    let mut ports = Vec::new();
-    for _ in 0..span {
-        let step = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let port = PORTS.start + (begin.wrapping_add(step) % span) as u16;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            ports.push(port);
-        }
-        if ports.len() == count {
-            return Ok(ports);
-        }
-    }
-    anyhow::bail!(
-        "no {count} free ports between {} and {}",
-        PORTS.start,
-        PORTS.end
-    )
-}
-
-fn write_toml<T: serde::Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
-    let text = toml::to_string(value).context("a configuration cannot be written as TOML")?;
-    std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 impl World {
@@ -392,151 +357,4 @@ impl Drop for World {
     fn drop(&mut self) {
         end_all_in(self.dir.path());
     }
-}
-
-/// What every part of a world is built on.
-struct Ground<'a> {
-    dir: &'a Path,
-    template: &'a Template,
-    net: &'a Net,
-    certificates: &'a Certificates,
-}
-
-type Nodes = BTreeMap<NodeId, (String, Process)>;
-
-fn start_nodes(ground: &Ground<'_>) -> anyhow::Result<(Nodes, Vec<String>)> {
-    let Ground {
-        dir,
-        template,
-        net,
-        certificates,
-    } = *ground;
-    let ports = free_ports(REGIONS.len())?;
-    let listens: Vec<_> = REGIONS
-        .iter()
-        .zip(ports)
-        .map(|(region, port)| SocketAddr::new(net.address(region), port))
-        .collect();
-    let members: Vec<_> = REGIONS
-        .iter()
-        .zip(&listens)
-        .enumerate()
-        .map(|(at, (region, listen))| MemberConfig {
-            id: NodeId(at as u64 + 1),
-            region: (*region).to_owned(),
-            address: listen.to_string(),
-        })
-        .collect();
-    let round_trip_ms = net.rtt().as_millis() as u64;
-    let mut nodes = Nodes::new();
-    for (member, listen) in members.iter().zip(listens) {
-        let name = format!("node-{}", member.id);
-        let config = NodeConfig {
-            plane: PlaneId::from(PLANE),
-            id: member.id,
-            region: member.region.clone(),
-            listen,
-            dir: dir.join(&name),
-            members: members.clone(),
-            probe: ProbeAccount {
-                user: template.accounts.control.user.clone(),
-                password: template.accounts.control.password().to_owned(),
-                tls: false,
-            },
-            raft: RaftTimes::across(round_trip_ms),
-            round_trip_ms,
-            snapshot_every: snapshot_every(),
-            disk: DiskConfig::none(),
-            tls: Some(certificates.issue(&format!("node/{}", member.id))?.into()),
-            plaintext: false,
-        };
-        let path = dir.join(format!("{name}.toml"));
-        write_toml(&path, &config)?;
-        let log = dir.join(format!("{name}.log"));
-        let path = path.display().to_string();
-        let args = ["node", "--config", &path];
-        let process = Process::start(&name, &log, &args, net, &member.region)?;
-        nodes.insert(member.id, (member.region.clone(), process));
-    }
-    let addresses = members.into_iter().map(|member| member.address);
-    Ok((nodes, addresses.collect()))
-}
-
-async fn start_places(
-    ground: &Ground<'_>,
-    count: u32,
-    nodes: &[String],
-) -> anyhow::Result<BTreeMap<InstanceId, Place>> {
-    let Ground {
-        dir,
-        template,
-        net,
-        certificates,
-    } = *ground;
-    // With four, the primary and one replica share the first region.
-    let regions: &[&str] = if count == 4 {
-        &[REGIONS[0], REGIONS[0], REGIONS[1], REGIONS[2]]
-    } else {
-        &REGIONS
-    };
-    let ports = free_ports(regions.len() * 3)?;
-    let mut places = BTreeMap::new();
-    for (at, region) in regions.iter().enumerate() {
-        let id = InstanceId(format!("mysql-{}", at + 1));
-        let bind = net.address(region);
-        let instance = Instance {
-            dir: dir.join(id.as_str()),
-            bind,
-            port: ports[at * 3],
-            admin_port: ports[at * 3 + 1],
-            server_id: at as u32 + 1,
-            acks_required: 1,
-            buffer_pool_mib: 64,
-        };
-        template.copy_to(&instance).await?;
-        let http = SocketAddr::new(bind, ports[at * 3 + 2]);
-        let config = AgentConfig {
-            cluster: ClusterId::from(CLUSTER),
-            instance: id.clone(),
-            nodes: nodes.to_vec(),
-            dir: dir.join(format!("agent-{}", at + 1)),
-            http,
-            plaintext: false,
-            tls: Some(certificates.issue(&format!("agent/{CLUSTER}/{id}"))?.into()),
-            mysql: MysqlAccess {
-                user: template.accounts.agent.user.clone(),
-                password: template.accounts.agent.password().to_owned(),
-                replication_user: template.accounts.repl.user.clone(),
-                replication_password: template.accounts.repl.password().to_owned(),
-                replication_tls: false,
-            },
-            server: ServerControl {
-                dir: instance.dir.clone(),
-                bind,
-                port: instance.port,
-                admin_port: instance.admin_port,
-                server_id: instance.server_id,
-                buffer_pool_mib: instance.buffer_pool_mib,
-            },
-        };
-        let name = format!("agent-{}", at + 1);
-        let path = dir.join(format!("{name}.toml"));
-        write_toml(&path, &config)?;
-        let log = dir.join(format!("{name}.log"));
-        let path = path.display().to_string();
-        let args = ["agent", "--config", &path];
-        let agent = Process::start(&name, &log, &args, net, region)?;
-        let region = (*region).to_owned();
-        places.insert(
-            id.clone(),
-            Place {
-                id,
-                region,
-                instance,
-                http,
-                agent,
-            },
-        );
-    }
-    Ok(places)
 }
