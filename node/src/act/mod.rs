@@ -192,6 +192,7 @@ mod tests {
             write_stuck_ms: None,
             strangers: Default::default(),
             strangers_known: true,
+            strangers_since: 0,
         };
         Up::Beat {
             beat: Box::new(beat),

@@ -421,5 +421,6 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         opened: None,
         strangers: BTreeSet::new(),
         strangers_known: true,
+        strangers_since: 0,
     }
 }

@@ -270,6 +270,7 @@ pub enum Action {
     Found(Instance),
     Attach(Instance),
     CutOff(Instance),
+    Forget,
     Settle,
 }
 
@@ -308,7 +309,11 @@ impl Display for Action {
             Self::Found(on) => write!(f, "log: the cluster is founded with primary {on}, epoch 1"),
             Self::Attach(on) => write!(f, "log: the stranger {on} is seen to acknowledge"),
             Self::CutOff(on) => write!(f, "the primary's agent cuts the stranger {on}"),
-            Self::Settle => write!(f, "log: V holds all that a stranger acknowledged"),
+            Self::Forget => write!(
+                f,
+                "the primary's agent: V holds all that a stranger acknowledged"
+            ),
+            Self::Settle => write!(f, "log: no stranger counts any more"),
         }
     }
 }
@@ -349,8 +354,9 @@ impl Model for Config {
             Action::OrderFetch { to, donor } => state.order_fetch(to, donor),
             Action::Join(on) => state.join(self, on),
             Action::Found(on) => state.found(self, on),
-            Action::Attach(on) => state.attach(on),
+            Action::Attach(on) => state.attach(self, on),
             Action::CutOff(on) => state.cut_off(on),
+            Action::Forget => state.log.forget_strangers(),
             Action::Settle => state.log.settle_strangers(),
         }
         state.settle(self);

@@ -63,6 +63,9 @@ pub enum Mistake {
     StrangersNotCounted,
     /// A stranger counts no longer once it is cut, though V has not caught up. Breaks A.
     StrangerForgottenWhenCut,
+    /// A stranger that comes again while the log still counts it is not logged anew: the word that
+    /// it was forgotten, committed late, is believed. Breaks A.
+    ReturnNotLogged,
     /// What a replica fetches may come from one that never followed this primary. Breaks N.
     FetchFromAnyone,
     /// A replica fetches from one that lacks what it holds itself. Breaks D.

@@ -292,6 +292,7 @@ pub fn planted() -> Vec<Planted> {
         failover!(AcksBeforeLogged, W, OUTSIDER),
         failover!(StrangersNotCounted, A, STRANGER),
         failover!(StrangerForgottenWhenCut, A, STRANGER),
+        failover!(ReturnNotLogged, A, STRANGER),
         failover!(FetchFromAnyone, N, FETCHING),
         failover!(FetchUncompared, D, FETCHING),
         failover!(FetchAcknowledges, A, FETCHING),

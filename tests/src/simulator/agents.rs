@@ -160,6 +160,7 @@ impl World {
     }
 
     fn agent_input(&mut self, host: usize, input: AgentInput) {
+        self.sight_stranger(host, &input);
         let now = self.now;
         let proc = &mut self.agents[host];
         let tick = proc.clock.tick(now);
@@ -211,7 +212,11 @@ impl World {
                 );
             }
             AgentOutput::Reply(reply) => self.send_reply(host, reply),
-            AgentOutput::Beat(beat) => {
+            AgentOutput::Beat(mut beat) => {
+                if self.options.planted == Some(Planted::ReturnNotLogged) {
+                    beat.strangers_since = 0;
+                }
+                self.tell_of_stranger(host, &beat);
                 for node in 0..self.nodes.len() {
                     let (from, to) = (self.place_of_host(host), self.place_of_node(node));
                     let rtt_ms = 2 * self.net.base_us(from, to) / 1_000;

@@ -5,7 +5,6 @@ use primacy_core::ids::Epoch;
 use primacy_core::record::{Cluster, Deposition, Stage, State};
 
 use super::faults::Fault;
-use super::planted::Planted;
 use super::world::{ANY_RUN, Target, What, World, instance_name};
 
 impl World {
@@ -77,7 +76,7 @@ impl World {
     }
 
     /// Every way between these places and the control plane.
-    fn ways_to_nodes(&self, places: &[usize]) -> Vec<(usize, usize)> {
+    pub(super) fn ways_to_nodes(&self, places: &[usize]) -> Vec<(usize, usize)> {
         let nodes = 0..self.nodes.len();
         places
             .iter()
@@ -131,51 +130,6 @@ impl World {
         self.strike(agent, us, 6_000_000);
         let us = us + self.rng.between(100_000, 1_000_000);
         self.strike(server, us, 5_000_000);
-    }
-
-    /// For a while a stranger makes up the last of the k that acknowledge, as it cannot be cut; then
-    /// the primary is lost, and those of V that acknowledged with it cannot be asked. Whoever counts
-    /// V only finds its writes nowhere.
-    fn while_a_stranger_acknowledges(&mut self, cluster: &Cluster) {
-        let primary = self.host_of(&cluster.primary);
-        let here = self.place_of_host(primary);
-        let members = cluster.ackers.members.iter();
-        let mut places: Vec<_> = members
-            .map(|id| self.place_of_host(self.host_of(id)))
-            .collect();
-        let deaf = places.split_off(cluster.ackers.k as usize - 1);
-        let ways = deaf.into_iter().map(|place| (here, place)).collect();
-        self.cuts_hang_until = self.now + 4_000_000;
-        for planned in &mut self.faults.planned {
-            // It stays for as long as this lasts.
-            planned.active &= !matches!(planned.fault, Fault::Stranger);
-        }
-        self.strike(Fault::Stranger, 50_000, 5_000_000);
-        let us = self.rng.between(800_000, 2_500_000);
-        // Only just before: what a node still sees executed is needed, whoever has it.
-        self.strike(Fault::Cut(ways), us - 100_000, 4_000_000);
-        let power = Fault::Power {
-            hosts: vec![primary],
-            nodes: vec![],
-        };
-        self.strike(power, us, 12_000_000);
-        self.strike(Fault::Cut(self.ways_to_nodes(&places)), us, 11_000_000);
-    }
-
-    /// Called with the state that an entry leads to, before a mistake bends it.
-    pub(crate) fn notice_stranger(&mut self, state: &State) {
-        let Some(cluster) = state.clusters.values().next() else {
-            return;
-        };
-        let counted = (!cluster.strangers.seen.is_empty()).then_some(cluster.epoch);
-        let ignored = self.options.planted == Some(Planted::StrangersNotCounted)
-            && self.stranger_counted == Some(cluster.epoch);
-        if counted.is_some() && self.stranger_counted.is_none() && self.rng.chance(500) {
-            self.while_a_stranger_acknowledges(cluster);
-        }
-        if !ignored {
-            self.stranger_counted = counted;
-        }
     }
 
     /// The worst moments: called when an entry changed the cluster.

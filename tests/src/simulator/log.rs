@@ -215,6 +215,10 @@ impl World {
         rtts.sort_unstable();
         let us = rtts.first().copied().unwrap_or_default() + self.rng.between(300, 4_000);
         let back = self.net.base_us(to, from);
+        if let Some(late) = self.stranger_returns_before(from, &proposal) {
+            self.commit_after(late, proposal.clone());
+            return self.tell_end(from, run, &proposal, ProposalEnd::Unknown, 500_000);
+        }
         if self.rng.chance(self.log.unknown_permille) {
             if self.rng.chance(500) {
                 let late = self.rng.below(2_000_000);

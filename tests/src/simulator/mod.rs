@@ -32,6 +32,7 @@ mod prng;
 mod process;
 mod replication;
 mod setup;
+mod stranger;
 pub mod sweep;
 mod timeline;
 mod world;

@@ -52,6 +52,7 @@ planted! {
     GracefulStop, "graceful-stop", "stops mysqld by SIGTERM, which acknowledges waiting writes";
     LastKnownSuffices, "last-known-suffices", "needs only what was last seen on the old primary";
     StrangersNotCounted, "strangers-not-counted", "freezes as if V alone could have acknowledged";
+    ReturnNotLogged, "return-not-logged", "does not log a stranger anew that was forgotten and is back";
     LevelRaisedEarly, "level-raised-early", "raises the feature level when most voters know it";
     OpensUnapplied, "opens-unapplied", "opens without having applied what it needs";
 }

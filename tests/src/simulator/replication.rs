@@ -283,14 +283,6 @@ impl World {
         }
     }
 
-    /// A replica that nobody registered, and that the log does not count yet.
-    fn is_unseen(&self, source: usize, replica: usize) -> bool {
-        let counted = self.shop().is_some_and(|cluster| {
-            self.host_of(&cluster.primary) == source && self.stranger_counted == Some(cluster.epoch)
-        });
-        replica >= self.members && !counted
-    }
-
     // ---- the applier
 
     pub fn start_applier(&mut self, host: usize) {

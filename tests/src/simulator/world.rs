@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use primacy_core::act::{OpError, Reply};
-use primacy_core::ids::{Epoch, InstanceId, NodeId};
+use primacy_core::ids::{InstanceId, NodeId};
 use primacy_core::node::NodeInput;
 use primacy_core::observe::Pulse;
 use primacy_core::record::State;
@@ -23,6 +23,7 @@ use super::network::Network;
 use super::nodes::NodeProc;
 use super::prng::Rng;
 pub use super::process::{Clock, Gate};
+use super::stranger::Stranger;
 use super::timeline::Timeline;
 use crate::invariants::Truth;
 
@@ -93,8 +94,7 @@ pub struct World {
     pub counts: Counts,
     pub violation: Option<Violation>,
     pub done: bool,
-    /// The epoch in which the log counts the stranger, whatever a mistaken apply makes of it.
-    pub stranger_counted: Option<Epoch>,
+    pub stranger: Stranger,
     /// Until then a killed dump thread does not end.
     pub cuts_hang_until: u64,
     /// When the log's primary last worked off its relay log, every fault over.
@@ -126,7 +126,7 @@ impl World {
             faults: Faults::default(),
             truth: Truth::new(plan.instances.len()),
             counts: Counts::default(),
-            stranger_counted: None,
+            stranger: Stranger::default(),
             cuts_hang_until: 0,
             caught_up: 0,
             violation: None,

@@ -379,7 +379,10 @@ impl Node {
         if !beat.strangers_known || cluster.promotion().is_none() {
             seen.extend(&cluster.strangers.seen);
         }
-        if seen != cluster.strangers.seen {
+        // That V has caught up may have been told since, and be committed late.
+        let came_again =
+            !seen.is_empty() && (beat.word.agent, beat.strangers_since) > cluster.strangers.told;
+        if seen != cluster.strangers.seen || came_again {
             let command = Command::Strangers {
                 cluster: cluster.id.clone(),
                 epoch: cluster.epoch,

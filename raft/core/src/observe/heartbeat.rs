@@ -107,6 +107,10 @@ pub struct Heartbeat {
     /// `strangers` is all that there is: this run of the agent knows since when there were none.
     #[serde(default)]
     pub strangers_known: bool,
+    /// The first beat of this run of the agent that told of just these strangers. A word that told
+    /// otherwise may still be on its way to the log: only one that is newer overtakes it.
+    #[serde(default)]
+    pub strangers_since: u64,
 }
 
 impl Heartbeat {

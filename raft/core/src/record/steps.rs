@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cluster::{Cluster, Deposition, FenceReport, Follower, FreezeReport, Promotion, Stage};
+use super::cluster::{
+    Cluster, Deposition, FenceReport, Follower, FreezeReport, Promotion, Stage, Strangers,
+};
 use super::command::{Event, EventKind, Refusal};
 use super::limits::SLOT_MS;
 use crate::agree::Inquest;
@@ -294,8 +296,9 @@ impl Cluster {
         self.inquest = None;
         self.judgement = None;
         self.reopen = None;
-        // They acknowledged to the former one; its own agent tells of those that go on.
-        self.strangers.seen.clear();
+        // They acknowledged to the former one; its own agent tells of those that go on, and counts
+        // its beats itself.
+        self.strangers = Strangers::default();
         self.aborted = None;
         let after = match &self.stage {
             Stage::Deposed(deposition) => Some(deposition.clone()),

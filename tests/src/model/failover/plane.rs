@@ -87,6 +87,8 @@ pub struct Log {
     pub strangers: Set<Instance>,
     /// How many writes there were when the last of them was cut off.
     pub cut_after: Option<u8>,
+    /// The agent's word that V has caught up since is on its way, and nothing newer overtakes it.
+    pub forgetting: bool,
 }
 
 impl Log {
@@ -104,6 +106,7 @@ impl Log {
             exited: false,
             strangers: Set::EMPTY,
             cut_after: None,
+            forgetting: false,
         }
     }
 
@@ -283,6 +286,7 @@ impl State {
 
     pub fn depose(&mut self, config: &Config) {
         self.log.deposed = true;
+        self.log.forgetting = false; // of a deposed epoch nobody is forgotten
         let (epoch, primary) = (self.log.epoch, self.log.primary());
         let token = Token {
             epoch,

@@ -24,14 +24,22 @@ impl State {
             }
         }
         if self.may_settle(config) {
+            actions.push(Action::Forget);
+        }
+        if self.log.forgetting {
             actions.push(Action::Settle);
         }
     }
 
-    pub fn attach(&mut self, on: Instance) {
+    /// Seen, and logged as of now: what was said earlier, and is not in the log yet, is overtaken.
+    pub fn attach(&mut self, config: &Config, on: Instance) {
         self.used.attachments += 1;
         let primary = self.log.primary();
-        self.log.strangers = self.log.strangers.with(on);
+        let counted = self.log.strangers.contains(on);
+        if !(counted && config.makes(Mistake::ReturnNotLogged)) {
+            self.log.strangers = self.log.strangers.with(on);
+            self.log.forgetting = false;
+        }
         self.log.cut_after = None;
         let server = self.server_mut(on);
         server.source = Some(primary);
@@ -68,8 +76,14 @@ impl State {
 }
 
 impl Log {
+    /// The agent counts it no longer, and says so.
+    pub fn forget_strangers(&mut self) {
+        self.cut_after = None;
+        self.forgetting = true;
+    }
+
     pub fn settle_strangers(&mut self) {
         self.strangers = Set::EMPTY;
-        self.cut_after = None;
+        self.forgetting = false;
     }
 }

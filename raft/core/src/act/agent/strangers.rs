@@ -17,6 +17,8 @@ use crate::ids::{Epoch, Tick};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Strangers {
     pub seen: BTreeSet<Uuid>,
+    /// The first beat of this run that told of `seen` as it is now; 0: the run's first.
+    pub since: u64,
     /// Nothing from before this run is missing in `seen`.
     pub known: bool,
     /// Since then no survey showed any.
@@ -30,6 +32,7 @@ impl Strangers {
     pub fn begin(&mut self) {
         *self = Self {
             known: true,
+            since: self.since,
             ..Self::default()
         };
     }
@@ -40,17 +43,23 @@ impl Strangers {
         self.caught_up = None;
     }
 
-    fn survey(&mut self, now: Tick, begun: Tick, present: impl Iterator<Item = Uuid>) {
+    /// `next`: the beat that will be the next one to tell of it.
+    fn survey(&mut self, now: Tick, begun: Tick, next: u64, present: impl Iterator<Item = Uuid>) {
         let mut any = false;
         for uuid in present {
             any = true;
-            self.seen.insert(uuid);
+            if self.seen.insert(uuid) {
+                self.since = next;
+            }
         }
         if any {
             return self.lose_sight();
         }
         self.none_since.get_or_insert(now);
         if self.caught_up.is_some_and(|at| begun > at) {
+            if !self.seen.is_empty() {
+                self.since = next;
+            }
             self.seen.clear();
             self.known = true;
         }
@@ -92,7 +101,9 @@ impl Agent {
             .map(|(uuid, session)| (*uuid, *session))
             .collect();
         let before = self.strangers.seen.len();
-        self.strangers.survey(now, begun, present.keys().copied());
+        let next = self.beat + 1;
+        self.strangers
+            .survey(now, begun, next, present.keys().copied());
         if self.strangers.seen.len() != before {
             // At once, not with the next beat: the log is to count them.
             self.beat_due = now;
@@ -122,8 +133,8 @@ mod tests {
             let now = Tick(at.parse().expect("a time"));
             let begun = Tick(now.0 - 5);
             match what {
-                "s" => of.survey(now, begun, [].into_iter()),
-                "S" => of.survey(now, begun, [uuid(7)].into_iter()),
+                "s" => of.survey(now, begun, now.0, [].into_iter()),
+                "S" => of.survey(now, begun, now.0, [uuid(7)].into_iter()),
                 "m" => of.marked(now, begun),
                 other => panic!("{other:?} is no event"),
             }
@@ -134,21 +145,24 @@ mod tests {
     #[test]
     fn a_stranger_counts_until_v_has_caught_up() {
         let table = [
-            ("10S", 1, false),
+            ("10S", 1, false, 10),
             // Cut is not caught up.
-            ("10S 20s 30s", 1, false),
+            ("10S 20s 30s", 1, false, 10),
             // The marker began before the survey had shown none: the stranger may have been counted.
-            ("10S 20s 24m 40s", 1, false),
+            ("10S 20s 24m 40s", 1, false, 10),
             // The survey began before the marker was acknowledged: one may have come in between.
-            ("10S 20s 30m 34s", 1, false),
-            ("10S 20s 30m 40S 50s", 1, false),
-            ("10S 20s 30m 40s", 0, true),
-            ("10s 20m 30s", 0, true),
-            ("10s 20s", 0, false),
+            ("10S 20s 30m 34s", 1, false, 10),
+            ("10S 20s 30m 40S 50s", 1, false, 10),
+            ("10S 20s 30m 40s", 0, true, 40),
+            // It comes again: that is told since then, not since it was seen first.
+            ("10S 20s 30m 40s 50S 60S", 1, true, 50),
+            ("10s 20m 30s", 0, true, 0),
+            ("10s 20s", 0, false, 0),
         ];
-        for (events, seen, known) in table {
+        for (events, seen, known, since) in table {
             let of = after(events);
-            assert_eq!((of.seen.len(), of.known), (seen, known), "{events}");
+            let is = (of.seen.len(), of.known, of.since);
+            assert_eq!(is, (seen, known, since), "{events}");
         }
     }
 
@@ -156,10 +170,10 @@ mod tests {
     fn a_restart_of_the_server_starts_the_waiting_anew() {
         let mut of = after("10S 20s 30m");
         of.lose_sight();
-        of.survey(Tick(40), Tick(39), [].into_iter());
+        of.survey(Tick(40), Tick(39), 40, [].into_iter());
         assert_eq!(of.seen.len(), 1, "the marker was of the time before");
         of.marked(Tick(60), Tick(50));
-        of.survey(Tick(80), Tick(70), [].into_iter());
+        of.survey(Tick(80), Tick(70), 80, [].into_iter());
         assert!(of.seen.is_empty() && of.known);
     }
 

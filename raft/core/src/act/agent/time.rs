@@ -151,6 +151,7 @@ impl Agent {
             write_stuck_ms: self.write_stuck_ms(now),
             strangers: self.strangers.seen.clone(),
             strangers_known: self.strangers.known,
+            strangers_since: self.strangers.since,
         })));
     }
 

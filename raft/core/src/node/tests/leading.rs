@@ -262,3 +262,31 @@ fn a_node_that_hears_no_majority_confirms_nothing() {
         (Epoch(1), instance("p"), false)
     );
 }
+
+/// An agent's beat, with some delay.
+const BEAT_MS: u64 = 120;
+
+#[test]
+fn a_stranger_that_comes_again_is_logged_anew() {
+    let mut plane = Plane::new(world());
+    let mut after = |number: u64, since: u64, letters: &str| {
+        let mut beat = plane.beat_of("p");
+        beat.word.beat = number;
+        beat.strangers = letters.chars().map(|c| uuid(&c.to_string())).collect();
+        beat.strangers_since = since;
+        let beat = Box::new(beat);
+        plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
+        plane.now += BEAT_MS;
+        plane.tell(0, NodeInput::Tick);
+        let strangers = &plane.world.cluster().strangers;
+        (strangers.seen.len(), strangers.told.1)
+    };
+    assert_eq!(after(100, 0, ""), (0, 0), "nothing to say");
+    assert_eq!(after(101, 101, "z"), (1, 101));
+    assert_eq!(after(102, 101, "z"), (1, 101), "that is in the log");
+    // Word 103, that it is forgotten, is still on its way: a newer one must overtake it.
+    assert_eq!(after(104, 104, "z"), (1, 104));
+    assert_eq!(after(105, 104, "z"), (1, 104), "once");
+    assert_eq!(after(106, 106, ""), (0, 106));
+    assert_eq!(after(107, 106, ""), (0, 106));
+}

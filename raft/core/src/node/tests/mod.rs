@@ -15,7 +15,7 @@ use crate::observe::{Heartbeat, MysqldWord, Probe, Pulse, Role};
 use crate::policy::Automation;
 use crate::record::{Command, Founding, FreezeReport, PromotionRule, Registration};
 use crate::testing::{
-    World, at, beat, cluster_id, instance, opened, registration, report, set, word,
+    World, at, beat, cluster_id, instance, opened, registration, report, set, uuid, word,
 };
 
 const STEP_MS: u64 = 20;

@@ -142,6 +142,10 @@ fn strangers_are_counted_by_the_newest_word() {
     world.confirm("p:1-12");
     promoted(&mut world);
     assert_eq!(counted(&world), 0);
+    // The new primary's agent counts its own beats.
+    let primary = world.cluster().primary.to_string();
+    world.must(strangers(2, &primary, 1, "z"));
+    assert_eq!(counted(&world), 1, "the words of another are no measure");
 }
 
 #[test]
