@@ -98,11 +98,7 @@ fn take(
     } = up
     {
         if let Some(identity) = &from.identity {
-            speaks_for(identity, &cluster, &instance).map_err(|refusal| {
-                let text = refusal.to_string();
-                tracing::warn!("{text}");
-                Status::permission_denied(text)
-            })?;
+            speaks_for(identity, &cluster, &instance).map_err(|refusal| refusal.told())?;
         }
         let hello = Caller {
             cluster,

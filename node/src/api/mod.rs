@@ -44,10 +44,10 @@ pub struct Access {
 
 impl Access {
     /// What will stop this node if nobody sees to it.
-    fn warnings(&self) -> Vec<String> {
+    async fn warnings(&self) -> Vec<String> {
         let ends = self.peers.certificate_ends();
         let ends = ends.map(|ends| format!("its certificate ends on {ends}"));
-        ends.into_iter().chain(self.space.low()).collect()
+        ends.into_iter().chain(self.space.look().await).collect()
     }
 
     async fn linearizable(&self) -> Result<Committed<std::sync::Arc<State>>, Status> {

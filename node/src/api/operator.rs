@@ -224,7 +224,7 @@ impl OperatorService for Operator {
             level: state.get().level,
             knows: state.get().knows.clone(),
             incidents: state.get().incidents.clone(),
-            warnings: self.0.warnings(),
+            warnings: self.0.warnings().await,
             clusters,
             view,
             sights: Default::default(),

@@ -30,20 +30,32 @@ pub(super) struct Ground<'a> {
     pub certificates: &'a Certificates,
 }
 
+impl Ground<'_> {
+    /// Writes the configuration of `primacy VERB` and starts it, both under this name.
+    fn start<T: serde::Serialize>(
+        &self,
+        verb: &str,
+        name: &str,
+        config: &T,
+        region: &str,
+    ) -> anyhow::Result<Process> {
+        let path = self.dir.join(format!("{name}.toml"));
+        write_toml(&path, config)?;
+        let log = self.dir.join(format!("{name}.log"));
+        let path = path.display().to_string();
+        let args = [verb, "--config", &path];
+        Process::start(name, &log, &args, self.net, region)
+    }
+}
+
 pub(super) type Nodes = BTreeMap<NodeId, (String, Process)>;
 
 pub(super) fn start_nodes(ground: &Ground<'_>) -> anyhow::Result<(Nodes, Vec<String>)> {
-    let Ground {
-        dir,
-        template,
-        net,
-        certificates,
-    } = *ground;
     let ports = free_ports(REGIONS.len())?;
     let listens: Vec<_> = REGIONS
         .iter()
         .zip(ports)
-        .map(|(region, port)| SocketAddr::new(net.address(region), port))
+        .map(|(region, port)| SocketAddr::new(ground.net.address(region), port))
         .collect();
     let members: Vec<_> = REGIONS
         .iter()
@@ -55,7 +67,7 @@ pub(super) fn start_nodes(ground: &Ground<'_>) -> anyhow::Result<(Nodes, Vec<Str
             address: listen.to_string(),
         })
         .collect();
-    let round_trip_ms = net.rtt().as_millis() as u64;
+    let round_trip_ms = ground.net.rtt().as_millis() as u64;
     let mut nodes = Nodes::new();
     for (member, listen) in members.iter().zip(listens) {
         let name = format!("node-{}", member.id);
@@ -64,26 +76,26 @@ pub(super) fn start_nodes(ground: &Ground<'_>) -> anyhow::Result<(Nodes, Vec<Str
             id: member.id,
             region: member.region.clone(),
             listen,
-            dir: dir.join(&name),
+            dir: ground.dir.join(&name),
             members: members.clone(),
             probe: ProbeAccount {
-                user: template.accounts.control.user.clone(),
-                password: template.accounts.control.password().to_owned(),
+                user: ground.template.accounts.control.user.clone(),
+                password: ground.template.accounts.control.password().to_owned(),
                 tls: false,
             },
             raft: RaftTimes::across(round_trip_ms),
             round_trip_ms,
             snapshot_every: snapshot_every(),
             disk: DiskConfig::none(),
-            tls: Some(certificates.issue(&format!("node/{}", member.id))?.into()),
+            tls: Some(
+                ground
+                    .certificates
+                    .issue(&format!("node/{}", member.id))?
+                    .into(),
+            ),
             plaintext: false,
         };
-        let path = dir.join(format!("{name}.toml"));
-        write_toml(&path, &config)?;
-        let log = dir.join(format!("{name}.log"));
-        let path = path.display().to_string();
-        let args = ["node", "--config", &path];
-        let process = Process::start(&name, &log, &args, net, &member.region)?;
+        let process = ground.start("node", &name, &config, &member.region)?;
         nodes.insert(member.id, (member.region.clone(), process));
     }
     let addresses = members.into_iter().map(|member| member.address);
@@ -95,12 +107,6 @@ pub(super) async fn start_places(
     count: u32,
     nodes: &[String],
 ) -> anyhow::Result<BTreeMap<InstanceId, Place>> {
-    let Ground {
-        dir,
-        template,
-        net,
-        certificates,
-    } = *ground;
     // With four, the primary and one replica share the first region.
     let regions: &[&str] = if count == 4 {
         &[REGIONS[0], REGIONS[0], REGIONS[1], REGIONS[2]]
@@ -111,9 +117,10 @@ pub(super) async fn start_places(
     let mut places = BTreeMap::new();
     for (at, region) in regions.iter().enumerate() {
         let id = InstanceId(format!("mysql-{}", at + 1));
-        let bind = net.address(region);
+        let name = format!("agent-{}", at + 1);
+        let bind = ground.net.address(region);
         let instance = Instance {
-            dir: dir.join(id.as_str()),
+            dir: ground.dir.join(id.as_str()),
             bind,
             port: ports[at * 3],
             admin_port: ports[at * 3 + 1],
@@ -121,21 +128,26 @@ pub(super) async fn start_places(
             acks_required: 1,
             buffer_pool_mib: 64,
         };
-        template.copy_to(&instance).await?;
+        ground.template.copy_to(&instance).await?;
         let http = SocketAddr::new(bind, ports[at * 3 + 2]);
         let config = AgentConfig {
             cluster: ClusterId::from(CLUSTER),
             instance: id.clone(),
             nodes: nodes.to_vec(),
-            dir: dir.join(format!("agent-{}", at + 1)),
+            dir: ground.dir.join(&name),
             http,
             plaintext: false,
-            tls: Some(certificates.issue(&format!("agent/{CLUSTER}/{id}"))?.into()),
+            tls: Some(
+                ground
+                    .certificates
+                    .issue(&format!("agent/{CLUSTER}/{id}"))?
+                    .into(),
+            ),
             mysql: MysqlAccess {
-                user: template.accounts.agent.user.clone(),
-                password: template.accounts.agent.password().to_owned(),
-                replication_user: template.accounts.repl.user.clone(),
-                replication_password: template.accounts.repl.password().to_owned(),
+                user: ground.template.accounts.agent.user.clone(),
+                password: ground.template.accounts.agent.password().to_owned(),
+                replication_user: ground.template.accounts.repl.user.clone(),
+                replication_password: ground.template.accounts.repl.password().to_owned(),
                 replication_tls: false,
             },
             server: ServerControl {
@@ -147,13 +159,7 @@ pub(super) async fn start_places(
                 buffer_pool_mib: instance.buffer_pool_mib,
             },
         };
-        let name = format!("agent-{}", at + 1);
-        let path = dir.join(format!("{name}.toml"));
-        write_toml(&path, &config)?;
-        let log = dir.join(format!("{name}.log"));
-        let path = path.display().to_string();
-        let args = ["agent", "--config", &path];
-        let agent = Process::start(&name, &log, &args, net, region)?;
+        let agent = ground.start("agent", &name, &config, region)?;
         let region = (*region).to_owned();
         places.insert(
             id.clone(),

@@ -49,8 +49,15 @@ impl Space {
         Ok(space)
     }
 
+    /// The same as [`Self::low`], aside: a disk may take its time.
+    pub async fn look(&self) -> Option<String> {
+        let space = self.clone();
+        let looked = tokio::task::spawn_blocking(move || space.low()).await;
+        looked.ok().flatten() // none only if the process ends
+    }
+
     /// What is wrong, if the disk is nearly full, and what to do.
-    pub fn low(&self) -> Option<String> {
+    fn low(&self) -> Option<String> {
         match self.free() {
             Ok(free) if free >= self.alarm_bytes => None,
             Ok(free) => Some(alarm(&self.dir, free, self.alarm_bytes, self.ballast())),
@@ -65,16 +72,13 @@ impl Space {
     pub async fn watch(self) {
         let mut warned: Option<Instant> = None;
         loop {
-            let space = self.clone();
-            let looked = tokio::task::spawn_blocking(move || space.low()).await;
-            match looked {
-                Ok(Some(why)) if warned.is_none_or(|at| at.elapsed() >= REMIND_EVERY) => {
+            match self.look().await {
+                Some(why) if warned.is_none_or(|at| at.elapsed() >= REMIND_EVERY) => {
                     tracing::warn!("{why}");
                     warned = Some(Instant::now());
                 }
-                Ok(Some(_)) => {}
-                Ok(None) => warned = None,
-                Err(_) => return, // the process ends
+                Some(_) => {}
+                None => warned = None,
             }
             sleep(LOOK_EVERY).await;
         }

@@ -2,6 +2,7 @@
 
 use primacy_core::ids::{ClusterId, InstanceId, NodeId, PlaneId};
 use thiserror::Error;
+use tonic::Status;
 
 use super::Identity;
 
@@ -12,6 +13,15 @@ pub struct Refusal {
     pub identity: String,
     pub asked: String,
     pub why: String,
+}
+
+impl Refusal {
+    /// Said in the log, and to who asked.
+    pub fn told(&self) -> Status {
+        let text = self.to_string();
+        tracing::warn!("{text}");
+        Status::permission_denied(text)
+    }
 }
 
 /// Who may call a method.

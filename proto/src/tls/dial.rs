@@ -102,7 +102,7 @@ async fn connect(tls: Tls, uri: Uri, to: Option<NodeId>) -> Result<TokioIo<Watch
     };
     stream.set_nodelay(true)?;
     // Neither sent nor checked: who answers is known by its identity, not by a host's name.
-    let name = ServerName::try_from("node").expect("a name");
+    let name = ServerName::try_from("node").expect("`node` is a DNS name");
     let config = tls.client(to)?;
     match TlsConnector::from(Arc::new(config))
         .connect(name, stream)

@@ -81,11 +81,7 @@ impl Speaker {
         let Some(identity) = &self.0 else {
             return Ok(());
         };
-        speaks_as(identity, named).map_err(|refusal| {
-            let text = refusal.to_string();
-            tracing::warn!("{text}");
-            Status::permission_denied(text)
-        })
+        speaks_as(identity, named).map_err(|refusal| refusal.told())
     }
 }
 

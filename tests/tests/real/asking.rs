@@ -21,6 +21,21 @@ const ASK_LIMIT: Duration = Duration::from_millis(500);
 const SQL_LIMIT: Duration = Duration::from_secs(10);
 
 impl World {
+    /// As the demo's operator, to whichever node answers.
+    pub fn client(&self, limit: Duration) -> Client {
+        self.client_to(self.nodes(), limit)
+    }
+
+    /// To this very node.
+    pub fn client_of(&self, node: &Node, limit: Duration) -> Client {
+        self.client_to(std::slice::from_ref(node), limit)
+    }
+
+    fn client_to(&self, nodes: &[Node], limit: Duration) -> Client {
+        let endpoints: Vec<_> = nodes.iter().map(|node| node.address.clone()).collect();
+        Client::new(&endpoints, limit, self.transport()).expect("well-formed addresses")
+    }
+
     /// A verb of the command line, its JSON.
     pub async fn cli<T: DeserializeOwned>(&self, arguments: &[&str]) -> T {
         let mut command = Command::new(program());
@@ -34,12 +49,7 @@ impl World {
 
     /// What one node says of itself and the cluster; `None` if it does not answer.
     pub async fn seen_by(&self, node: &Node) -> Option<StatusDocument> {
-        let client = Client::new(
-            std::slice::from_ref(&node.address),
-            ASK_LIMIT,
-            self.transport(),
-        )
-        .ok()?;
+        let client = self.client_of(node, ASK_LIMIT);
         let request = || GetStatusRequest {
             cluster: self.cluster_id().to_string(),
             ask_others_ms: 0,
@@ -135,9 +145,7 @@ impl World {
 
     /// Linearizable.
     pub async fn primary(&self) -> Primary {
-        let endpoints: Vec<_> = self.nodes().iter().map(|n| n.address.clone()).collect();
-        let client =
-            Client::new(&endpoints, LIMIT, self.transport()).expect("well-formed addresses");
+        let client = self.client(LIMIT);
         let answer = client
             .ask(|channel| {
                 let cluster = self.cluster_id().to_string();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use primacy::client::{Client, operator, primaries};
+use primacy::client::{operator, primaries};
 use primacy_core::agree::{Finding, Verdict};
 use primacy_core::record::EventKind;
 use primacy_proto::v1::{GetPrimaryRequest, ListHistoryRequest, SetPolicyRequest};
@@ -23,8 +23,7 @@ const SPARE_MIB: u64 = 16;
 
 /// Adds entries to the log that change nothing of weight.
 async fn grow(world: &World, entries: usize) {
-    let endpoints: Vec<_> = world.nodes().iter().map(|n| n.address.clone()).collect();
-    let client = Client::new(&endpoints, LIMIT, world.transport()).expect("well-formed addresses");
+    let client = world.client(LIMIT);
     let cluster = world.cluster().await.expect("the nodes answer");
     for n in 0..entries {
         let mut policy = cluster.policy.clone();
@@ -43,12 +42,7 @@ async fn grow(world: &World, entries: usize) {
 
 /// The log positions of which this very node knows what happened.
 async fn remembered(world: &World, node: &Node) -> Vec<u64> {
-    let client = Client::new(
-        std::slice::from_ref(&node.address),
-        LIMIT,
-        world.transport(),
-    );
-    let client = client.expect("a well-formed address");
+    let client = world.client_of(node, LIMIT);
     let answer = client.ask(|channel| {
         let request = ListHistoryRequest {
             cluster: world.cluster_id().to_string(),
@@ -108,12 +102,7 @@ async fn nodes_restart_one_by_one_and_one_far_behind_takes_a_snapshot() {
     );
 
     // It answers for itself, and for the plane.
-    let client = Client::new(
-        std::slice::from_ref(&away.address),
-        LIMIT,
-        world.transport(),
-    )
-    .expect("an address");
+    let client = world.client_of(&away, LIMIT);
     for stale_ok in [true, false] {
         let answer = client.ask(|channel| {
             let cluster = world.cluster_id().to_string();
@@ -158,7 +147,8 @@ async fn a_full_disk_stops_its_node_alone() {
     let log = world.dir().join(format!("{name}.log"));
     let log = std::fs::read_to_string(log).expect("its log");
     let folder = world.dir().join(&name).display().to_string();
-    let remedy = "the disk is full: free space on it (the file `ballast` in the node's folder may be deleted)";
+    let remedy = "the disk is full: free space on it (the file `ballast` in the node's folder may be \
+                  deleted), then start this node again";
     let says = |line: &&str| line.contains(&folder) && line.contains(remedy);
     assert!(log.lines().any(|line| says(&line)), "it says why: {log}");
 

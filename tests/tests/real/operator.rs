@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use primacy::api::StatusDocument;
-use primacy::client::{Client, ClientError, primaries};
+use primacy::client::{ClientError, primaries};
 use primacy_core::agree::Verdict;
 use primacy_proto::v1::{GetPrimaryRequest, GetPrimaryResponse};
 use serde_json::Value;
@@ -215,11 +215,7 @@ async fn ask(
     stale_ok: bool,
 ) -> Result<GetPrimaryResponse, ClientError> {
     let limit = Duration::from_secs(4);
-    let client = Client::new(
-        std::slice::from_ref(&node.address),
-        limit,
-        world.transport(),
-    )?;
+    let client = world.client_of(node, limit);
     let answer = client.ask(|channel| {
         let cluster = world.cluster_id().to_string();
         let request = GetPrimaryRequest { cluster, stale_ok };
