@@ -30,6 +30,15 @@ pub(super) struct Caller {
     pub from: Option<SocketAddr>,
 }
 
+/// Of two clusters either may have an instance of the same name: one that nobody registered, say.
+type Key = (ClusterId, InstanceId);
+
+impl Caller {
+    fn key(&self) -> Key {
+        (self.cluster.clone(), self.instance.clone())
+    }
+}
+
 struct Link {
     caller: Caller,
     sender: Sender,
@@ -38,11 +47,11 @@ struct Link {
 
 #[derive(Default)]
 struct Inner {
-    open: BTreeMap<InstanceId, Link>,
-    asks: BTreeMap<u64, (InstanceId, oneshot::Sender<Answer>)>,
+    open: BTreeMap<Key, Link>,
+    asks: BTreeMap<u64, (Key, oneshot::Sender<Answer>)>,
     asked: u64,
     /// The last second agent that was refused under an id, so that it is logged once.
-    refused: BTreeMap<InstanceId, u64>,
+    refused: BTreeMap<Key, u64>,
 }
 
 /// The agents connected to this node.
@@ -61,12 +70,17 @@ impl Links {
     /// Sends a committed order; silently lost if the agent is not connected (the state still asks
     /// for it, so it is sent again).
     pub fn order(&self, order: Committed<Order>) {
-        let instance = order.get().instance.clone();
-        self.send(&instance, &Down::Order(Box::new(order.into_inner())));
+        let key = (order.get().cluster.clone(), order.get().instance.clone());
+        self.send(&key, &Down::Order(Box::new(order.into_inner())));
     }
 
-    pub fn acknowledge(&self, instance: &InstanceId, acknowledgement: Acknowledgement) {
-        self.send(instance, &Down::Acknowledged(acknowledgement));
+    pub fn acknowledge(
+        &self,
+        cluster: ClusterId,
+        instance: InstanceId,
+        acknowledgement: Acknowledgement,
+    ) {
+        self.send(&(cluster, instance), &Down::Acknowledged(acknowledgement));
     }
 
     /// Asks an agent for its facts; `None` if no agent of that cluster and instance is connected.
@@ -78,19 +92,20 @@ impl Links {
         peers: BTreeMap<InstanceId, String>,
     ) -> Option<oneshot::Receiver<Answer>> {
         let (sender, receiver) = oneshot::channel();
+        let key = (cluster.clone(), instance.clone());
         let ask = {
             let mut inner = self.lock();
-            let link = inner.open.get(instance)?;
-            if link.caller.cluster != *cluster || link.sender.is_closed() {
+            let link = inner.open.get(&key)?;
+            if link.sender.is_closed() {
                 return None;
             }
             inner.asks.retain(|_, (_, waiting)| !waiting.is_closed());
             inner.asked += 1;
             let ask = inner.asked;
-            inner.asks.insert(ask, (instance.clone(), sender));
+            inner.asks.insert(ask, (key.clone(), sender));
             ask
         };
-        self.send(instance, &Down::Inspect { ask, peers });
+        self.send(&key, &Down::Inspect { ask, peers });
         Some(receiver)
     }
 
@@ -100,23 +115,23 @@ impl Links {
         if inner
             .asks
             .get(&ask)
-            .is_some_and(|(of, _)| *of == caller.instance)
+            .is_some_and(|(of, _)| *of == caller.key())
             && let Some((_, waiting)) = inner.asks.remove(&ask)
         {
             let _ = waiting.send(facts); // nobody may wait any more
         }
     }
 
-    fn send(&self, instance: &InstanceId, down: &Down) {
+    fn send(&self, key: &Key, down: &Down) {
         let payload = match link::encode(down) {
             Ok(payload) => payload,
             Err(error) => {
-                tracing::error!(%instance, %error, "a message to an agent cannot be encoded");
+                tracing::error!(instance = %key.1, %error, "a message to an agent cannot be encoded");
                 return;
             }
         };
         let mut inner = self.lock();
-        if let Some(link) = inner.open.get(instance)
+        if let Some(link) = inner.open.get(key)
             && link
                 .sender
                 .try_send(Ok(AttachResponse {
@@ -125,7 +140,7 @@ impl Links {
                 }))
                 .is_err()
         {
-            inner.open.remove(instance);
+            inner.open.remove(key);
         }
     }
 
@@ -137,13 +152,13 @@ impl Links {
         now: Instant,
     ) -> Result<(), Status> {
         let mut inner = self.lock();
-        if let Some(link) = inner.open.get(&caller.instance) {
+        if let Some(link) = inner.open.get(&caller.key()) {
             let other = &link.caller;
             let alive =
                 !link.sender.is_closed() && now.saturating_duration_since(link.heard) < ALIVE;
             if other.run != caller.run && alive {
                 let status = twin(caller, other);
-                if inner.refused.insert(caller.instance.clone(), caller.run) != Some(caller.run) {
+                if inner.refused.insert(caller.key(), caller.run) != Some(caller.run) {
                     tracing::warn!("{}", status.message());
                 }
                 return Err(status);
@@ -154,14 +169,14 @@ impl Links {
             sender,
             heard: now,
         };
-        inner.open.insert(caller.instance.clone(), link);
+        inner.open.insert(caller.key(), link);
         Ok(())
     }
 
     /// Notes that this agent was heard; an error if another one speaks for its instance by now.
     pub(super) fn heard(&self, caller: &Caller, now: Instant) -> Result<(), Status> {
         let mut inner = self.lock();
-        match inner.open.get_mut(&caller.instance) {
+        match inner.open.get_mut(&caller.key()) {
             Some(link) if link.caller.run == caller.run => {
                 link.heard = now;
                 Ok(())
@@ -177,10 +192,10 @@ impl Links {
         let mut inner = self.lock();
         let own = inner
             .open
-            .get(&caller.instance)
+            .get(&caller.key())
             .is_some_and(|link| link.sender.same_channel(sender));
         if own {
-            inner.open.remove(&caller.instance);
+            inner.open.remove(&caller.key());
         }
     }
 }
@@ -253,6 +268,23 @@ mod tests {
             at_first.try_recv().is_err(),
             "nothing was sent to the first"
         );
+    }
+
+    /// One of another cluster, valid by its certificate, takes nobody's place.
+    #[test]
+    fn two_clusters_may_have_an_instance_of_one_name() {
+        let links = Links::default();
+        let here = caller("db", 1);
+        let there = Caller {
+            cluster: ClusterId::from("staging"),
+            ..caller("db", 2)
+        };
+        let now = Instant::now();
+        let ((to_here, _at_here), (to_there, _at_there)) = (mpsc::channel(4), mpsc::channel(4));
+        links.attach(&here, to_here, now).expect("it is alone");
+        links.attach(&there, to_there, now).expect("it is another");
+        links.heard(&here, now + ALIVE).expect("it keeps its place");
+        links.heard(&there, now).expect("and so does the other");
     }
 
     #[tokio::test]

@@ -186,9 +186,8 @@ mod tests {
             purged: GtidSet::default(),
             replica: None,
             write_stuck_ms: None,
-            strangers: Default::default(),
-            strangers_known: true,
-            strangers_since: 0,
+            opening: false,
+            ground: Default::default(),
         };
         Up::Beat {
             beat: Box::new(beat),

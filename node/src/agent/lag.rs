@@ -95,6 +95,8 @@ mod tests {
             semi_sync_source: false,
             semi_sync_replicas: Default::default(),
             waiting: 0,
+            semi_sync_dumps: Vec::new(),
+            ground: Default::default(),
         }
     }
 

@@ -239,7 +239,8 @@ impl Shared {
             | Op::Fetch { .. }
             | Op::Adopt { .. }
             | Op::CleanUp
-            | Op::Cut { .. } => {
+            | Op::Cut { .. }
+            | Op::Repair { .. } => {
                 let deadline = within(STEP_LIMIT);
                 let mut session = self.session(Purpose::Order, deadline).await?;
                 self.kill_leftovers(&mut session, deadline).await?;
@@ -424,6 +425,12 @@ impl Shared {
                     .map_err(failed)?;
                 Ok(OpDone::Cut)
             }
+            Op::Repair { k } => {
+                ops::repair_ground(session, acks(k)?, deadline)
+                    .await
+                    .map_err(failed)?;
+                Ok(OpDone::Repaired)
+            }
             Op::Survey | Op::PrepareOpen | Op::Open { .. } | Op::Marker { .. } => {
                 Err(OpError::Refused("not an op of the order session".into()))
             }
@@ -453,11 +460,12 @@ impl Shared {
                 .map_err(failed)?;
         }
         let n = self.markers.fetch_add(1, Ordering::Relaxed) % 64;
-        let before = marker::marker(session, epoch, n, deadline)
+        let (before, after) = marker::marker(session, epoch, n, deadline)
             .await
             .map_err(failed)?;
         Ok(OpDone::Marked(Marker {
             before: set(&before)?,
+            after: set(&after)?,
         }))
     }
 }

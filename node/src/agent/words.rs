@@ -1,16 +1,15 @@
 //! MySQL's words in the core's: errors, sets, what a look shows.
 
-use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::num::NonZeroU16;
 
-use primacy_core::act::{OpError, Survey};
+use primacy_core::act::{Ground, OpError, SemiSyncDump, Survey};
 use primacy_core::gtid::{GtidSet, Uuid};
 use primacy_core::observe::IoThread;
 use tokio::time::Instant;
 
 use crate::mysqld::bringup::Version;
-use crate::mysqld::inspect::{Inspection, ThreadState, inspect};
+use crate::mysqld::inspect::{Dump, Inspection, ThreadState, inspect};
 use crate::mysqld::ops::OpsError;
 use crate::mysqld::session::{Session, SessionError};
 
@@ -63,12 +62,22 @@ pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
     let replica = pulse.replica.as_ref();
     let error =
         replica.and_then(|replica| replica.io_error.as_ref().or(replica.sql_error.as_ref()));
-    let mut semi_sync_replicas = BTreeMap::new();
-    for dump in seen.dumps.iter().filter(|dump| dump.semi_sync) {
-        if let Some(replica) = &dump.replica_uuid {
-            semi_sync_replicas.insert(uuid(replica)?, dump.processlist_id);
-        }
-    }
+    // What others say of themselves may be anything; it must not blind this agent.
+    let known = |dump: &Dump| {
+        dump.replica_uuid
+            .as_ref()
+            .and_then(|text| text.parse().ok())
+    };
+    let semi_sync = || seen.dumps.iter().filter(|dump| dump.semi_sync);
+    let semi_sync_dumps = semi_sync()
+        .map(|dump| SemiSyncDump {
+            session: dump.processlist_id,
+            uuid: known(dump),
+        })
+        .collect();
+    let semi_sync_replicas = semi_sync()
+        .filter_map(|dump| Some((known(dump)?, dump.processlist_id)))
+        .collect();
     Ok(Survey {
         server_uuid: uuid(&pulse.server_uuid)?,
         version: (version.major, version.minor, version.patch),
@@ -98,5 +107,10 @@ pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
         semi_sync_source: pulse.semi_sync.source_enabled,
         semi_sync_replicas,
         waiting: u64::from(seen.waiting_for_ack) + u64::from(seen.waiting_for_global_lock),
+        semi_sync_dumps,
+        ground: Ground {
+            source: pulse.semi_sync.ground.clone(),
+            ..Ground::default()
+        },
     })
 }

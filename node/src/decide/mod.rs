@@ -149,10 +149,11 @@ impl Driver {
                 self.links.order(order);
             }
             NodeOutput::Acknowledge {
+                cluster,
                 instance,
                 acknowledgement,
             } => {
-                self.links.acknowledge(&instance, acknowledgement);
+                self.links.acknowledge(cluster, instance, acknowledgement);
             }
             NodeOutput::Propose(proposal) => propose(&self.handle, proposal, &self.inputs),
             NodeOutput::Remember { cluster, epoch } => self

@@ -153,9 +153,13 @@ loose-mysqlx=OFF
 # A SET PERSIST must not undo what follows at the next boot.
 persisted-globals-load=OFF
 
-# Boots fenced. A rebooted replica must not acknowledge for a primary that was deposed meanwhile.
+# Boots closed: XA COMMIT passes the first alone. A rebooted replica must not acknowledge for a
+# primary that was deposed meanwhile.
 super_read_only=ON
 read_only=ON
+offline_mode=ON
+# A closed server's own events would fail, and its table of events cannot be changed.
+event_scheduler=OFF
 skip-replica-start=ON
 rpl_semi_sync_replica_enabled=OFF
 # On a replica it would block the applier, for ever: on only while primary.

@@ -7,6 +7,7 @@
 //! them for equality, and age them on a clock of your own.
 
 use mysql_async::Row;
+use primacy_core::observe::SourceGround;
 use tokio::time::Instant;
 
 use super::session::{Rows, Session, SessionError, flag, gtid_set, number, text};
@@ -36,7 +37,7 @@ impl Pulse {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SemiSync {
     pub source_enabled: bool,
     /// k: how many acknowledgements a commit waits for.
@@ -51,6 +52,8 @@ pub struct SemiSync {
     pub source_clients: u32,
     /// Commits that wait for acknowledgements.
     pub waiting_sessions: u32,
+    /// What the acknowledgements of a primary rest on.
+    pub ground: SourceGround,
 }
 
 /// The channel `''`, the only one a managed instance has.
@@ -119,10 +122,16 @@ SELECT @@server_uuid AS uuid, CAST(@@server_id AS CHAR) AS server_id, @@version 
  @@global.gtid_executed AS executed, @@global.gtid_purged AS purged,
  CAST(@@global.rpl_semi_sync_source_enabled AS CHAR) AS source_on,
  CAST(@@global.rpl_semi_sync_source_wait_for_replica_count AS CHAR) AS k,
+ CAST(@@global.rpl_semi_sync_source_timeout AS CHAR) AS timeout,
+ @@global.rpl_semi_sync_source_wait_point AS wait_point,
+ CAST(@@global.rpl_semi_sync_source_wait_no_replica AS CHAR) AS no_replica,
+ CAST(@@global.sync_binlog AS CHAR) AS sync_binlog,
+ CAST(@@global.innodb_flush_log_at_trx_commit AS CHAR) AS flush_log,
  CAST(@@global.rpl_semi_sync_replica_enabled AS CHAR) AS replica_on;
 SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_status
  WHERE VARIABLE_NAME IN ('Rpl_semi_sync_source_status','Rpl_semi_sync_replica_status',
- 'Rpl_semi_sync_source_clients','Rpl_semi_sync_source_wait_sessions');
+ 'Rpl_semi_sync_source_clients','Rpl_semi_sync_source_wait_sessions',
+ 'Rpl_semi_sync_source_no_times','Rpl_semi_sync_source_no_tx');
 SHOW REPLICA STATUS;
 SELECT RECEIVED_TRANSACTION_SET AS received, CAST(COUNT_RECEIVED_HEARTBEATS AS CHAR) AS beats,
  CAST(LAST_HEARTBEAT_TIMESTAMP AS CHAR) AS beat, LAST_QUEUED_TRANSACTION AS queued
@@ -132,7 +141,7 @@ SELECT RECEIVED_TRANSACTION_SET AS received, CAST(COUNT_RECEIVED_HEARTBEATS AS C
 const CONNECTED: &str = "
 SELECT CAST(t.PROCESSLIST_ID AS CHAR) AS id,
  MAX(IF(v.VARIABLE_NAME='replica_uuid', CAST(v.VARIABLE_VALUE AS CHAR), NULL)) AS uuid,
- CAST(MAX(v.VARIABLE_NAME='rpl_semi_sync_replica' AND CAST(v.VARIABLE_VALUE AS CHAR)='1') AS CHAR)
+ CAST(MAX(v.VARIABLE_NAME='rpl_semi_sync_replica' AND CAST(v.VARIABLE_VALUE AS CHAR)<>'0') AS CHAR)
   AS semi_sync
  FROM performance_schema.threads t LEFT JOIN performance_schema.user_variables_by_thread v
  ON v.THREAD_ID=t.THREAD_ID AND v.VARIABLE_NAME IN ('replica_uuid','rpl_semi_sync_replica')
@@ -193,6 +202,19 @@ fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
             .find(|row| text(row, "Channel_Name").as_deref() == Some(""))
     });
     let connection = sets.get(3).and_then(|rows| rows.first());
+    let ground = SourceGround {
+        enabled: flag(own, "source_on")?,
+        status: flag(status("Rpl_semi_sync_source_status")?, "value")?,
+        timeout_ms: number(own, "timeout")?,
+        wait_point: text(own, "wait_point").unwrap_or_default(),
+        wait_no_replica: flag(own, "no_replica")?,
+        k: count(own, "k")?,
+        no_times: number(status("Rpl_semi_sync_source_no_times")?, "value")?,
+        no_tx: number(status("Rpl_semi_sync_source_no_tx")?, "value")?,
+        clients: count(status("Rpl_semi_sync_source_clients")?, "value")?,
+        sync_binlog: number(own, "sync_binlog")?,
+        flush_log: number(own, "flush_log")?,
+    };
     Ok(Pulse {
         server_uuid: text(own, "uuid").ok_or(SessionError::Unexpected("uuid"))?,
         server_id: count(own, "server_id")?,
@@ -211,6 +233,7 @@ fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
             replica_status: flag(status("Rpl_semi_sync_replica_status")?, "value")?,
             source_clients: count(status("Rpl_semi_sync_source_clients")?, "value")?,
             waiting_sessions: count(status("Rpl_semi_sync_source_wait_sessions")?, "value")?,
+            ground,
         },
         replica: match (channel, connection) {
             (Some(channel), Some(connection)) => read_replica(channel, connection)?,

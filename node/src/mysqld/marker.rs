@@ -28,8 +28,8 @@ pub async fn ensure_marker_table(session: &mut Session, deadline: Instant) -> Re
     session.execute(sql, deadline).await.map_err(at(step))
 }
 
-/// Writes one row and returns once it is acknowledged: with what was executed *before* it began,
-/// which is therefore on k replicas too.
+/// Writes one row and returns once it is answered: with what was executed *before* it began, and
+/// when it was answered. Where semi-sync waited, k replicas have both; their own agents say so.
 ///
 /// A session of its own each, and a row of its own: a commit that waits for its acknowledgement
 /// holds its row's lock, and takes its session with it at the deadline.
@@ -38,7 +38,7 @@ pub async fn marker(
     epoch: u64,
     n: u64,
     deadline: Instant,
-) -> Result<String, OpsError> {
+) -> Result<(String, String), OpsError> {
     let (_, before) = executed(&mut session, deadline)
         .await
         .map_err(at("read what is executed"))?;
@@ -50,8 +50,11 @@ pub async fn marker(
         .execute(&sql, deadline)
         .await
         .map_err(at("write a marker"))?;
+    let (_, after) = executed(&mut session, deadline)
+        .await
+        .map_err(at("read what is executed"))?;
     session.close(deadline).await;
-    Ok(before)
+    Ok((before, after))
 }
 
 /// Forgets the markers of epochs that are over.

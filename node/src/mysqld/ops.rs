@@ -287,6 +287,39 @@ pub async fn set_acks(
         .map_err(at("set the number of acknowledgements"))
 }
 
+/// Puts back what the acknowledgements of an open primary rest on, after somebody changed it.
+///
+/// Semi-sync is toggled only where commits do not wait (its status is OFF): that sets the status ON,
+/// and nobody is there to be answered by it. A k above what the log says is put back too; commits
+/// that waited for more are answered with what they have.
+pub async fn repair_ground(
+    session: &mut Session,
+    acks: NonZeroU16,
+    deadline: Instant,
+) -> Result<(), OpsError> {
+    let step = "put the ground back";
+    let sql = format!(
+        "SET GLOBAL rpl_semi_sync_source_timeout=4294967295; \
+         SET GLOBAL rpl_semi_sync_source_wait_point=AFTER_SYNC; \
+         SET GLOBAL rpl_semi_sync_source_wait_no_replica=ON; \
+         SET GLOBAL rpl_semi_sync_source_wait_for_replica_count={acks}; \
+         SET GLOBAL sync_binlog=1; SET GLOBAL innodb_flush_log_at_trx_commit=1; \
+         SELECT VARIABLE_VALUE AS waits FROM performance_schema.global_status \
+         WHERE VARIABLE_NAME='Rpl_semi_sync_source_status'"
+    );
+    let sets = session.ask(&sql, deadline).await.map_err(at(step))?;
+    let row = sets.first().and_then(|rows| rows.first());
+    let row = row
+        .ok_or(SessionError::Unexpected("waits"))
+        .map_err(at(step))?;
+    if !flag(row, "waits").map_err(at(step))? {
+        let toggle = "SET GLOBAL rpl_semi_sync_source_enabled=OFF; \
+                      SET GLOBAL rpl_semi_sync_source_enabled=ON";
+        session.execute(toggle, deadline).await.map_err(at(step))?;
+    }
+    Ok(())
+}
+
 pub async fn local_probe(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
     session
         .execute("SELECT 1", deadline)

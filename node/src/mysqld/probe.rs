@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
+use primacy_core::observe::{self as core, SourceGround};
 use tokio::time::Instant;
 
-use super::session::{Session, SessionError, Target, flag, gtid_set, text};
+use super::session::{Rows, Session, SessionError, Target, flag, gtid_set, number, text};
 
 /// What one look saw. Everything but `Answered`, `Failed` and `Unable` is silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +46,34 @@ pub struct Seen {
     pub server_uuid: String,
     pub super_read_only: bool,
     pub gtid_executed: String,
+    pub ground: Option<SourceGround>,
     /// From the question to the answer, or from the connect on.
     pub took: Duration,
 }
 
+impl Seen {
+    /// In the core's words; `None` where a value is none of MySQL's.
+    pub fn core(&self) -> Option<core::Seen> {
+        Some(core::Seen {
+            server_uuid: self.server_uuid.parse().ok()?,
+            executed: self.gtid_executed.parse().ok()?,
+            ground: self.ground.clone(),
+        })
+    }
+}
+
+/// The ground in the same round trip: every account may read it. A server without the plugin has no
+/// such variables, and answers all the same.
 const LOOK: &str = "SELECT 1; SELECT @@server_uuid AS uuid, \
-    CAST(@@global.super_read_only AS CHAR) AS sro, @@global.gtid_executed AS executed";
+    CAST(@@global.super_read_only AS CHAR) AS sro, @@global.gtid_executed AS executed; \
+    SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_variables \
+    WHERE VARIABLE_NAME IN ('rpl_semi_sync_source_enabled','rpl_semi_sync_source_timeout',\
+    'rpl_semi_sync_source_wait_point','rpl_semi_sync_source_wait_no_replica',\
+    'rpl_semi_sync_source_wait_for_replica_count','sync_binlog','innodb_flush_log_at_trx_commit') \
+    UNION ALL \
+    SELECT VARIABLE_NAME, VARIABLE_VALUE FROM performance_schema.global_status \
+    WHERE VARIABLE_NAME IN ('Rpl_semi_sync_source_status','Rpl_semi_sync_source_no_times',\
+    'Rpl_semi_sync_source_no_tx','Rpl_semi_sync_source_clients')";
 
 /// Asks on a session that is logged in. Unless it answers, the session is spent.
 pub async fn warm(session: &mut Session, deadline: Instant) -> Sight {
@@ -78,7 +101,34 @@ async fn look(session: &mut Session, deadline: Instant) -> Result<Seen, SessionE
         server_uuid: text(row, "uuid").ok_or(SessionError::Unexpected("uuid"))?,
         super_read_only: flag(row, "sro")?,
         gtid_executed: gtid_set(row, "executed")?,
+        ground: ground(sets.get(2)).ok(),
         took: Duration::ZERO,
+    })
+}
+
+/// Without the plugin there is none.
+fn ground(rows: Option<&Rows>) -> Result<SourceGround, SessionError> {
+    let of = |name: &'static str| {
+        let rows = rows.into_iter().flatten();
+        let mut named = rows
+            .filter(|row| text(row, "name").is_some_and(|found| found.eq_ignore_ascii_case(name)));
+        named.next().ok_or(SessionError::Unexpected(name))
+    };
+    let count = |name| number(of(name)?, "value");
+    let small = |name| count(name).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    let on = |name| flag(of(name)?, "value");
+    Ok(SourceGround {
+        enabled: on("rpl_semi_sync_source_enabled")?,
+        status: on("Rpl_semi_sync_source_status")?,
+        timeout_ms: count("rpl_semi_sync_source_timeout")?,
+        wait_point: text(of("rpl_semi_sync_source_wait_point")?, "value").unwrap_or_default(),
+        wait_no_replica: on("rpl_semi_sync_source_wait_no_replica")?,
+        k: small("rpl_semi_sync_source_wait_for_replica_count")?,
+        no_times: count("Rpl_semi_sync_source_no_times")?,
+        no_tx: count("Rpl_semi_sync_source_no_tx")?,
+        clients: small("Rpl_semi_sync_source_clients")?,
+        sync_binlog: count("sync_binlog")?,
+        flush_log: count("innodb_flush_log_at_trx_commit")?,
     })
 }
 

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use primacy_core::gtid::GtidSet;
 use primacy_core::ids::InstanceId;
 use primacy_core::node::NodeInput;
-use primacy_core::observe::{Probe, Pulse};
+use primacy_core::observe::{Probe, Pulse, Seen};
 use primacy_core::record::InstanceSpec;
 use tokio::sync::{Mutex, mpsc};
 
@@ -50,13 +49,13 @@ impl Probers {
                 Probe::Fresh => fresh(&target, within(LIMIT + rtt * 8)).await,
                 Probe::Warm => look(&target, &kept, LIMIT + rtt, rtt).await,
             };
-            let (pulse, executed) = read(sight);
+            let (pulse, seen) = read(sight);
             let input = NodeInput::Pulse {
                 instance,
                 probe,
                 begun,
                 pulse,
-                executed,
+                seen: seen.map(Box::new),
             };
             let _ = inputs.send(input).await;
         });
@@ -108,13 +107,13 @@ async fn look(
     }
 }
 
-fn read(sight: Sight) -> (Pulse, Option<GtidSet>) {
+fn read(sight: Sight) -> (Pulse, Option<Seen>) {
     match sight {
         Sight::Answered(seen) => (
             Pulse::Answered {
                 fenced: seen.super_read_only,
             },
-            seen.gtid_executed.parse().ok(),
+            seen.core(),
         ),
         Sight::Failed { code, .. } => (Pulse::Refused { code }, None),
         Sight::Refused | Sight::Reset => (Pulse::Failed { reset: true }, None),

@@ -39,6 +39,29 @@ pub enum Survive {
     Region,
 }
 
+/// Which acknowledged writes a promotion may lose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxLoss {
+    /// Proved zero, or nobody is promoted.
+    #[default]
+    None,
+    /// What could be missing must be known as a set.
+    Stated,
+    /// Also where nobody knows what could be missing.
+    Any,
+}
+
+impl std::fmt::Display for MaxLoss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            MaxLoss::None => "none",
+            MaxLoss::Stated => "a stated loss alone",
+            MaxLoss::Any => "any",
+        })
+    }
+}
+
 /// Thresholds and rights of one cluster. Times in milliseconds unless the name says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -64,6 +87,16 @@ pub struct Policy {
     pub unacked_fence_ms: u64,
     /// A member of V that has not joined an opened primary by then is reported.
     pub join_wait_ms: u64,
+    /// What a promotion may lose.
+    pub max_loss: MaxLoss,
+    /// Zero is claimed only if the primary's settings were seen to be as ordered within so long
+    /// before its end.
+    pub ground_age_ms: u64,
+    /// A node can tell of a primary if it answered this node, in whatever role, since so long before
+    /// it was chosen.
+    pub reach_ms: u64,
+    /// Settings of an open primary that its proof rests on are put back when somebody changes them.
+    pub repair_ground: bool,
     /// No second automatic failover within this many seconds.
     pub min_interval_s: u64,
     /// No automatic failover of this cluster while so many others are under way in its primary's
@@ -94,6 +127,10 @@ impl Default for Policy {
             restart_hold_ms: 10_000,
             unacked_fence_ms: 30_000,
             join_wait_ms: 5_000,
+            max_loss: MaxLoss::None,
+            ground_age_ms: 1_000,
+            reach_ms: 5_000,
+            repair_ground: true,
             min_interval_s: 600,
             promotions_max: 10,
             priority: 0,
@@ -116,6 +153,9 @@ pub struct Contradiction {
 /// A report of an agent travels up to this long before it counts as no report. Three beats of
 /// 100 ms; the round trip is added by the node that measured it.
 pub const REPORT_FRESH_MS: u64 = 300;
+
+/// Two looks of a node at a primary's ground, 200 ms apart, and a late answer.
+pub const GROUND_AGE_MIN_MS: u64 = 500;
 
 impl Policy {
     /// The measuring profile: aggressive thresholds for a quiet network.
@@ -194,6 +234,12 @@ impl Policy {
                 "must be above cross_region_sustain_ms ({}), else a fence precedes every verdict",
                 self.cross_region_sustain_ms
             ),
+        );
+        must(
+            self.ground_age_ms >= GROUND_AGE_MIN_MS,
+            "ground_age_ms",
+            self.ground_age_ms,
+            format!("must not be below {GROUND_AGE_MIN_MS}: a node looks every 200 ms"),
         );
         must(
             self.promotions_max >= 1,

@@ -15,12 +15,13 @@ use crate::ids::{
     Position, Seq, Term,
 };
 use crate::observe::{
-    Heartbeat, IoThread, MysqldWord, Reached, ReplicaReport, Role, Sight, SightKind, Word,
+    Fault, GroundLook, GroundWord, Heartbeat, IoThread, MysqldWord, Reached, ReplicaReport, Role,
+    Sight, SightKind, Word,
 };
 use crate::policy::{Automation, Policy};
 use crate::record::{
-    Cluster, Command, Event, FEATURE_LEVEL, FenceReport, Founding, FreezeReport, InstanceSpec,
-    Member, Outcome, Proposal, Refusal, Registration, State,
+    Cluster, Command, Event, FEATURE_LEVEL, FenceReport, Founding, FreezeReport, GroundSaid,
+    InstanceSpec, Member, Outcome, Proposal, Refusal, Registration, State,
 };
 
 pub fn uuid(letter: &str) -> Uuid {
@@ -111,6 +112,8 @@ pub fn report(letter: &str, executed: &str, received: &str) -> FreezeReport {
         received: set(received),
         purged: GtidSet::default(),
         replicated_from: Some(instance("p")),
+        forgot: None,
+        mysqld: None,
     }
 }
 
@@ -127,6 +130,8 @@ pub fn vote(node: u64, kind: SightKind, for_ms: u64) -> Vote {
         last_known: GtidSet::default(),
         reached: BTreeMap::new(),
         word: None,
+        exit_ms: None,
+        ground: Some(GroundLook::default()),
     }
 }
 
@@ -261,6 +266,7 @@ impl World {
         self.must(Command::OpenInquest {
             cluster: cluster_id(),
             epoch,
+            after: self.cluster().aborted.as_ref().map(|abort| abort.at),
         });
     }
 
@@ -275,7 +281,7 @@ impl World {
             inquest: cluster.inquests,
             seq: Seq(self.index),
             reached: replicas
-                .map(|id| (id.clone(), Reached { heard_ms: None }))
+                .map(|id| (id.clone(), Reached::default()))
                 .collect(),
             ..vote(node, kind, for_ms)
         }
@@ -309,6 +315,8 @@ impl World {
             received: GtidSet::default(),
             final_set: set(final_set),
             server_uuid: uuid(self.cluster().primary.as_str()),
+            unacknowledged: false,
+            mysqld: None,
         };
         self.fence(report);
     }
@@ -351,6 +359,7 @@ pub fn opened(epoch: u64, letter: &str) -> Command {
         cluster: cluster_id(),
         epoch: Epoch(epoch),
         instance: instance(letter),
+        mysqld: None,
     }
 }
 
@@ -365,12 +374,48 @@ pub fn acknowledged(epoch: u64, letter: &str, floor: &str) -> Command {
 
 /// The primary's agent says, by its beat of this number, that these acknowledge without being in V.
 pub fn strangers(epoch: u64, letter: &str, beat: u64, letters: &str) -> Command {
-    Command::Strangers {
+    ground(
+        epoch,
+        letter,
+        GroundSaid {
+            told: (Incarnation(1), beat),
+            strangers: letters.chars().map(|c| uuid(&c.to_string())).collect(),
+            ..GroundSaid::default()
+        },
+    )
+}
+
+/// By this beat k of V hold all that was answered.
+pub fn settled(epoch: u64, letter: &str, beat: u64, held: &str) -> Command {
+    ground(
+        epoch,
+        letter,
+        GroundSaid {
+            told: (Incarnation(1), beat),
+            held: Some(set(held)),
+            ..GroundSaid::default()
+        },
+    )
+}
+
+pub fn broken(epoch: u64, letter: &str, beat: u64, fault: Fault) -> Command {
+    ground(
+        epoch,
+        letter,
+        GroundSaid {
+            told: (Incarnation(1), beat),
+            broken: [fault].into(),
+            ..GroundSaid::default()
+        },
+    )
+}
+
+fn ground(epoch: u64, letter: &str, said: GroundSaid) -> Command {
+    Command::Ground {
         cluster: cluster_id(),
         epoch: Epoch(epoch),
         instance: instance(letter),
-        told: (Incarnation(1), beat),
-        seen: letters.chars().map(|c| uuid(&c.to_string())).collect(),
+        said: Box::new(said),
     }
 }
 
@@ -419,8 +464,7 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         }),
         write_stuck_ms: None,
         opened: None,
-        strangers: BTreeSet::new(),
-        strangers_known: true,
-        strangers_since: 0,
+        opening: false,
+        ground: GroundWord::default(),
     }
 }

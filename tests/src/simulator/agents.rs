@@ -40,9 +40,12 @@ impl AgentProc {
 /// How long the shell waits for an op; `None`: as long as the session lives.
 fn deadline_us(op: &Op) -> Option<u64> {
     match op {
-        Op::Survey | Op::PrepareOpen | Op::Open { .. } | Op::Adopt { .. } | Op::Cut { .. } => {
-            Some(1_000_000)
-        }
+        Op::Survey
+        | Op::PrepareOpen
+        | Op::Open { .. }
+        | Op::Adopt { .. }
+        | Op::Cut { .. }
+        | Op::Repair { .. } => Some(1_000_000),
         Op::Fence => Some(3_000_000),
         Op::Freeze | Op::Follow { .. } | Op::CleanUp => Some(4_000_000),
         Op::WaitApplied { .. } | Op::Fetch { .. } => Some(5_000_000),
@@ -64,6 +67,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Marker { .. } => "marker",
         Op::CleanUp => "clean up",
         Op::Cut { .. } => "cut strangers",
+        Op::Repair { .. } => "repair",
     }
 }
 
@@ -214,7 +218,7 @@ impl World {
             AgentOutput::Reply(reply) => self.send_reply(host, reply),
             AgentOutput::Beat(mut beat) => {
                 if self.options.planted == Some(Planted::ReturnNotLogged) {
-                    beat.strangers_since = 0;
+                    beat.ground.since = 0;
                 }
                 self.tell_of_stranger(host, &beat);
                 for node in 0..self.nodes.len() {

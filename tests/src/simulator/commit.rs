@@ -108,6 +108,9 @@ impl World {
         let tx = self.txns[id];
         let server = &mut self.servers[host];
         server.execute(id, &tx);
+        if ok && !server.semi_source {
+            server.no_tx += 1;
+        }
         if ok && !matches!(writer, Writer::Nobody) {
             self.acknowledged(host, id, matches!(writer, Writer::Client { .. }));
         }
@@ -132,6 +135,7 @@ impl World {
                 let result = if ok {
                     Ok(OpDone::Marked(Marker {
                         before: (**before).clone(),
+                        after: self.servers[host].executed.clone(),
                     }))
                 } else {
                     Err(OpError::Unknown("the connection was lost".into()))

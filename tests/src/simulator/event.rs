@@ -1,10 +1,9 @@
 //! What happens, to whom.
 
 use primacy_core::act::{AgentInput, Op, OpDone, OpError, OpId, Order};
-use primacy_core::gtid::GtidSet;
 use primacy_core::ids::Epoch;
 use primacy_core::node::NodeInput;
-use primacy_core::observe::{Probe, Pulse};
+use primacy_core::observe::{Probe, Pulse, Seen};
 use primacy_core::record::Proposal;
 
 use super::mysql::Writer;
@@ -49,7 +48,7 @@ pub enum What {
     ProbeEnd {
         probe: u64,
         pulse: Pulse,
-        executed: Option<Box<GtidSet>>,
+        seen: Option<Box<Seen>>,
     },
     // The agents.
     AgentTick,

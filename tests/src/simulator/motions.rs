@@ -5,7 +5,7 @@
 //! is killed before the statement of a later order runs, also after the agent restarted. An op
 //! killed late has taken effect before the next begins, never after it.
 
-use primacy_core::act::{Op, OpDone, OpError, OpId, Opened, Survey};
+use primacy_core::act::{Ground, Op, OpDone, OpError, OpId, Opened, SemiSyncDump, Survey};
 use primacy_core::ids::Epoch;
 use primacy_core::observe::IoThread;
 
@@ -47,7 +47,7 @@ pub struct Prepared {
 fn of_order(op: &Op) -> bool {
     !matches!(
         op,
-        Op::Survey | Op::Marker { .. } | Op::Cut { .. } | Op::CleanUp
+        Op::Survey | Op::Marker { .. } | Op::Cut { .. } | Op::CleanUp | Op::Repair { .. }
     )
 }
 
@@ -80,6 +80,19 @@ impl World {
                 .map(|(replica, dump)| (self.servers[*replica].uuid, dump.session))
                 .collect(),
             waiting: server.waiting.len() as u64,
+            semi_sync_dumps: server
+                .dumps
+                .iter()
+                .filter(|(_, dump)| dump.semi)
+                .map(|(replica, dump)| SemiSyncDump {
+                    session: dump.session,
+                    uuid: Some(self.servers[*replica].uuid),
+                })
+                .collect(),
+            ground: Ground {
+                source: server.ground(),
+                ..Ground::default()
+            },
         }
     }
 
@@ -171,7 +184,9 @@ impl World {
                 self.fetch(host, donor);
                 FETCH_LOOK_US
             }
-            Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } => self.rng.between(1_000, 50_000),
+            Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } | Op::Repair { .. } => {
+                self.rng.between(1_000, 50_000)
+            }
             Op::Survey => 100,
         };
         if self.options.planted == Some(Planted::ReportBeforeFreeze) && op == Op::Freeze {
@@ -273,6 +288,10 @@ impl World {
                     op.waited = true;
                     return Some(LOCK_WAIT_US);
                 }
+                // A commit that waits for an acknowledgement is ended by one, or by SIGKILL.
+                if !server.waiting.is_empty() {
+                    return None;
+                }
                 // Killed sessions may hang on in a stuck disk: then only SIGKILL ends it.
                 if server.stuck && self.rng.chance(400) {
                     return Some(10_000_000);
@@ -300,6 +319,11 @@ impl World {
                 OpDone::Frozen(Box::new(self.survey(host)))
             }
             Op::Fence => {
+                if !self.servers[host].waiting.is_empty() {
+                    self.servers[host].offline = true;
+                    let why = "commits wait for acknowledgements: only killing helps";
+                    return Err(OpError::Refused(why.into()));
+                }
                 if self.options.planted != Some(Planted::ConfirmedDoesNotBind) {
                     self.servers[host].super_read_only = true;
                     self.servers[host].offline = true;
@@ -363,6 +387,13 @@ impl World {
                     self.servers[host].dumps.remove(&replica);
                 }
                 OpDone::Cut
+            }
+            Op::Repair { k } => {
+                let server = &mut self.servers[host];
+                server.semi_source = true;
+                server.k = server.k.max(*k);
+                self.release(host);
+                OpDone::Repaired
             }
             Op::Survey | Op::Marker { .. } => unreachable!("never under way as an op"),
         })

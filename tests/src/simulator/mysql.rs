@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use primacy_core::act::{OpDone, OpId};
 use primacy_core::gtid::{Gtid, GtidSet, Uuid};
 use primacy_core::ids::Epoch;
-use primacy_core::observe::{IoThread, Pulse};
+use primacy_core::observe::{IoThread, Pulse, Seen, SourceGround};
 
 use super::motions::{Prepared, RunningOp};
 use super::replication::{Dump, Io};
@@ -66,6 +66,9 @@ pub struct Mysqld {
     pub fencing: bool,
     pub semi_source: bool,
     pub k: u32,
+    /// How often semi-sync was switched off, and how many writes were answered alone.
+    pub no_times: u64,
+    pub no_tx: u64,
     /// For which epoch it was opened; the truth, which no process sees.
     pub opened: Option<Epoch>,
     /// Writes hang before the binlog: a full or stuck disk.
@@ -116,10 +119,12 @@ impl Mysqld {
             powered: true,
             uuid,
             super_read_only: true,
-            offline: false,
+            offline: true,
             fencing: false,
             semi_source: false,
             k: 1,
+            no_times: 0,
+            no_tx: 0,
             opened: None,
             stuck: false,
             stuck_commits: Vec::new(),
@@ -155,6 +160,16 @@ impl Mysqld {
 
     pub fn fenced(&self) -> bool {
         self.super_read_only || self.offline
+    }
+
+    pub fn ground(&self) -> SourceGround {
+        SourceGround {
+            enabled: self.semi_source,
+            status: self.semi_source,
+            no_times: self.no_times,
+            no_tx: self.no_tx,
+            ..SourceGround::ordered(self.k)
+        }
     }
 
     /// Whether this very transaction was executed here, not one of the same name.
@@ -215,9 +230,10 @@ impl Mysqld {
         self.applying = false;
         self.semi_source = false;
         self.super_read_only = true;
-        self.offline = false;
+        self.offline = true;
         self.fencing = false;
         self.opened = None;
+        (self.no_times, self.no_tx) = (0, 0);
         self.ops.clear();
         self.prepared = None;
         cut
@@ -327,10 +343,19 @@ impl World {
             }
         }
         let server = &self.servers[host];
+        if server.offline {
+            // ER_SERVER_OFFLINE_MODE: it refuses the session.
+            let pulse = Pulse::Refused { code: 3032 };
+            return self.answer_probe(host, node, probe, pulse, None);
+        }
         let pulse = Pulse::Answered {
             fenced: server.fenced(),
         };
-        let executed = Some(server.executed.clone());
-        self.answer_probe(host, node, probe, pulse, executed);
+        let seen = Seen {
+            server_uuid: server.uuid,
+            executed: server.executed.clone(),
+            ground: Some(server.ground()),
+        };
+        self.answer_probe(host, node, probe, pulse, Some(seen));
     }
 }

@@ -7,7 +7,7 @@ use primacy_core::act::{AgentInput, Order, OrderKind};
 use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{ClusterId, Committed, Epoch, Incarnation, InstanceId, Tick, Token};
 use primacy_core::node::{Leads, Node, NodeInput, NodeOutput, NodeSettings};
-use primacy_core::observe::{Probe, Pulse};
+use primacy_core::observe::{Probe, Pulse, Seen};
 use primacy_core::record::{Command, FEATURE_LEVEL, Proposal, State};
 
 use super::planted::Planted;
@@ -120,11 +120,7 @@ impl World {
                     self.node_input(node, NodeInput::Applied(state));
                 }
             }
-            What::ProbeEnd {
-                probe,
-                pulse,
-                executed,
-            } => {
+            What::ProbeEnd { probe, pulse, seen } => {
                 let Some(asked) = self.probes.remove(&probe) else {
                     return;
                 };
@@ -136,7 +132,7 @@ impl World {
                     probe: asked.kind,
                     begun: asked.begun,
                     pulse,
-                    executed: executed.map(|set| *set),
+                    seen,
                 };
                 self.node_input(node, input);
             }
@@ -163,6 +159,7 @@ impl World {
             NodeOutput::Acknowledge {
                 instance,
                 acknowledgement,
+                ..
             } => {
                 let host = self.host_of(&instance);
                 let what = What::Agent(Box::new(AgentInput::Acknowledged(acknowledgement)));
@@ -262,7 +259,7 @@ impl World {
         let failed = What::ProbeEnd {
             probe,
             pulse: Pulse::Failed { reset: false },
-            executed: None,
+            seen: None,
         };
         self.after(PROBE_DEADLINE_US, Target::Node(node), ANY_RUN, failed);
         if !self.servers[host].powered {
@@ -281,7 +278,7 @@ impl World {
         node: usize,
         probe: u64,
         pulse: Pulse,
-        executed: Option<GtidSet>,
+        seen: Option<Seen>,
     ) {
         if !self.servers[host].powered {
             return;
@@ -291,7 +288,7 @@ impl World {
             let what = What::ProbeEnd {
                 probe,
                 pulse,
-                executed: executed.map(Box::new),
+                seen: seen.map(Box::new),
             };
             self.after(us, Target::Node(node), ANY_RUN, what);
         }

@@ -130,7 +130,7 @@ fn distort_cluster(
                 name(cluster, at, choice);
             }
         }
-        Planted::StrangersNotCounted => cluster.strangers.seen.clear(),
+        Planted::StrangersNotCounted => cluster.ground.strangers.clear(),
         Planted::LastKnownSuffices => {
             let mut wrong = cluster.clone();
             if let Stage::Deposed(deposition) = &mut wrong.stage {
@@ -223,7 +223,7 @@ fn name(cluster: &mut Cluster, at: Position, choice: Choice) {
     cluster.inquest = None;
     cluster.judgement = None;
     cluster.reopen = None;
-    cluster.strangers.seen.clear();
+    cluster.ground.strangers.clear();
     cluster.stage = Stage::Named(Box::new(Promotion {
         at,
         choice,

@@ -72,7 +72,10 @@ impl World {
             return;
         };
         let uuid = self.servers[self.members].uuid;
-        let shown = survey.semi_sync_replicas.get(&uuid).copied();
+        let mut dumps = survey.semi_sync_dumps.iter();
+        let shown = dumps
+            .find(|dump| dump.uuid == Some(uuid))
+            .map(|dump| dump.session);
         let sighted = self.stranger.sighted.map(|(session, _)| session);
         if shown.is_some() && shown == self.stranger_session(host) && shown != sighted {
             self.stranger.sighted = shown.map(|session| (session, None));
@@ -85,9 +88,9 @@ impl World {
         let uuid = self.servers[self.members].uuid;
         if let Some((sighted, since @ None)) = &mut self.stranger.sighted
             && Some(*sighted) == session
-            && beat.strangers.contains(&uuid)
+            && beat.ground.strangers.contains(&uuid)
         {
-            *since = Some((beat.word.agent, beat.strangers_since));
+            *since = Some((beat.word.agent, beat.ground.since));
         }
     }
 
@@ -96,8 +99,8 @@ impl World {
         let Some(cluster) = state.clusters.values().next() else {
             return;
         };
-        let known = &cluster.strangers;
-        let counted = (!known.seen.is_empty()).then_some((cluster.epoch, known.told));
+        let known = &cluster.ground;
+        let counted = (!known.strangers.is_empty()).then_some((cluster.epoch, known.told));
         let was = self.stranger.counted;
         let ignored = self.options.planted == Some(Planted::StrangersNotCounted)
             && was.is_some_and(|(epoch, _)| epoch == cluster.epoch);
@@ -118,7 +121,7 @@ impl World {
         proposal: &Proposal,
     ) -> Option<u64> {
         let forgets = |command: &Command| match command {
-            Command::Strangers { seen, .. } => seen.is_empty(),
+            Command::Ground { said, .. } => said.held.is_some(),
             _ => false,
         };
         if self.faults.healed || !proposal.commands.iter().any(forgets) {

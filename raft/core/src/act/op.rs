@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::look::{Ground, SemiSyncDump};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::Epoch;
 use crate::observe::IoThread;
@@ -52,6 +53,9 @@ pub enum Op {
     CleanUp,
     /// Disconnect semi-sync replicas that are not in V.
     Cut { sessions: Vec<u64> },
+    /// Put back what the acknowledgements rest on, on an open primary that waits for `k`: never below
+    /// it, and semi-sync is toggled only where nobody waits for it.
+    Repair { k: u32 },
 }
 
 /// What the server is and holds.
@@ -77,6 +81,9 @@ pub struct Survey {
     pub semi_sync_replicas: BTreeMap<Uuid, u64>,
     /// Threads that wait for an acknowledgement, or behind a global read lock.
     pub waiting: u64,
+    /// Every connection that switched semi-sync on, whatever it says of itself.
+    pub semi_sync_dumps: Vec<SemiSyncDump>,
+    pub ground: Ground,
 }
 
 impl Survey {
@@ -84,8 +91,14 @@ impl Survey {
         self.executed.union(&self.received)
     }
 
+    /// Closed: both switches, since XA COMMIT passes the first alone.
     pub fn fenced(&self) -> bool {
-        self.super_read_only || self.offline_mode
+        self.super_read_only && self.offline_mode
+    }
+
+    /// Applications can write to it.
+    pub fn writable(&self) -> bool {
+        !self.super_read_only
     }
 }
 
@@ -94,6 +107,8 @@ impl Survey {
 pub struct Marker {
     /// `gtid_executed` read before the marker began.
     pub before: GtidSet,
+    /// The same, read when it was answered: itself and all that was answered until then.
+    pub after: GtidSet,
 }
 
 /// What the session saw that opened the instance.
@@ -120,6 +135,7 @@ pub enum OpDone {
     Marked(Marker),
     Cleaned,
     Cut,
+    Repaired,
 }
 
 /// How it did not.

@@ -104,7 +104,11 @@ pub enum Said {
         extra: GtidSet,
     },
     Applied,
-    Opened,
+    Opened {
+        /// The run of its server that is open.
+        #[serde(default)]
+        mysqld: Option<Incarnation>,
+    },
     /// A marker begun when `floor` was executed has been acknowledged.
     Acknowledged {
         floor: GtidSet,

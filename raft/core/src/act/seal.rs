@@ -26,6 +26,9 @@ pub struct Seal {
     pub shut: Option<Epoch>,
     /// The newest epoch for which it opened its instance, or was about to.
     pub opened: Option<Epoch>,
+    /// The epoch in which it last shut itself, since nobody acknowledged its writes.
+    #[serde(default)]
+    pub unacknowledged: Option<Epoch>,
     /// Whom it last replicated from, in which epoch; durable before the thread starts.
     pub source: Option<(InstanceId, Epoch)>,
 }
@@ -43,6 +46,7 @@ impl Seal {
             frozen: None,
             shut: None,
             opened: None,
+            unacknowledged: None,
             source: None,
         }
     }

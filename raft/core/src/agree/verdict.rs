@@ -4,7 +4,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::vote::{Inquest, Vote};
-use crate::ids::{InstanceId, NodeId, Region};
+use crate::ids::{Incarnation, InstanceId, NodeId, Region};
 use crate::observe::{MysqldWord, SightKind};
 use crate::policy::Policy;
 
@@ -127,9 +127,18 @@ pub struct Bench<'a> {
     pub k: usize,
     /// Replicas outside V that acknowledged to it: each one more to be outweighed.
     pub strangers: usize,
+    /// The run of its server that the log names, if it does.
+    pub mysqld: Option<Incarnation>,
     /// Instances in the primary's own region that could take over. If none of them is reached, the
     /// failover crosses regions.
     pub at_home: BTreeSet<InstanceId>,
+}
+
+impl Bench<'_> {
+    /// A word on another run of the server than the one that the log names is none.
+    fn speaks_of(&self, mysqld: Incarnation) -> bool {
+        self.mysqld.is_none_or(|named| named == mysqld)
+    }
 }
 
 /// A verdict with its grounds.
@@ -158,11 +167,11 @@ pub fn judge(bench: &Bench<'_>, inquest: &Inquest) -> Judgement {
     let quorum = voters / 2 + 1;
     let exited = inquest
         .word()
-        .is_some_and(|word| word.says == MysqldWord::Exited);
+        .is_some_and(|word| word.says == MysqldWord::Exited && bench.speaks_of(word.mysqld));
     let threshold_ms = silence_demanded(bench, inquest, exited);
     let mut findings = Vec::new();
 
-    let count = count_votes(bench, inquest, threshold_ms, &mut findings);
+    let count = count_votes(bench, inquest, exited, threshold_ms, &mut findings);
     findings.push(Finding::Silent {
         voters: count.silent.len(),
         of: voters,
@@ -170,7 +179,7 @@ pub fn judge(bench: &Bench<'_>, inquest: &Inquest) -> Judgement {
     });
     let verdict = if count.silent.len() >= quorum {
         if spans_regions(bench, &count, &mut findings) {
-            weigh_ackers(bench, inquest, exited || count.all_closed, &mut findings)
+            weigh_ackers(bench, inquest, exited || count.closed, &mut findings)
         } else if count.open > 0 {
             Verdict::Undecided
         } else {
@@ -207,8 +216,8 @@ fn silence_demanded(bench: &Bench<'_>, inquest: &Inquest, exited: bool) -> u64 {
 
 struct Count {
     silent: Vec<NodeId>,
-    /// Those that count as silent saw it answer, fenced.
-    all_closed: bool,
+    /// One of those that count as silent saw it answer, fenced: it feeds its ackers, and serves nobody.
+    closed: bool,
     wedged: usize,
     /// Missing, or not yet lasting: they could still tip it.
     open: usize,
@@ -217,12 +226,13 @@ struct Count {
 fn count_votes(
     bench: &Bench<'_>,
     inquest: &Inquest,
+    exited: bool,
     threshold_ms: u64,
     findings: &mut Vec<Finding>,
 ) -> Count {
     let mut count = Count {
         silent: Vec::new(),
-        all_closed: true,
+        closed: false,
         wedged: 0,
         open: 0,
     };
@@ -234,9 +244,9 @@ fn count_votes(
         };
         let demanded = demanded_of(bench, vote, threshold_ms);
         match vote.sight.kind {
-            SightKind::Silent | SightKind::Closed if vote.sight.for_ms >= demanded => {
+            SightKind::Silent | SightKind::Closed if lasted_ms(vote, exited) >= demanded => {
                 count.silent.push(node);
-                count.all_closed &= vote.sight.kind == SightKind::Closed;
+                count.closed |= vote.sight.kind == SightKind::Closed;
             }
             SightKind::Silent | SightKind::Closed => {
                 count.open += 1;
@@ -267,6 +277,14 @@ fn count_votes(
         }
     }
     count
+}
+
+/// How long what a vote says has lasted: where the server has exited, since this node knows it.
+fn lasted_ms(vote: &Vote, exited: bool) -> u64 {
+    match vote.exit_ms {
+        Some(ms) if exited && vote.sight.kind == SightKind::Silent => ms,
+        _ => vote.sight.for_ms,
+    }
 }
 
 /// A fenced primary that answers gets the full patience: its agent may be about to reopen it.

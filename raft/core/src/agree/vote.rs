@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::gtid::GtidSet;
 use crate::ids::Incarnation;
 use crate::ids::{ClusterId, Epoch, InquestId, InstanceId, NodeId, Position, Seq};
-use crate::observe::{Reached, Sight, Word};
+use crate::observe::{GroundLook, Reached, Sight, Word};
 
 /// One node's sight of a primary within one inquest, with its evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,12 @@ pub struct Vote {
     pub reached: BTreeMap<InstanceId, Reached>,
     /// What the primary's agent last said.
     pub word: Option<Word>,
+    /// For how long it has known that word to say that `mysqld` exited.
+    #[serde(default)]
+    pub exit_ms: Option<u64>,
+    /// Its newest look at good ground of the primary; `None` if this run of the node had none.
+    #[serde(default)]
+    pub ground: Option<GroundLook>,
 }
 
 /// One numbered inquiry into one primary of one epoch. At most one per cluster is open.
@@ -67,6 +73,38 @@ impl Inquest {
         self.last_known.union_with(&vote.last_known);
         self.votes.insert(vote.node, vote.clone());
         true
+    }
+
+    /// How long before the primary's end its ground was last seen to be as ordered, in milliseconds;
+    /// `None` if nobody had looked.
+    ///
+    /// The largest of three: a vote's own sign of life after its look, among those that count toward
+    /// a verdict (no smaller one is safe without a common clock); for each acker, what it heard of
+    /// the primary when no node looked any more, and the gaps in the nodes' own time. Of the last two
+    /// the smallest that a vote gives: whoever looked latest measures these on its own clock, so that
+    /// one cut link or one paused node bars nothing.
+    pub fn ground_age_ms(&self) -> Option<u64> {
+        let looked = || {
+            self.votes
+                .values()
+                .filter_map(|vote| Some((vote, vote.ground?)))
+        };
+        let gaps_ms = looked().map(|(_, look)| look.gap_ms).min()?;
+        let signs_ms = looked()
+            .filter(|(vote, _)| vote.sight.kind.counts())
+            .map(|(_, look)| look.age_ms)
+            .max()?;
+        let mut heard: BTreeMap<&InstanceId, u64> = BTreeMap::new();
+        for (vote, _) in looked() {
+            for (acker, reached) in &vote.reached {
+                if let Some(ms) = reached.ground_ms {
+                    let least = heard.entry(acker).or_insert(ms);
+                    *least = ms.min(*least);
+                }
+            }
+        }
+        let heard_ms = heard.into_values().max().unwrap_or_default();
+        Some(gaps_ms.max(signs_ms).max(heard_ms))
     }
 
     /// The newest word of the primary's agent that any voter heard.

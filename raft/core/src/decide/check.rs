@@ -9,6 +9,7 @@ use super::{Choice, Fetch, LossBound, Proof};
 use crate::agree::Verdict;
 use crate::gtid::GtidSet;
 use crate::ids::InstanceId;
+use crate::policy::MaxLoss;
 use crate::record::{Cluster, FenceReport, PromotionRule, Stage};
 
 /// Every law that the choice breaks, in words; empty if it may be committed.
@@ -34,16 +35,12 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
         choice.from == cluster.primary,
         "the choice replaces the deposed primary",
     );
-    law(
-        choice.loss == LossBound::Zero && cluster.floor_stands,
-        "no acknowledged write may be lost",
-    );
 
     // Has the old primary stopped?
     let v = &cluster.ackers.members;
     let k = cluster.ackers.k as usize;
     // Who could acknowledge: V, and those outside it that were seen to.
-    let all = v.len() + cluster.strangers.seen.len();
+    let all = v.len() + cluster.ground.strangers.len();
     let reporting: BTreeSet<_> = v
         .iter()
         .filter(|id| record.frozen.contains_key(*id))
@@ -87,11 +84,13 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
                 "the proof counts the ackers of the deposed epoch, and names enough of them",
             );
             law(
-                *strangers == cluster.strangers.seen,
+                *strangers == cluster.ground.strangers,
                 "the proof counts the strangers that acknowledged",
             );
             law(
-                record.judgement.verdict != Verdict::Wedged || record.fence.is_some(),
+                record.judgement.verdict != Verdict::Wedged
+                    || record.fence.is_some()
+                    || record.unheard,
                 "a primary that still answers is fenced before anybody replaces it",
             );
         }
@@ -106,27 +105,47 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
         choice.need.is_superset_of(&record.inquest.last_known),
         "the need contains all that a node saw executed on the old primary",
     );
-    match (&choice.proof, confirmed) {
-        (Proof::Confirmed { .. }, Some(last)) => {
-            law(
-                choice.need.is_superset_of(last),
-                "the need contains the final set",
-            );
-        }
-        _ => {
-            let told = reporting
-                .iter()
-                .filter(|id| choice.need.is_superset_of(&acknowledged_by(cluster, id)))
-                .count();
-            law(
-                all - told < k,
-                "the need contains the reports of enough ackers",
-            );
-        }
+    // Of a write that was acknowledged, all but so many of k members of V may be unheard.
+    let remember: Vec<_> = reporting
+        .iter()
+        .filter(|id| record.frozen[**id].forgot.is_none())
+        .map(|id| acknowledged_by(cluster, id))
+        .collect();
+    let unheard = all - remember.len();
+    let content = unheard < k || confirmed.is_some();
+    if unheard < k {
+        law(
+            every_group(&remember, k - unheard, |common| {
+                choice.need.is_superset_of(common)
+            }),
+            "the need contains whatever enough ackers tell",
+        );
+    } else if let Some(last) = confirmed {
+        law(
+            choice.need.is_superset_of(last),
+            "the need contains the final set",
+        );
     }
+    let back = choice.to == cluster.primary;
+    let proved = content
+        && cluster.floor_stands
+        && cluster.ground.broken.is_empty()
+        && record
+            .ground_age_ms
+            .is_some_and(|ms| ms <= cluster.policy.ground_age_ms);
+    let any =
+        [Some(cluster.policy.max_loss), record.approval.max_loss].contains(&Some(MaxLoss::Any));
+    law(
+        match choice.loss {
+            // One that returns holds all that it answered.
+            LossBound::Zero => proved || back,
+            LossBound::Unknown => any,
+            LossBound::AtMost(_) => false,
+        },
+        "no more may be lost than is proved, or allowed",
+    );
 
     // May this one take over?
-    let back = choice.to == cluster.primary;
     law(
         cluster.instances.contains_key(&choice.to),
         "the chosen one is registered",
@@ -253,6 +272,19 @@ pub fn check_fetch(cluster: &Cluster, fetch: &Fetch) -> Vec<String> {
         "the donor's binary log goes back far enough",
     );
     broken
+}
+
+/// Whether this holds of what each group of so many of these sets has in common.
+fn every_group(sets: &[GtidSet], size: usize, holds: impl Fn(&GtidSet) -> bool) -> bool {
+    let groups = (0u32..1 << sets.len()).filter(|group| group.count_ones() as usize == size);
+    groups.into_iter().all(|group| {
+        let mut members = (0..sets.len()).filter(|at| group >> at & 1 == 1);
+        let first = members.next().map(|at| sets[at].clone());
+        let common = members.fold(first.unwrap_or_default(), |common, at| {
+            common.intersect(&sets[at])
+        });
+        holds(&common)
+    })
 }
 
 /// What a frozen acker tells of the deposed epoch's acknowledged writes.

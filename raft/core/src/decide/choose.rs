@@ -1,302 +1,65 @@
 //! The planner: which proof, what is needed, which candidate, and why the others not.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
-use super::{Choice, LossBound, Proof};
-use crate::agree::Verdict;
-use crate::gtid::{GtidSet, Uuid};
+use super::basis::{Basis, Return, basis, loss, returns};
+use super::evidence::Evidence;
+use super::{Choice, LossBound, Reason};
+use crate::gtid::GtidSet;
 use crate::ids::InstanceId;
-use crate::record::{Ackers, Cluster, Deposition, FenceReport, FreezeReport, PromotionRule};
-
-/// Why nobody can be chosen yet, or why an instance was passed over.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    #[error("nothing is deposed")]
-    NotDeposed,
-    #[error(
-        "{frozen} of {needed} ackers needed are frozen; waiting for one of {names}, or for \
-         the old primary to confirm its fence",
-        names = listed(.missing)
-    )]
-    TooFewFrozen {
-        frozen: usize,
-        needed: usize,
-        missing: Vec<InstanceId>,
-    },
-    #[error(
-        "{names} acknowledged to the old primary without being in V: each counts as an acker that \
-         nobody can freeze; where freezing all of V is not enough, only the old primary's confirmed \
-         fence is",
-        names = named(.uuids)
-    )]
-    Strangers { uuids: Vec<Uuid> },
-    #[error(
-        "{0} answers but cannot write; waiting until its agent confirms the fence, or its exit"
-    )]
-    NotFenced(InstanceId),
-    /// Nobody but the old primary may open, and it has not confirmed its fence.
-    #[error(
-        "{who} aborted the failover: {primary} alone may open again, once its agent confirms its \
-         fence{exited}; until then nobody takes writes. If it cannot come back, lift the abort: \
-         `primacy approve` for the same epoch",
-        exited = if *.exited { " (its mysqld has exited; its agent starts it again after restart_hold_ms)" } else { "" }
-    )]
-    Aborted {
-        primary: InstanceId,
-        who: String,
-        exited: bool,
-    },
-    #[error(
-        "the failover is aborted, and {primary}, who alone may open again, lacks {set}, which was \
-         seen on it before; lift the abort: `primacy approve` for the same epoch"
-    )]
-    Unreturnable { primary: InstanceId, set: String },
-    #[error("{0} is not frozen")]
-    NotFrozen(InstanceId),
-    /// Otherwise a delayed re-point of an epoch in between could make a member forget that it
-    /// acknowledged to this primary.
-    #[error("{0} was primary before and has not rejoined")]
-    LeftBehind(InstanceId),
-    #[error("{0} must never be promoted")]
-    RuleNever(InstanceId),
-    #[error("{instance} holds errant transactions {set}")]
-    Errant { instance: InstanceId, set: String },
-    #[error("{instance} lacks {set}")]
-    Lacks { instance: InstanceId, set: String },
-    #[error("{instance} has purged what its future replicas still need")]
-    Purged { instance: InstanceId },
-    #[error("{0} would have no acker left")]
-    NoAckerLeft(InstanceId),
-    #[error(
-        "the loss would be {0}, and the policy allows none; the floor must stand first (one \
-         acknowledged marker)"
-    )]
-    Loss(LossBound),
-}
-
-fn named(uuids: &[Uuid]) -> String {
-    let names: Vec<_> = uuids.iter().map(Uuid::to_string).collect();
-    names.join(", ")
-}
-
-fn listed(instances: &[InstanceId]) -> String {
-    let names: Vec<_> = instances.iter().map(InstanceId::as_str).collect();
-    names.join(", ")
-}
-
-/// What frozen members tell, minus what was never acknowledged.
-pub(super) struct Evidence<'a> {
-    pub cluster: &'a Cluster,
-    pub deposition: &'a Deposition,
-    held: BTreeMap<&'a InstanceId, GtidSet>,
-}
-
-impl<'a> Evidence<'a> {
-    pub fn new(cluster: &'a Cluster, deposition: &'a Deposition) -> Self {
-        let held = deposition
-            .frozen
-            .iter()
-            .map(|(id, report)| (id, report.holds()))
-            .collect();
-        Self {
-            cluster,
-            deposition,
-            held,
-        }
-    }
-
-    /// Transactions of a server that was never primary here, held by this instance alone: written
-    /// to it by hand, never acknowledged to a client of the cluster.
-    pub fn errant(&self, instance: &InstanceId) -> GtidSet {
-        let mut errant = self.held[instance].without(&self.cluster.primaries);
-        for (other, set) in &self.held {
-            if *other != instance {
-                errant = errant.subtract(set);
-            }
-        }
-        if let Some(FenceReport::Confirmed { final_set, .. }) = &self.deposition.fence {
-            errant = errant.subtract(final_set);
-        }
-        errant.subtract(&self.base())
-    }
-
-    /// What it can still apply: one that lost its relay log between two reports told more once.
-    pub fn still_holds(&self, instance: &InstanceId) -> GtidSet {
-        self.deposition
-            .newest
-            .get(instance)
-            .cloned()
-            .unwrap_or_default()
-    }
-
-    /// Needed whoever reports.
-    fn base(&self) -> GtidSet {
-        self.cluster
-            .floor
-            .union(&self.deposition.inquest.last_known)
-    }
-
-    /// What this member adds to the need: nothing, if it never replicated from this primary. What
-    /// it holds beyond is then phantom, and fetching it would overwrite acknowledged rows.
-    fn adds(&self, instance: &InstanceId, report: &FreezeReport) -> GtidSet {
-        if report.replicated_from.as_ref() != Some(&self.cluster.primary) {
-            return GtidSet::default();
-        }
-        self.held[instance].subtract(&self.errant(instance))
-    }
-}
+use crate::record::{Ackers, Cluster, Deposition, PromotionRule};
 
 /// Chooses the next primary of a deposed epoch, or says what it waits for.
+///
+/// An old primary that would serve no better than before is chosen again only where everybody else
+/// has been heard, and none qualifies.
 pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
+    plan(cluster, false)
+}
+
+/// The same, once those that are not heard were waited for.
+pub fn choose_at_last(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
+    plan(cluster, true)
+}
+
+fn plan(cluster: &Cluster, last_resort: bool) -> Result<Choice, Vec<Reason>> {
     let Some(deposition) = cluster.deposition() else {
         return Err(vec![Reason::NotDeposed]);
     };
     let evidence = Evidence::new(cluster, deposition);
-    let mut reasons = Vec::new();
-    for ground in grounds(&evidence)? {
-        let chosen = match ground.back {
-            Some(received) => reinstate(cluster, deposition, ground, received),
-            None => best(cluster, &evidence, ground.need, ground.proof),
-        };
-        match chosen {
-            Ok(choice) => return Ok(choice),
-            Err(why) if reasons.is_empty() => reasons = why,
-            Err(_) => {}
-        }
-    }
-    Err(reasons)
-}
-
-/// A proof that stands, and what the next primary needs under it.
-pub(super) struct Ground<'a> {
-    pub proof: Proof,
-    pub need: GtidSet,
-    /// The old primary came back in time, and nobody else is asked for; what it has received.
-    pub back: Option<&'a GtidSet>,
-}
-
-/// Every proof that stands, with each need that would do under it, in the order of preference;
-/// or why there is none.
-pub(super) fn grounds<'a>(evidence: &Evidence<'a>) -> Result<Vec<Ground<'a>>, Vec<Reason>> {
-    let (cluster, deposition) = (evidence.cluster, evidence.deposition);
-    let frozen: BTreeSet<_> = deposition
-        .frozen
-        .keys()
-        .filter(|id| cluster.ackers.members.contains(*id))
-        .cloned()
-        .collect();
-
-    let aborted = deposition.aborted.as_ref().map(|abort| Reason::Aborted {
-        primary: cluster.primary.clone(),
-        who: abort.who.clone(),
-        exited: deposition.fence == Some(FenceReport::Exited),
-    });
-    let mut grounds = Vec::new();
-    if let Some(FenceReport::Confirmed {
-        final_set,
-        received,
-        ..
-    }) = &deposition.fence
-    {
-        let need = evidence.base().union(final_set);
-        let proof = Proof::Confirmed {
-            final_set: final_set.clone(),
-        };
-        let lacks = need.subtract(&final_set.union(received));
-        let may_return = deposition.judgement.verdict != Verdict::Wedged || aborted.is_some();
-        let back = (may_return && lacks.is_empty()).then_some(received);
-        if aborted.is_some() && back.is_none() {
-            return Err(vec![Reason::Unreturnable {
-                primary: cluster.primary.clone(),
-                set: lacks.compact().to_string(),
-            }]);
-        }
-        grounds.push(Ground { proof, need, back });
-        if back.is_some() {
-            return Ok(grounds);
-        }
-    }
-    if let Some(reason) = aborted {
-        return Err(vec![reason]);
-    }
-    // What answers reads and cannot write is fenced first: only then does a promotion follow.
-    if deposition.judgement.verdict == Verdict::Wedged && deposition.fence.is_none() {
-        return Err(vec![Reason::NotFenced(cluster.primary.clone())]);
-    }
-    let needed = cluster.blocking();
-    if frozen.len() < needed {
-        let missing = cluster
-            .ackers
-            .members
-            .difference(&frozen)
-            .cloned()
-            .collect();
-        let mut reasons = vec![Reason::TooFewFrozen {
-            frozen: frozen.len(),
-            needed,
-            missing,
-        }];
-        let strangers = &cluster.strangers.seen;
-        if !strangers.is_empty() {
-            reasons.push(Reason::Strangers {
-                uuids: strangers.iter().copied().collect(),
-            });
-        }
-        return if grounds.is_empty() {
+    let basis = basis(&evidence)?;
+    match returns(&evidence, &basis)? {
+        Return::No => best(&evidence, &basis),
+        Return::First(holds) => Ok(reinstate(cluster, deposition, basis, holds)),
+        Return::Last(holds, why) => best(&evidence, &basis).or_else(|mut reasons| {
+            let heard = |id: &InstanceId| {
+                *id == cluster.primary
+                    || cluster.left_behind.contains(id)
+                    || deposition.frozen.contains_key(id)
+            };
+            if last_resort || cluster.instances.keys().all(heard) {
+                return Ok(reinstate(cluster, deposition, basis, holds));
+            }
+            let instance = cluster.primary.clone();
+            reasons.push(Reason::LastResort { instance, why });
             Err(reasons)
-        } else {
-            Ok(grounds)
-        };
+        }),
     }
-    let proof = match &deposition.fence {
-        Some(FenceReport::Exited) => Proof::Exited {
-            frozen: frozen.clone(),
-        },
-        _ => Proof::AckersFrozen {
-            frozen: frozen.clone(),
-            of: cluster.ackers.members.clone(),
-            k: cluster.ackers.k,
-            strangers: cluster.strangers.seen.clone(),
-        },
-    };
-    // Any F′ of that size is enough: one report that nobody can satisfy must not block the rest.
-    for reporters in subsets_largest_first(&frozen, needed) {
-        let mut need = evidence.base();
-        for id in &reporters {
-            need.union_with(&evidence.adds(id, &deposition.frozen[id]));
-        }
-        grounds.push(Ground {
-            proof: proof.clone(),
-            need,
-            back: None,
-        });
-    }
-    Ok(grounds)
 }
 
 /// The old primary came back before anybody was chosen, and is shut: it opens again, as a
-/// promotion like any other.
-fn reinstate(
-    cluster: &Cluster,
-    deposition: &Deposition,
-    Ground { proof, need, .. }: Ground<'_>,
-    received: &GtidSet,
-) -> Result<Choice, Vec<Reason>> {
-    let loss = loss_of(cluster)?;
-    Ok(Choice {
+/// promotion like any other. It holds all that it ever answered.
+fn reinstate(cluster: &Cluster, deposition: &Deposition, basis: Basis, holds: GtidSet) -> Choice {
+    Choice {
         cluster: cluster.id.clone(),
         from: cluster.primary.clone(),
         to: cluster.primary.clone(),
         epoch: cluster.epoch.next(),
-        proof,
-        within: need.union(received),
-        need,
+        proof: basis.proof,
+        within: holds,
+        need: basis.need,
         ackers: cluster.ackers.without(&cluster.primary),
-        loss,
+        loss: LossBound::Zero,
         why: vec![match &deposition.aborted {
             Some(abort) => format!(
                 "{} is reinstated: {} aborted the failover",
@@ -304,25 +67,14 @@ fn reinstate(
             ),
             None => format!("{} came back in time and is reinstated", cluster.primary),
         }],
-    })
-}
-
-fn loss_of(cluster: &Cluster) -> Result<LossBound, Vec<Reason>> {
-    if cluster.floor_stands {
-        Ok(LossBound::Zero)
-    } else {
-        Err(vec![Reason::Loss(LossBound::Unknown)])
     }
 }
 
 /// The best of those that are frozen and qualify.
-fn best(
-    cluster: &Cluster,
-    evidence: &Evidence<'_>,
-    need: GtidSet,
-    proof: Proof,
-) -> Result<Choice, Vec<Reason>> {
-    let loss = loss_of(cluster)?;
+fn best(evidence: &Evidence<'_>, basis: &Basis) -> Result<Choice, Vec<Reason>> {
+    let cluster = evidence.cluster;
+    let loss = loss(evidence, basis).map_err(|why| vec![why])?;
+    let need = basis.need.clone();
     let mut reasons = Vec::new();
     let mut qualified = Vec::new();
     for id in cluster
@@ -362,7 +114,7 @@ fn best(
         cluster: cluster.id.clone(),
         from: cluster.primary.clone(),
         epoch: cluster.epoch.next(),
-        proof,
+        proof: basis.proof.clone(),
         within: evidence.still_holds(&to),
         need,
         ackers: cluster.ackers.without(&to),
@@ -441,22 +193,4 @@ pub(super) fn unfit(evidence: &Evidence<'_>, id: &InstanceId) -> Option<Reason> 
         return Some(Reason::Purged { instance });
     }
     None
-}
-
-/// All subsets of at least `least` members, larger ones first. V is small (its bound is checked at
-/// registration), so that there are few.
-fn subsets_largest_first(all: &BTreeSet<InstanceId>, least: usize) -> Vec<BTreeSet<InstanceId>> {
-    let items: Vec<_> = all.iter().collect();
-    let mut subsets: Vec<BTreeSet<InstanceId>> = (0u32..1 << items.len())
-        .map(|bits| {
-            let chosen = items
-                .iter()
-                .enumerate()
-                .filter(|(bit, _)| bits >> bit & 1 == 1);
-            chosen.map(|(_, id)| (*id).clone()).collect()
-        })
-        .filter(|subset: &BTreeSet<InstanceId>| subset.len() >= least)
-        .collect();
-    subsets.sort_by_key(|subset| Reverse(subset.len()));
-    subsets
 }

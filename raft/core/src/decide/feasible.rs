@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::policy::MaxLoss;
 use crate::record::{Cluster, PromotionRule};
 
 /// What stands in the way of a failover, by the votes of the open inquest; each says what would
@@ -34,7 +35,7 @@ pub fn feasible(cluster: &Cluster) -> Result<(), Vec<String>> {
             .map(|id| id.as_str())
             .collect();
         let of = cluster.ackers.members.len();
-        let strangers = cluster.strangers.seen.len();
+        let strangers = cluster.ground.strangers.len();
         let remedy = if needed > of {
             "only the old primary's own word can prove it: bring its agent back".to_owned()
         } else {
@@ -62,12 +63,14 @@ pub fn feasible(cluster: &Cluster) -> Result<(), Vec<String>> {
                 .into(),
         );
     }
-    if !cluster.floor_stands {
-        obstacles.push(
-            "the cluster was adopted and its first marker is not acknowledged yet, so the loss \
-             would be unknown"
-                .into(),
-        );
+    if cluster.policy.max_loss != MaxLoss::Any
+        && let Some(why) = cluster.doubt(inquest.ground_age_ms())
+    {
+        obstacles.push(format!(
+            "the loss would be unknown: {why}; the policy allows {}. Raise `max_loss`, or approve it \
+             by name: `primacy approve --max-loss any`",
+            cluster.policy.max_loss
+        ));
     }
     if obstacles.is_empty() {
         Ok(())

@@ -6,7 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::choose::{Evidence, grounds, rank, unfit};
+use super::basis::{Return, basis, loss, returns};
+use super::choose::{rank, unfit};
+use super::evidence::Evidence;
 use crate::gtid::GtidSet;
 use crate::ids::{InstanceId, Position};
 use crate::record::Cluster;
@@ -36,59 +38,68 @@ pub fn fetches(cluster: &Cluster) -> Vec<Fetch> {
         return Vec::new();
     };
     let evidence = Evidence::new(cluster, deposition);
+    let Ok(basis) = basis(&evidence) else {
+        return Vec::new();
+    };
+    let back = returns(&evidence, &basis);
+    if !matches!(back, Ok(Return::No | Return::Last(..))) || loss(&evidence, &basis).is_err() {
+        return Vec::new();
+    }
+    let mut takers: Vec<_> = deposition
+        .frozen
+        .keys()
+        .filter(|id| **id != cluster.primary && unfit(&evidence, id).is_none())
+        .collect();
+    takers.sort_by_key(|id| rank(&evidence, &basis.need, id));
     let mut found = Vec::new();
-    for ground in grounds(&evidence).unwrap_or_default() {
-        if ground.back.is_some() || !cluster.floor_stands {
+    for to in takers {
+        let held = evidence.still_holds(to);
+        let lacks = basis.need.subtract(&held);
+        if lacks.is_empty() {
             return Vec::new();
         }
-        let mut takers: Vec<_> = deposition
-            .frozen
-            .keys()
-            .filter(|id| **id != cluster.primary && unfit(&evidence, id).is_none())
-            .collect();
-        takers.sort_by_key(|id| rank(&evidence, &ground.need, id));
-        for to in takers {
-            let held = evidence.still_holds(to);
-            let lacks = ground.need.subtract(&held);
-            if lacks.is_empty() {
-                return Vec::new();
-            }
-            let mut from: Vec<Fetch> = deposition
-                .frozen
-                .keys()
-                .filter(|donor| *donor != to && may_give(&evidence, donor, &held, &ground.need))
-                .map(|donor| {
-                    let within = evidence.still_holds(donor);
-                    Fetch {
-                        to: to.clone(),
-                        donor: donor.clone(),
-                        set: within.intersect(&lacks),
-                        within,
-                    }
-                })
-                .filter(|fetch| !fetch.set.is_empty())
-                .collect();
-            let home = &cluster.instances[to].region;
-            from.sort_by_key(|fetch| {
-                let missing = lacks.subtract(&fetch.set).count();
-                let abroad = cluster.instances[&fetch.donor].region != *home;
-                (missing, abroad, fetch.donor.clone())
-            });
-            found.extend(from);
-        }
+        found.extend(sources(&evidence, to, &held, &lacks));
     }
-    let mut seen = Vec::new();
-    found.retain(|fetch| {
-        let new = !seen.contains(fetch);
-        seen.push(fetch.clone());
-        new
-    });
     found
 }
 
-/// Whether this frozen one may be a source of what is needed: it brings nothing that is not, lacks
-/// nothing that the other holds, and its binary log goes back far enough.
-fn may_give(evidence: &Evidence<'_>, donor: &InstanceId, held: &GtidSet, need: &GtidSet) -> bool {
+/// Who could give `to` some of what it lacks, the best first.
+fn sources(
+    evidence: &Evidence<'_>,
+    to: &InstanceId,
+    held: &GtidSet,
+    lacks: &GtidSet,
+) -> Vec<Fetch> {
+    let cluster = evidence.cluster;
+    let mut from: Vec<Fetch> = evidence
+        .deposition
+        .frozen
+        .keys()
+        .filter(|donor| *donor != to && may_give(evidence, donor, held))
+        .map(|donor| {
+            let within = evidence.still_holds(donor);
+            Fetch {
+                to: to.clone(),
+                donor: donor.clone(),
+                set: within.intersect(lacks),
+                within,
+            }
+        })
+        .filter(|fetch| !fetch.set.is_empty())
+        .collect();
+    let home = &cluster.instances[to].region;
+    from.sort_by_key(|fetch| {
+        let missing = lacks.subtract(&fetch.set).count();
+        let abroad = cluster.instances[&fetch.donor].region != *home;
+        (missing, abroad, fetch.donor.clone())
+    });
+    from
+}
+
+/// Whether this frozen one may be a source of what is needed: it brings nothing that only it has
+/// and nobody replicated, lacks nothing that the other holds, and its binary log goes back far
+/// enough.
+fn may_give(evidence: &Evidence<'_>, donor: &InstanceId, held: &GtidSet) -> bool {
     let cluster = evidence.cluster;
     let report = &evidence.deposition.frozen[donor];
     let gives = evidence.still_holds(donor);
@@ -98,6 +109,5 @@ fn may_give(evidence: &Evidence<'_>, donor: &InstanceId, held: &GtidSet, need: &
         && report.replicated_from.as_ref() == Some(&cluster.primary)
         && evidence.errant(donor).is_empty()
         && gives.is_superset_of(held)
-        && need.union(held).is_superset_of(&gives)
         && held.is_superset_of(&report.purged)
 }

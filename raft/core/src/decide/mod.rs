@@ -2,10 +2,13 @@
 //!
 //! `choose` plans, `check` vets; they share no code. Inaction is explained too.
 
+mod basis;
 mod check;
 mod choose;
+mod evidence;
 mod feasible;
 mod fetch;
+mod reason;
 mod registration;
 
 #[cfg(test)]
@@ -16,9 +19,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use check::{check, check_fetch};
-pub use choose::{Reason, choose};
+pub use choose::{choose, choose_at_last};
 pub use feasible::feasible;
 pub use fetch::{Fetch, Fetching, fetches};
+pub use reason::{Doubt, Reason, Unfit};
 pub use registration::check_registration;
 
 use std::collections::BTreeSet;

@@ -28,6 +28,19 @@ impl Uuid {
         &self.0
     }
 
+    /// Stands for a client that names no server: no server has such a name. Numbers of connections are
+    /// the server's own.
+    #[must_use]
+    pub fn of_connection(number: u64) -> Self {
+        Self((u128::from(number)).to_be_bytes())
+    }
+
+    /// The connection that it stands for, if it is no server's.
+    #[must_use]
+    pub fn connection(&self) -> Option<u64> {
+        u64::try_from(u128::from_be_bytes(self.0)).ok()
+    }
+
     /// Whether the text form has a dash before byte `index`.
     pub(super) fn dash_before(index: usize) -> bool {
         DASH_BEFORE.contains(&index)

@@ -1,6 +1,7 @@
 //! Act → record: an agent's answer becomes a command.
 
 use super::Node;
+use super::lead::Claim;
 use crate::act::{Reply, Said};
 use crate::ids::Tick;
 use crate::record::{Command, Follower};
@@ -93,7 +94,7 @@ impl Node {
                     instance: who,
                 },
             ),
-            Said::Opened => {
+            Said::Opened { mysqld } => {
                 let recorded = cluster
                     .promotion()
                     .is_some_and(|p| p.opened && (cluster.reopen.is_none() || !p.acknowledged));
@@ -106,28 +107,16 @@ impl Node {
                         cluster: cluster_id,
                         epoch,
                         instance: who,
+                        mysqld,
                     },
                 )
             }
-            Said::Acknowledged { floor } if self.unseen(now, cluster, &floor) => {
-                let why = format!(
-                    "its marker was answered, but fewer than {} ackers hold what was executed \
-                     before it; it is adopted once they do",
-                    cluster.ackers.k
-                );
-                let standing = self.lead.standing.entry(id).or_default();
-                standing.refused.insert(instance, why);
+            Said::Acknowledged { floor } => {
+                // That a write was answered does not prove that k of V have it: their own beats do.
+                let claim = Claim { epoch, who, floor };
+                self.lead.claims.insert(id, claim);
                 return;
             }
-            Said::Acknowledged { floor } => (
-                "acknowledged",
-                Command::Acknowledged {
-                    cluster: cluster_id,
-                    epoch,
-                    instance: who,
-                    floor,
-                },
-            ),
         };
         if let Some(standing) = self.lead.standing.get_mut(&id) {
             standing.refused.remove(&instance);

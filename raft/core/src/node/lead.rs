@@ -8,10 +8,10 @@ use super::plan::Plan;
 use super::{Node, NodeOutput, SETTLED_REVOTE_MS};
 use crate::act::{Order, OrderKind, Reply, orders};
 use crate::agree::{Inquest, Verdict};
-use crate::decide::Proof;
 use crate::gtid::GtidSet;
-use crate::ids::{ClusterId, Incarnation, InquestId, InstanceId, NodeId, Seq, Tick, Token};
+use crate::ids::{ClusterId, Epoch, Incarnation, InquestId, InstanceId, NodeId, Seq, Tick, Token};
 use crate::observe::{IoThread, MysqldWord, Role};
+use crate::policy::Automation;
 use crate::record::{Cluster, Command, Follower, Stage};
 
 /// Votes that settle nothing for this long are dropped, and the question is asked anew: silences
@@ -28,10 +28,34 @@ const CLOSED_MS: u64 = 500;
 /// How much of the anti-flap rest, and of a slot's time, is logged at once.
 const REST_PORTION_MS: u64 = 5_000;
 
+/// An order that keeps a server at what it should be doing is sent again at longer and longer
+/// intervals, up to this many times the first: each repetition may cost it something.
+const BACK_OFF_MAX: u32 = 6;
+
+/// A primary's word that its first marker was answered; a fact once k of V hold it.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub epoch: Epoch,
+    pub who: InstanceId,
+    pub floor: GtidSet,
+}
+
+/// The newest order that was sent to one agent.
+#[derive(Debug)]
+struct Sent {
+    token: Token,
+    name: &'static str,
+    at: Tick,
+    /// How often it was repeated, to these runs of the agent and of its server.
+    times: u32,
+    runs: Option<(Incarnation, Incarnation)>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Lead {
-    sent: BTreeMap<InstanceId, (Token, &'static str, Tick)>,
+    sent: BTreeMap<InstanceId, Sent>,
     replies: Vec<Reply>,
+    pub(super) claims: BTreeMap<ClusterId, Claim>,
     pub(super) plans: BTreeMap<ClusterId, Plan>,
     /// Since when a named primary's agent has said that it is closed.
     closed: BTreeMap<ClusterId, Tick>,
@@ -126,16 +150,28 @@ impl Node {
             return false;
         }
         let name = order.kind.name();
-        if let Some((token, last, at)) = self.lead.sent.get(&order.instance)
-            && *token == order.token
-            && *last == name
-            && now.since_ms(*at) < self.settings.order_again_ms
-        {
+        let watch = self.watches.get(&order.instance);
+        let runs = watch.and_then(|watch| watch.runs());
+        let last = self.lead.sent.get(&order.instance);
+        let same =
+            last.filter(|last| last.token == order.token && last.name == name && last.runs == runs);
+        let times = same.map_or(0, |last| last.times);
+        let again_ms = match order.kind {
+            // What stands in the way of these is said, and a person may have to mend it.
+            OrderKind::Follow { .. } => self.settings.order_again_ms << times.min(BACK_OFF_MAX),
+            _ => self.settings.order_again_ms,
+        };
+        if same.is_some_and(|last| now.since_ms(last.at) < again_ms) {
             return false;
         }
-        self.lead
-            .sent
-            .insert(order.instance.clone(), (order.token.clone(), name, now));
+        let sent = Sent {
+            token: order.token.clone(),
+            name,
+            at: now,
+            times: same.map_or(0, |last| last.times.saturating_add(1)),
+            runs,
+        };
+        self.lead.sent.insert(order.instance.clone(), sent);
         true
     }
 
@@ -168,25 +204,41 @@ impl Node {
         }
     }
 
-    /// An adopted primary's waiting was set up by others: that a write was answered does not prove
-    /// that k of V have it. Their own beats do.
-    pub(super) fn unseen(&self, now: Tick, cluster: &Cluster, floor: &GtidSet) -> bool {
-        let adopted = cluster.promotion().is_some_and(|promotion| {
-            promotion.choice.proof == Proof::Founding { adopted: true } && !promotion.acknowledged
-        });
-        adopted && self.holding(now, cluster, floor) < cluster.ackers.k as usize
-    }
-
-    /// Members of V whose newest beat holds this.
-    fn holding(&self, now: Tick, cluster: &Cluster, set: &GtidSet) -> usize {
-        let beats = cluster
-            .ackers
-            .members
-            .iter()
-            .filter_map(|id| self.watches.get(id)?.fresh_beat(now));
-        beats
-            .filter(|beat| beat.holds().is_superset_of(set))
-            .count()
+    /// Takes a primary's word on its first marker for true once k of V hold what it had executed when
+    /// that was answered.
+    fn prove(&mut self, now: Tick, cluster: &Cluster) {
+        let Some(claim) = self.lead.claims.get(&cluster.id) else {
+            return;
+        };
+        let stands = claim.epoch == cluster.epoch && claim.who == cluster.primary;
+        if !stands
+            || cluster
+                .promotion()
+                .is_none_or(|of| of.acknowledged && of.opened)
+        {
+            self.lead.claims.remove(&cluster.id);
+            return;
+        }
+        let (hold, k) = (
+            self.holding(now, cluster, &claim.floor),
+            cluster.ackers.k as usize,
+        );
+        if hold < k {
+            let why = format!(
+                "{}'s first marker was answered; it counts once {k} ackers hold what was executed \
+                 then ({hold} do)",
+                cluster.primary
+            );
+            return self.wait(cluster, vec![why]);
+        }
+        let command = Command::Acknowledged {
+            cluster: cluster.id.clone(),
+            epoch: cluster.epoch,
+            instance: cluster.primary.clone(),
+            floor: claim.floor.clone(),
+        };
+        self.outbox
+            .push(now, format!("acknowledged/{}", cluster.id), command);
     }
 
     // ---- decide
@@ -194,6 +246,7 @@ impl Node {
     /// A named primary: closes inquests that are settled, lets a restarted one open again.
     fn keep(&mut self, now: Tick, cluster: &Cluster) {
         self.lead.plans.remove(&cluster.id);
+        self.prove(now, cluster);
         if let Some(inquest) = &cluster.inquest {
             let verdict = cluster
                 .judgement
@@ -281,6 +334,17 @@ impl Node {
         if !closed {
             self.lead.closed.remove(&cluster.id);
             return;
+        }
+        // Under `off` what a person closed stays closed; what restarted takes up its role again.
+        let restarted = cluster
+            .mysqld
+            .is_some_and(|named| named != beat.word.mysqld);
+        if cluster.policy.automation == Automation::Off && !restarted {
+            let what = format!(
+                "{} is closed, by somebody else than the plane; under automation=off it is left so",
+                cluster.primary
+            );
+            return self.wait(cluster, vec![what]);
         }
         // An opening under way looks like this for some milliseconds.
         let since = *self.lead.closed.entry(cluster.id.clone()).or_insert(now);

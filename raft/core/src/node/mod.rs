@@ -6,6 +6,7 @@
 
 mod answer;
 mod explain;
+mod ground;
 mod lead;
 mod level;
 mod outbox;
@@ -20,13 +21,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::act::{Acknowledgement, NamedPrimary, Order, Reply, acker_uuids};
-use crate::gtid::GtidSet;
+use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{
     ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Position, Region, Seq,
     Tick,
 };
-use crate::observe::{Heartbeat, Named, Probe, Pulse, Role, Sight};
-use crate::record::{Cluster, Command, FEATURE_LEVEL, Line, Proposal, State};
+use crate::observe::{Heartbeat, Named, Probe, Pulse, Role, Seen, Sight};
+use crate::policy::Automation;
+use crate::record::{Cluster, FEATURE_LEVEL, Line, Proposal, State};
 
 pub use explain::Standing;
 use lead::Lead;
@@ -94,8 +96,8 @@ pub enum NodeInput {
         probe: Probe,
         begun: Tick,
         pulse: Pulse,
-        /// What it had executed, if it said so.
-        executed: Option<GtidSet>,
+        /// What it said of itself.
+        seen: Option<Box<Seen>>,
     },
     Reply(Box<Reply>),
     /// How the proposal under this number ended.
@@ -114,12 +116,13 @@ pub enum NodeOutput {
     /// To the instance's agent. Only what is committed can be ordered.
     Order(Committed<Order>),
     Acknowledge {
+        cluster: ClusterId,
         instance: InstanceId,
         acknowledgement: Acknowledgement,
     },
     /// Through the log, with a short deadline; its end comes back as `Proposed`.
     Propose(Proposal),
-    /// Make durable that this node saw this primary alive in this epoch.
+    /// Make durable that this node could tell how this primary is in this epoch.
     Remember {
         cluster: ClusterId,
         epoch: Epoch,
@@ -135,6 +138,14 @@ struct Cast {
     ackers: BTreeMap<InstanceId, bool>,
 }
 
+/// How one attempt to reach an instance ended.
+struct Attempt {
+    probe: Probe,
+    begun: Tick,
+    pulse: Pulse,
+    seen: Option<Seen>,
+}
+
 pub struct Node {
     id: NodeId,
     incarnation: Incarnation,
@@ -142,7 +153,7 @@ pub struct Node {
     state: Committed<Arc<State>>,
     leads: Leads,
     watches: BTreeMap<InstanceId, Watch>,
-    /// Epochs in which this node saw the primary alive; durable.
+    /// Epochs in which this node could tell how the primary is; durable.
     remembered: BTreeMap<ClusterId, Epoch>,
     votes: Seq,
     cast: BTreeMap<ClusterId, Cast>,
@@ -230,9 +241,15 @@ impl Node {
                 probe,
                 begun,
                 pulse,
-                executed,
+                seen,
             } => {
-                self.pulse(now, &instance, probe, begun, pulse, executed, &mut out);
+                let attempt = Attempt {
+                    probe,
+                    begun,
+                    pulse,
+                    seen: seen.map(|seen| *seen),
+                };
+                self.pulse(now, &instance, attempt, &mut out);
             }
             NodeInput::Reply(reply) => self.reply(*reply),
             NodeInput::Proposed { seq, end } => self.outbox.ended(now, seq, end),
@@ -291,6 +308,10 @@ impl Node {
                 if *id == cluster.primary && remembered.get(&cluster.id) == Some(&cluster.epoch) {
                     watch.detector.recall(cluster.epoch);
                 }
+                if *id == cluster.primary && cluster.promotion().is_some() {
+                    let reach_ms = cluster.policy.reach_ms;
+                    watch.detector.name(now, cluster.epoch, reach_ms);
+                }
             }
             match &cluster.aborted {
                 Some(abort) => {
@@ -328,84 +349,94 @@ impl Node {
         })
     }
 
+    /// What a node tells the agents of a cluster, from its applied state.
+    fn named_primary(&self, cluster: &Cluster) -> NamedPrimary {
+        NamedPrimary {
+            epoch: cluster.epoch,
+            instance: cluster.primary.clone(),
+            deposed: cluster.promotion().is_none(),
+            ackers: acker_uuids(cluster).into_iter().collect(),
+            restart_hold_ms: cluster.policy.restart_hold_ms,
+            unacked_fence_ms: cluster.policy.unacked_fence_ms,
+            at: self.state.at(),
+            k: cluster.ackers.k,
+            hands_off: cluster.policy.automation == Automation::Off,
+            repairs: cluster.policy.repair_ground,
+            ground: cluster.ground.clone(),
+        }
+    }
+
     fn beat(&mut self, now: Tick, beat: Heartbeat, rtt_ms: u64, out: &mut Vec<NodeOutput>) {
         let state = self.state.clone();
-        let named = state
-            .get()
-            .clusters
-            .get(&beat.cluster)
-            .map(|cluster| NamedPrimary {
-                epoch: cluster.epoch,
-                instance: cluster.primary.clone(),
-                deposed: cluster.promotion().is_none(),
-                ackers: acker_uuids(cluster).into_iter().collect(),
-                restart_hold_ms: cluster.policy.restart_hold_ms,
-                unacked_fence_ms: cluster.policy.unacked_fence_ms,
-            });
+        let spoken = state.get().clusters.get(&beat.cluster);
+        // A node that hears no majority may be long out of date: it confirms nothing.
+        let confirms = self.leads.hears_majority;
+        let named = spoken.map(|cluster| self.named_primary(cluster));
         let instance = beat.instance.clone();
         out.push(NodeOutput::Acknowledge {
+            cluster: beat.cluster.clone(),
             instance: instance.clone(),
-            // A node that hears no majority may be long out of date: it confirms nothing.
             acknowledgement: Acknowledgement {
                 beat: beat.word.beat,
-                named: named.filter(|_| self.leads.hears_majority),
+                named: named.filter(|_| confirms),
             },
         });
-        let Some(cluster) = state.get().cluster_of(&instance) else {
+        // Of another cluster, or of a server that is not the enrolled one, it says nothing here.
+        let Some(cluster) = spoken.filter(|of| of.instances.contains_key(&instance)) else {
             return;
         };
-        self.count_strangers(now, cluster, &beat);
         let Some(watch) = self.watches.get_mut(&instance) else {
             return;
         };
-        let executed = (cluster.primary == instance).then(|| beat.executed.clone());
-        watch.beat(now, beat, rtt_ms, Self::named(cluster, &instance));
+        if let Some(other) = stranger_to(cluster, &instance, beat.server_uuid) {
+            watch.imposter = Some(other);
+            return;
+        }
+        watch.imposter = None;
+        let named = Self::named(cluster, &instance);
+        let primary = cluster.primary == instance;
+        let executed = (primary && beat.role == Role::Open(cluster.epoch) && !beat.fenced)
+            .then(|| beat.executed.clone());
+        let sound = beat.ground.broken.is_empty();
+        let ground = primary.then(|| (beat.word, beat.role, beat.ground.clone()));
+        watch.beat(now, beat, rtt_ms, named, cluster.epoch);
         if let Some(executed) = executed {
-            watch.know(cluster.epoch, &executed);
+            self.know(cluster, &executed, sound);
+        }
+        if let Some((word, Role::Open(epoch), said)) = ground
+            && epoch == cluster.epoch
+        {
+            self.hear_ground(now, cluster, word.order(), said);
         }
         self.remember(cluster, out);
     }
 
-    /// Has the log count who acknowledges to the primary without being in V.
-    fn count_strangers(&mut self, now: Tick, cluster: &Cluster, beat: &Heartbeat) {
-        let told = beat.word.order();
-        let of_this_epoch =
-            cluster.primary == beat.instance && beat.role == Role::Open(cluster.epoch);
-        if !of_this_epoch || told <= cluster.strangers.told {
-            return;
-        }
-        let members: BTreeSet<_> = acker_uuids(cluster).into_iter().collect();
-        let mut seen: BTreeSet<_> = beat.strangers.difference(&members).copied().collect();
-        if !beat.strangers_known || cluster.promotion().is_none() {
-            seen.extend(&cluster.strangers.seen);
-        }
-        // That V has caught up may have been told since, and be committed late.
-        let came_again =
-            !seen.is_empty() && (beat.word.agent, beat.strangers_since) > cluster.strangers.told;
-        if seen != cluster.strangers.seen || came_again {
-            let command = Command::Strangers {
-                cluster: cluster.id.clone(),
-                epoch: cluster.epoch,
-                instance: beat.instance.clone(),
-                told,
-                seen,
-            };
-            self.outbox
-                .push(now, format!("strangers/{}", cluster.id), command);
+    /// Notes what the primary has executed, where that is more than it brought along itself: from
+    /// the moment that k of V hold its first marker, and while its ground is as ordered.
+    fn know(&mut self, cluster: &Cluster, executed: &GtidSet, sound: bool) {
+        let proved = cluster.promotion().is_some_and(|of| of.acknowledged);
+        if proved
+            && sound
+            && cluster.ground.broken.is_empty()
+            && let Some(watch) = self.watches.get_mut(&cluster.primary)
+        {
+            watch.know(cluster.epoch, executed);
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn pulse(
         &mut self,
         now: Tick,
         instance: &InstanceId,
-        probe: Probe,
-        begun: Tick,
-        pulse: Pulse,
-        executed: Option<GtidSet>,
+        attempt: Attempt,
         out: &mut Vec<NodeOutput>,
     ) {
+        let Attempt {
+            probe,
+            begun,
+            mut pulse,
+            mut seen,
+        } = attempt;
         let state = self.state.clone();
         let Some(cluster) = state.get().cluster_of(instance) else {
             return;
@@ -413,11 +444,26 @@ impl Node {
         let Some(watch) = self.watches.get_mut(instance) else {
             return;
         };
+        let uuid = seen.as_ref().map(|seen| seen.server_uuid);
+        if let Some(other) = stranger_to(cluster, instance, uuid) {
+            // Its address answers for another server: of the enrolled one that is no answer.
+            watch.imposter = Some(other);
+            pulse = Pulse::Failed { reset: false };
+            seen = None;
+        }
         watch.pulse(now, probe, begun, pulse, Self::named(cluster, instance));
-        if let Some(executed) = executed
+        if let Some(seen) = seen
+            && pulse == (Pulse::Answered { fenced: false })
             && cluster.primary == *instance
+            && cluster.promotion().is_some()
         {
-            watch.know(cluster.epoch, &executed);
+            let faults = match &seen.ground {
+                Some(ground) => watch.look(begun, cluster.epoch, cluster.ackers.k, ground),
+                None => BTreeSet::new(),
+            };
+            let sound = faults.is_empty() && seen.ground.is_some();
+            self.know(cluster, &seen.executed, sound);
+            self.tell_faults(now, cluster, faults);
         }
         self.remember(cluster, out);
     }
@@ -426,7 +472,7 @@ impl Node {
         let Some(watch) = self.watches.get(&cluster.primary) else {
             return;
         };
-        if watch.detector.seen_alive_in() == Some(cluster.epoch)
+        if watch.detector.seen_in() == Some(cluster.epoch)
             && self.remembered.get(&cluster.id) != Some(&cluster.epoch)
         {
             self.remembered.insert(cluster.id.clone(), cluster.epoch);
@@ -442,4 +488,10 @@ impl Node {
             self.lead.reply(reply);
         }
     }
+}
+
+/// The server that speaks in this instance's name, if the log knows it under another one.
+fn stranger_to(cluster: &Cluster, instance: &InstanceId, said: Option<Uuid>) -> Option<Uuid> {
+    let enrolled = cluster.instances.get(instance)?.server_uuid?;
+    said.filter(|uuid| *uuid != enrolled)
 }

@@ -115,6 +115,7 @@ mod tests {
         Command::OpenInquest {
             cluster: ClusterId::from("orders"),
             epoch: Epoch(1),
+            after: None,
         }
     }
 

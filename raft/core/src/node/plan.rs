@@ -1,12 +1,19 @@
 //! Decide, while leading: who is next, or who fetches what before anybody can be.
 
+use std::sync::Arc;
+
 use super::Node;
-use crate::decide::{Choice, Fetch, Reason, check, check_fetch, choose, fetches};
+use crate::agree::Verdict;
+use crate::decide::{Choice, Fetch, Reason, check, check_fetch, choose, choose_at_last, fetches};
 use crate::ids::Tick;
 use crate::record::{Cluster, Command, Deposition};
 
 /// A fetch that has not ended after this is tried between two others, if there are any.
 const FETCH_PATIENCE_MS: u64 = 10_000;
+
+/// Where the old primary's confirmed final set is all that tells the content, how long the leader
+/// waits for enough ackers to tell it: nothing that nobody acknowledged is needed then.
+const CONTENT_GRACE_MS: u64 = 500;
 
 /// What the leader makes of one deposed epoch; nothing that a new leader could not find anew.
 #[derive(Debug, Default)]
@@ -16,28 +23,99 @@ pub(super) struct Plan {
     /// The fetches ordered, and since when the newest stands.
     fetched: Vec<Fetch>,
     since: Option<Tick>,
+    /// When this leader first saw the epoch deposed.
+    seen: Option<Tick>,
+    /// What was found in that state of the cluster: nothing is planned anew before it changes.
+    made: Option<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    of: Arc<Cluster>,
+    last_resort: bool,
+    choice: Result<Choice, Vec<Reason>>,
+    fetches: Vec<Fetch>,
 }
 
 impl Node {
-    pub(super) fn plan(&mut self, now: Tick, cluster: &Cluster, deposition: &Deposition) {
-        match choose(cluster) {
-            Ok(choice) => self.propose(now, cluster, deposition, choice),
-            Err(reasons) => self.fetch(now, cluster, deposition, &reasons),
+    pub(super) fn plan(&mut self, now: Tick, cluster: &Arc<Cluster>, deposition: &Deposition) {
+        let plan = self.lead.plans.entry(cluster.id.clone()).or_default();
+        let since = *plan.seen.get_or_insert(now);
+        let patient = now.since_ms(since) < cluster.policy.sustain_ms;
+        if !patient {
+            self.give_up_fence(now, cluster, deposition);
         }
+        match self.make(cluster, !patient) {
+            (Ok(choice), _) => self.propose(now, cluster, deposition, choice),
+            (Err(reasons), options) => self.fetch(now, cluster, deposition, &reasons, options),
+        }
+    }
+
+    /// What answers and cannot write was ordered to fence, and has not answered for as long as a
+    /// silence must last.
+    fn give_up_fence(&mut self, now: Tick, cluster: &Cluster, deposition: &Deposition) {
+        let verdict = deposition.judgement.verdict;
+        if verdict == Verdict::Wedged && deposition.fence.is_none() && !deposition.unheard {
+            let command = Command::Unheard {
+                cluster: cluster.id.clone(),
+                epoch: cluster.epoch,
+            };
+            self.outbox
+                .push(now, format!("unheard/{}", cluster.id), command);
+        }
+    }
+
+    /// Plans once for each state of the cluster.
+    fn make(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        last_resort: bool,
+    ) -> (Result<Choice, Vec<Reason>>, Vec<Fetch>) {
+        let plan = self.lead.plans.entry(cluster.id.clone()).or_default();
+        let stands = plan
+            .made
+            .take()
+            .filter(|made| Arc::ptr_eq(&made.of, cluster) && made.last_resort == last_resort);
+        let made = stands.unwrap_or_else(|| {
+            let choice = match last_resort {
+                false => choose(cluster),
+                true => choose_at_last(cluster),
+            };
+            let fetches = match &choice {
+                Ok(_) => Vec::new(),
+                Err(_) => fetches(cluster),
+            };
+            Made {
+                of: cluster.clone(),
+                last_resort,
+                choice,
+                fetches,
+            }
+        });
+        let found = (made.choice.clone(), made.fetches.clone());
+        plan.made = Some(made);
+        found
     }
 
     /// Whether everybody has reported, or has had the time to.
     fn all_heard(&mut self, now: Tick, cluster: &Cluster, deposition: &Deposition) -> bool {
         let plan = self.lead.plans.entry(cluster.id.clone()).or_default();
         let since = *plan.ready.get_or_insert(now);
-        let mut members = cluster.ackers.members.iter();
-        members.all(|id| deposition.frozen.contains_key(id))
-            || now.since_ms(since) >= self.settings.freeze_grace_ms
+        let members = cluster.ackers.members.iter();
+        let heard = members
+            .filter(|id| deposition.frozen.contains_key(*id))
+            .count();
+        // What its own final set holds beyond what the ackers tell nobody may ever have been told.
+        let grace_ms = if heard < cluster.blocking() {
+            CONTENT_GRACE_MS
+        } else {
+            self.settings.freeze_grace_ms
+        };
+        heard == cluster.ackers.members.len() || now.since_ms(since) >= grace_ms
     }
 
     fn propose(&mut self, now: Tick, cluster: &Cluster, deposition: &Deposition, choice: Choice) {
-        let back = choice.to == cluster.primary;
-        if !self.all_heard(now, cluster, deposition) && !back {
+        if !self.all_heard(now, cluster, deposition) {
             return;
         }
         let broken = check(cluster, &choice);
@@ -52,10 +130,18 @@ impl Node {
 
     /// Nobody can be chosen: has what is missing fetched, if anybody holds it, and says what else
     /// would help.
-    fn fetch(&mut self, now: Tick, cluster: &Cluster, deposition: &Deposition, reasons: &[Reason]) {
-        let options = fetches(cluster);
+    fn fetch(
+        &mut self,
+        now: Tick,
+        cluster: &Cluster,
+        deposition: &Deposition,
+        reasons: &[Reason],
+        options: Vec<Fetch>,
+    ) {
         if options.is_empty() {
-            self.lead.plans.remove(&cluster.id);
+            let plan = self.lead.plans.entry(cluster.id.clone()).or_default();
+            (plan.ready, plan.since) = (None, None);
+            plan.fetched.clear();
         } else if self.all_heard(now, cluster, deposition) {
             self.fetch_one(now, cluster, deposition, options);
         }

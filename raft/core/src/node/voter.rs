@@ -31,14 +31,16 @@ impl Node {
                             || now.since_ms(*at) >= cluster.policy.sustain_ms / 3
                     });
                 // What an operator waved through is not asked about again until it ends.
+                let trouble = watch.detector.trouble_since();
                 let waved = self
                     .aborts_seen
                     .get(&cluster.id)
-                    .is_some_and(|(_, at)| now.0.saturating_sub(sight.for_ms) <= at.0);
+                    .is_some_and(|(_, at)| trouble <= *at);
                 if again && !waved && suspicious(cluster, sight, exited) {
                     let command = Command::OpenInquest {
                         cluster: cluster.id.clone(),
                         epoch: cluster.epoch,
+                        after: cluster.aborted.as_ref().map(|abort| abort.at),
                     };
                     self.outbox.push(now, inquest_key(&cluster.id), command);
                 }
@@ -64,7 +66,8 @@ impl Node {
         verdict: Option<Verdict>,
     ) {
         let watch = &self.watches[&cluster.primary];
-        let exited = watch.detector.exit_attested();
+        let exit_ms = watch.detector.exited_since().map(|at| now.since_ms(at));
+        let exited = exit_ms.is_some();
         let last = self
             .cast
             .get(&cluster.id)
@@ -74,10 +77,8 @@ impl Node {
             .keys()
             .filter(|id| **id != cluster.primary)
             .filter_map(|id| {
-                Some((
-                    id.clone(),
-                    self.watches.get(id)?.reached(now, &cluster.primary)?,
-                ))
+                let reached = self.watches.get(id)?.reached(now, cluster, watch)?;
+                Some((id.clone(), reached))
             })
             .collect();
         // Which ackers are reached, and which of them hear the primary: what a verdict turns on.
@@ -145,6 +146,8 @@ impl Node {
             last_known: watch.known(cluster.epoch),
             reached,
             word: watch.detector.word(),
+            exit_ms,
+            ground: watch.ground_look(),
         };
         self.outbox.push_now(
             format!("vote/{}", cluster.id),

@@ -3,10 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::NodeSettings;
-use crate::gtid::GtidSet;
-use crate::ids::{Epoch, InstanceId, Tick};
-use crate::observe::{Detector, Heartbeat, Named, Probe, Progress, Pulse, Reached, Role, Sight};
+use crate::gtid::{GtidSet, Uuid};
+use crate::ids::{Epoch, Incarnation, Tick};
+use crate::observe::{
+    Asked, BeatWord, Detector, Fault, GroundLook, Heartbeat, MysqldWord, Named, Probe, Progress,
+    Pulse, Reached, Role, Sight, SourceGround,
+};
 use crate::policy::REPORT_FRESH_MS;
+use crate::record::Cluster;
 
 pub(super) struct Watch {
     pub detector: Detector,
@@ -18,6 +22,21 @@ pub(super) struct Watch {
     fresh_due: Tick,
     fresh_out: bool,
     known: (Epoch, GtidSet),
+    looks: Looks,
+    /// Another server that answers at its address, or for its agent.
+    pub imposter: Option<Uuid>,
+}
+
+/// This node's looks at an instance's ground. One that is not open has a good one, in whatever role:
+/// its agent reads and sets it before it opens.
+#[derive(Debug, Default)]
+struct Looks {
+    /// The newest values, as primary of this epoch, if this node has not lost the server since.
+    last: Option<(Epoch, SourceGround)>,
+    /// When the newest look began that found all as ordered.
+    good: Option<Tick>,
+    /// Gaps in this process's own time since then.
+    gap_ms: u64,
 }
 
 /// What a node sees of an instance, for people.
@@ -41,6 +60,8 @@ impl Watch {
             fresh_due: now,
             fresh_out: false,
             known: (Epoch::INITIAL, GtidSet::default()),
+            looks: Looks::default(),
+            imposter: None,
         }
     }
 
@@ -59,7 +80,9 @@ impl Watch {
 
     /// The probes that are due.
     pub fn tick(&mut self, now: Tick, settings: &NodeSettings) -> Vec<Probe> {
-        self.detector.tick(now);
+        if let Some(gap_ms) = self.detector.tick(now) {
+            self.looks.gap_ms = self.looks.gap_ms.saturating_add(gap_ms);
+        }
         let mut due = Vec::new();
         if !self.warm_out && now >= self.warm_due {
             self.warm_out = true;
@@ -86,10 +109,57 @@ impl Watch {
             Probe::Warm => self.warm_out = false,
             Probe::Fresh => self.fresh_out = false,
         }
+        if matches!(pulse, Pulse::Failed { .. }) {
+            // It may answer as another run of its server, which counts anew.
+            self.looks.last = None;
+        }
         self.detector.pulse(now, probe, begun, pulse, named);
     }
 
-    pub fn beat(&mut self, now: Tick, beat: Heartbeat, rtt_ms: u64, named: Option<Named>) {
+    /// A look, begun then, at the ground of the primary of this epoch, which waits for `k`: what of it
+    /// is broken.
+    pub fn look(
+        &mut self,
+        begun: Tick,
+        epoch: Epoch,
+        k: u32,
+        seen: &SourceGround,
+    ) -> std::collections::BTreeSet<Fault> {
+        let last = self.looks.last.take().filter(|(of, _)| *of == epoch);
+        let faults = seen.faults(last.as_ref().map(|(_, last)| last), k);
+        self.looks.last = Some((epoch, seen.clone()));
+        if faults.is_empty() {
+            self.good_look(begun);
+        }
+        faults
+    }
+
+    fn good_look(&mut self, begun: Tick) {
+        if self.looks.good < Some(begun) {
+            self.looks.good = Some(begun);
+            self.looks.gap_ms = 0;
+        }
+    }
+
+    /// What a vote on it says of its ground.
+    pub fn ground_look(&self) -> Option<GroundLook> {
+        let at = self.looks.good?;
+        let sign = self.detector.last_sign().unwrap_or(at);
+        Some(GroundLook {
+            age_ms: sign.since_ms(at),
+            gap_ms: self.looks.gap_ms,
+        })
+    }
+
+    /// `epoch`: the newest of its cluster.
+    pub fn beat(
+        &mut self,
+        now: Tick,
+        beat: Heartbeat,
+        rtt_ms: u64,
+        named: Option<Named>,
+        epoch: Epoch,
+    ) {
         if self
             .beat
             .as_ref()
@@ -99,10 +169,30 @@ impl Watch {
         }
         self.rtt_ms = rtt_ms;
         self.progress.report(now, &beat);
-        let closed = beat.fenced && named.is_some_and(|named| named.opened);
-        self.detector
-            .heartbeat(now, beat.word, closed, beat.write_stuck_ms);
+        if let MysqldWord::Running { answered_ms_ago } = beat.word.says {
+            let sound = match beat.role {
+                Role::Open(of) => of == epoch && beat.ground.broken.is_empty(),
+                Role::Closed | Role::Frozen(_) | Role::Following(_) => true,
+            };
+            if sound {
+                self.good_look(Tick(now.0.saturating_sub(answered_ms_ago)));
+            }
+        }
+        let word = BeatWord {
+            word: beat.word,
+            fenced: (beat.fenced || !matches!(beat.role, Role::Open(_)))
+                && named.is_some_and(|named| named.opened),
+            write_stuck_ms: beat.write_stuck_ms,
+            opening: beat.opening,
+        };
+        self.detector.heartbeat(now, word);
         self.beat = Some((now, beat));
+    }
+
+    /// Which run of the agent and of its server was heard last.
+    pub fn runs(&self) -> Option<(Incarnation, Incarnation)> {
+        let (_, beat) = self.beat.as_ref()?;
+        Some((beat.word.agent, beat.word.mysqld))
     }
 
     /// Notes what the primary of this epoch has executed.
@@ -121,9 +211,16 @@ impl Watch {
         }
     }
 
-    pub fn reached(&self, now: Tick, primary: &InstanceId) -> Option<Reached> {
-        self.progress
-            .reached(now, primary, REPORT_FRESH_MS + self.rtt_ms)
+    /// What this acker's agent told of the primary of the cluster, of whom this node keeps `of`.
+    pub fn reached(&self, now: Tick, cluster: &Cluster, of: &Watch) -> Option<Reached> {
+        let asked = Asked {
+            primary: &cluster.primary,
+            fresh_ms: REPORT_FRESH_MS + self.rtt_ms,
+            named: of.detector.named_at(),
+            patience_ms: cluster.policy.replica_stale_ms,
+            ground: of.looks.good,
+        };
+        self.progress.reached(now, &asked)
     }
 
     /// The newest beat, if it is recent.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::ground::Fault;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Epoch, Incarnation, InstanceId, Token};
 
@@ -77,6 +78,23 @@ pub struct ReplicaReport {
     pub error: String,
 }
 
+/// What an open primary's agent saw of its ground that could have let a write be answered without k
+/// of V: it counts until the log holds that k of V have all that was answered meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GroundWord {
+    /// Replicas outside V, by `server_uuid`, that were seen to acknowledge to it. One that names no
+    /// server goes by its connection (`Uuid::of_connection`).
+    pub strangers: BTreeSet<Uuid>,
+    pub broken: BTreeSet<Fault>,
+    /// The first beat of this run of the agent that told of just these. A word that told otherwise
+    /// may still be on its way to the log: only one that is newer overtakes it.
+    pub since: u64,
+    /// Nothing of the kind is left, and this was executed when a marker begun since was answered.
+    /// Whether k of V hold it, their own agents say.
+    pub caught_up: Option<GtidSet>,
+}
+
 /// One beat of one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -100,17 +118,12 @@ pub struct Heartbeat {
     /// How long a write probe has been stuck while reads answered and no thread waited for an
     /// acknowledgement or a global lock; `None` if writes pass.
     pub write_stuck_ms: Option<u64>,
-    /// Replicas outside V, by `server_uuid`, that were seen to acknowledge to it and whose
-    /// acknowledgements V has not caught up with.
+    /// It is at work on an order to open, or its server recovers before it can be.
     #[serde(default)]
-    pub strangers: BTreeSet<Uuid>,
-    /// `strangers` is all that there is: this run of the agent knows since when there were none.
+    pub opening: bool,
+    /// What of the primary's ground was broken, and is not settled yet.
     #[serde(default)]
-    pub strangers_known: bool,
-    /// The first beat of this run of the agent that told of just these strangers. A word that told
-    /// otherwise may still be on its way to the log: only one that is newer overtakes it.
-    #[serde(default)]
-    pub strangers_since: u64,
+    pub ground: GroundWord,
 }
 
 impl Heartbeat {

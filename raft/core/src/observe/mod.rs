@@ -3,12 +3,14 @@
 //! **Invariant:** one node's sight is never acted on; it only becomes a vote.
 
 mod detector;
+mod ground;
 mod heartbeat;
 mod progress;
 
 #[cfg(test)]
 mod tests;
 
-pub use detector::{Detector, Named, Probe, Pulse, Sight, SightKind, TICK_GAP_MS};
-pub use heartbeat::{Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Word};
-pub use progress::{Progress, Reached};
+pub use detector::{BeatWord, Detector, Named, Probe, Pulse, Sight, SightKind, TICK_GAP_MS};
+pub use ground::{Fault, GroundLook, Seen, SourceGround, TIMEOUT_MS, fault_list};
+pub use heartbeat::{GroundWord, Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Word};
+pub use progress::{Asked, Progress, Reached};

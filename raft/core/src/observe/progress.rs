@@ -10,11 +10,29 @@ use super::heartbeat::{Heartbeat, IoThread, MysqldWord};
 use crate::ids::{InstanceId, Tick};
 
 /// What a node can say of an acker that it reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reached {
     /// Milliseconds since the primary last made progress there; `None` if its IO thread has lost
     /// the connection: then it does not hear the primary.
     pub heard_ms: Option<u64>,
+    /// How long before the primary's newest progress there this node's newest look at the primary's
+    /// ground was, on this node's clock; `None` without either.
+    #[serde(default)]
+    pub ground_ms: Option<u64>,
+}
+
+/// What is asked of an acker in a vote on a primary.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub primary: &'a InstanceId,
+    /// A report that is older is none.
+    pub fresh_ms: u64,
+    /// When this node applied that it is primary: no silence counts from before that.
+    pub named: Tick,
+    /// For so long after that an acker that is not connected yet has the time to be.
+    pub patience_ms: u64,
+    /// This node's newest look at the primary's ground.
+    pub ground: Option<Tick>,
 }
 
 /// Follows one replica's reports.
@@ -24,6 +42,8 @@ pub struct Progress {
     moved: Option<Tick>,
     mark: Option<(u64, (String, u64))>,
     connected_to: Option<InstanceId>,
+    /// From whom it had the newest progress, connected or not since.
+    heard_from: Option<InstanceId>,
 }
 
 impl Progress {
@@ -47,24 +67,36 @@ impl Progress {
         if self.mark.as_ref() != Some(&mark) {
             self.mark = Some(mark);
             self.moved = Some(now);
+            self.heard_from.clone_from(&replica.source);
         }
     }
 
-    /// What this node may say of the acker in a vote on `primary`; `None` if the newest report is
-    /// older than `fresh_ms`, or its server was not running. One that replicates from nobody is
-    /// reached, and does not hear the primary.
-    pub fn reached(&self, now: Tick, primary: &InstanceId, fresh_ms: u64) -> Option<Reached> {
+    /// What this node may say of the acker in a vote on a primary; `None` if the newest report is
+    /// older than `asked.fresh_ms`, or its server was not running. One that replicates from nobody
+    /// is reached, and does not hear the primary.
+    pub fn reached(&self, now: Tick, asked: &Asked<'_>) -> Option<Reached> {
         let reported = self.reported?;
-        if now.since_ms(reported) > fresh_ms {
+        if now.since_ms(reported) > asked.fresh_ms {
             return None;
         }
-        let hears = self.connected_to.as_ref() == Some(primary);
-        let heard_ms = if hears {
-            self.moved.map(|at| now.since_ms(at))
-        } else {
-            None
+        let hears = self.connected_to.as_ref() == Some(asked.primary);
+        let heard_ms = self.moved.filter(|_| hears).map(|at| now.since_ms(at));
+        // Before it was named nobody could hear it.
+        let named_ms = now.since_ms(asked.named);
+        let heard_ms = match heard_ms {
+            Some(ms) => Some(ms.min(named_ms)),
+            None => (named_ms <= asked.patience_ms).then_some(named_ms),
         };
-        Some(Reached { heard_ms })
+        let moved = self
+            .moved
+            .filter(|_| self.heard_from.as_ref() == Some(asked.primary));
+        let ground_ms = moved
+            .zip(asked.ground)
+            .map(|(moved, look)| moved.since_ms(look));
+        Some(Reached {
+            heard_ms,
+            ground_ms,
+        })
     }
 
     pub fn reported(&self) -> Option<Tick> {

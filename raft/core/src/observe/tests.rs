@@ -11,10 +11,10 @@
 //! ```
 
 use super::{
-    Detector, Heartbeat, IoThread, MysqldWord, Named, Probe, Progress, Pulse, Reached, SightKind,
-    Word,
+    Asked, BeatWord, Detector, Heartbeat, IoThread, MysqldWord, Named, Probe, Progress, Pulse,
+    Reached, SightKind, Word,
 };
-use crate::ids::{Epoch, Incarnation, Tick};
+use crate::ids::{Epoch, Incarnation, InstanceId, Tick};
 use crate::testing::{instance, word};
 
 const OPEN: Named = Named {
@@ -94,7 +94,7 @@ impl Eye {
             "R" => MysqldWord::Running {
                 answered_ms_ago: number(),
             },
-            "F" | "W" => MysqldWord::Running { answered_ms_ago: 0 },
+            "F" | "W" | "O" => MysqldWord::Running { answered_ms_ago: 0 },
             "X" => MysqldWord::Exited,
             "S" => MysqldWord::Starting,
             other => panic!("no such word: {other}"),
@@ -102,8 +102,13 @@ impl Eye {
         let stuck_ms = (&what[..1] == "W").then(number);
         self.beats += 1;
         let word = word(self.beats, 1, says);
-        self.detector
-            .heartbeat(Tick(self.now), word, &what[..1] == "F", stuck_ms);
+        let beat = BeatWord {
+            word,
+            fenced: &what[..1] == "F",
+            write_stuck_ms: stuck_ms,
+            opening: &what[..1] == "O",
+        };
+        self.detector.heartbeat(Tick(self.now), beat);
     }
 
     fn sees(&self, hears_majority: bool) -> String {
@@ -139,13 +144,28 @@ fn silence_wants_a_fresh_failure_after_the_last_answer() {
 #[test]
 fn any_answer_in_mysqls_protocol_ends_a_silence() {
     for code in [1045, 1129, 1130, 2026] {
-        check(&format!("0 f+, 200 f-, 1000 w{code}"), 3000, "alive 2000");
-        let again = format!("0 f+, 200 f-, 1000 f{code}, 1200 w-, 1400 f-");
+        let vouched = format!("0 f+, 200 f-, 980 hS, 1000 w{code}");
+        check(&vouched, 3000, "alive 2000");
+        let again = format!("0 f+, 200 f-, 980 hS, 1000 f{code}, 1200 w-, 1400 f-");
         check(&again, 3000, "silent 2000");
     }
-    check("0 f+, 200 f-, 1000 f1040", 3000, "overloaded 2000");
-    check("0 f+, 1000 f1040, 2000 f+", 3000, "alive 1000");
-    check("0 f+, 1000 f1040, 2000 f-", 3000, "silent 2000");
+    check("0 f+, 200 f-, 980 hS, 1000 f1040", 3000, "overloaded 2000");
+    check("0 f+, 980 hR, 1000 f1040, 2000 f+", 3000, "alive 1000");
+    check("0 f+, 980 hR, 1000 f1040, 2000 f-", 3000, "silent 2000");
+}
+
+/// Another server may answer at the address of a dead one, and an error names none.
+#[test]
+fn an_answer_that_names_no_server_is_the_enrolled_ones_only_where_that_is_vouched_for() {
+    for code in [1040, 1045, 1129, 3032] {
+        let nobody = format!("0 f+, 200 f-, 1000 f{code}");
+        check(&nobody, 3000, "silent 3000");
+        let exited = format!("0 f+, 200 f-, 980 hX, 1000 f{code}");
+        check(&exited, 3000, "silent 3000");
+    }
+    // The connection made before to the named one stands.
+    check("0 w+, 200 f-, 1000 f1040", 3000, "overloaded 2000");
+    check("0 w+, 100 w-, 200 f-, 1000 f1040", 3000, "silent 3000");
 }
 
 #[test]
@@ -167,9 +187,13 @@ fn the_agent_must_be_silent_too_or_agree() {
     // Three beats of 100 ms may be missed.
     check("0 f+, 0 hR, 100 f-", 300, "alive 300");
     check("0 f+, 0 hR, 100 f-", 301, "silent 301");
-    // An attested exit still wants an attempt of this node's own.
-    check("0 f+, 200 hX", 300, "alive 300");
+    // An attested exit is certain: no attempt need fail besides.
+    check("0 f+, 200 hX", 300, "silent 300");
     check("0 f+, 200 hX, 250 f-", 300, "silent 300");
+    // What was asked before it exited may have been answered late.
+    check("0 f+, 200 hX, 210 w+@190", 300, "silent 90");
+    // An answer to what was asked since, on the connection that stood: nobody exited.
+    check("0 w+, 200 hX, 300 w+@250", 400, "alive 100");
 }
 
 #[test]
@@ -197,15 +221,20 @@ fn closed_serves_nobody_and_ends_no_silence() {
     check("0 f+, 1000 fx, 1200 w-", 3000, "closed 3000");
     check("0 f+, 1000 fx, 2000 f+", 3000, "alive 1000");
     // offline_mode refuses the session: that is its way to say that it is fenced.
-    check("0 f+, 500 w3032", 3000, "closed 3000");
+    check("0 f+, 480 hR, 500 w3032", 3000, "closed 2520");
     check("0 f+, 200 hF, 500 wx", 3000, "closed 3000");
-    // One that the log does not name open yet serves by being there.
-    let mut eye = Eye::new(Named {
-        opened: false,
-        ..OPEN
-    });
-    eye.script("0 fx, 500 wx");
-    assert_eq!(eye.sees(true), "alive 0");
+    // One that the log does not name open yet serves by being there while its agent is at work.
+    let chosen = |script: &str| {
+        let mut eye = Eye::new(Named {
+            opened: false,
+            ..OPEN
+        });
+        eye.script(script);
+        eye.sees(true)
+    };
+    assert_eq!(chosen("0 fx, 450 hO, 500 wx"), "alive 0");
+    assert_eq!(chosen("0 fx, 450 hF, 500 wx"), "closed 500");
+    assert_eq!(chosen("0 fx, 100 hO, 500 wx"), "closed 400");
 }
 
 #[test]
@@ -231,11 +260,7 @@ fn blind_says_nothing() {
     eye.detector.recall(Epoch(2));
     assert_eq!(eye.sees(true), "silent 3000");
     eye.detector.recall(Epoch(1));
-    assert_eq!(
-        eye.detector.seen_alive_in(),
-        Some(Epoch(2)),
-        "never forgotten"
-    );
+    assert_eq!(eye.detector.seen_in(), Some(Epoch(2)), "never forgotten");
 }
 
 #[test]
@@ -266,16 +291,22 @@ fn fresh_connections_are_made_on_suspicion() {
 #[test]
 fn an_older_beat_is_overtaken() {
     let mut detector = Detector::new(Tick(0), Some(Epoch(1)));
-    detector.heartbeat(Tick(100), word(7, 1, MysqldWord::Exited), false, None);
+    let said = |word| BeatWord {
+        word,
+        fenced: false,
+        write_stuck_ms: None,
+        opening: false,
+    };
+    detector.heartbeat(Tick(100), said(word(7, 1, MysqldWord::Exited)));
     let late = word(6, 1, MysqldWord::Running { answered_ms_ago: 0 });
-    detector.heartbeat(Tick(110), late, false, None);
+    detector.heartbeat(Tick(110), said(late));
     assert!(detector.exit_attested());
     assert_eq!(detector.last_sign(), None);
     let next_run = Word {
         agent: Incarnation(2),
         ..word(1, 2, MysqldWord::Starting)
     };
-    detector.heartbeat(Tick(120), next_run, false, None);
+    detector.heartbeat(Tick(120), said(next_run));
     assert!(!detector.exit_attested());
 }
 
@@ -290,6 +321,17 @@ fn beat(io: IoThread, heartbeats: u64, position: u64) -> Heartbeat {
     beat
 }
 
+/// Of one that was named long ago, whose ground nobody has seen.
+fn asked(primary: &InstanceId, fresh_ms: u64) -> Asked<'_> {
+    Asked {
+        primary,
+        fresh_ms,
+        named: Tick(0),
+        patience_ms: 0,
+        ground: None,
+    }
+}
+
 /// After these reports (time, thread, heartbeats, position): the age of what the replica heard.
 #[track_caller]
 fn heard(reports: &[(u64, IoThread, u64, u64)], at: u64, expected: Option<Option<u64>>) {
@@ -297,8 +339,11 @@ fn heard(reports: &[(u64, IoThread, u64, u64)], at: u64, expected: Option<Option
     for &(now, io, heartbeats, position) in reports {
         progress.report(Tick(now), &beat(io, heartbeats, position));
     }
-    let expected = expected.map(|heard_ms| Reached { heard_ms });
-    let reached = progress.reached(Tick(at), &instance("p"), 310);
+    let expected = expected.map(|heard_ms| Reached {
+        heard_ms,
+        ground_ms: None,
+    });
+    let reached = progress.reached(Tick(at), &asked(&instance("p"), 310));
     assert_eq!(reached, expected, "{reports:?} at {at}");
 }
 
@@ -338,16 +383,17 @@ fn progress_is_a_heartbeat_or_a_moved_position() {
 fn only_the_primary_in_question_is_heard() {
     let mut progress = Progress::default();
     progress.report(Tick(0), &beat(IoThread::On, 1, 100));
-    let of = |primary| progress.reached(Tick(50), &instance(primary), 300);
-    assert_eq!(of("p"), Some(Reached { heard_ms: Some(50) }));
-    assert_eq!(of("z"), Some(Reached { heard_ms: None }));
+    let heard = |reached: Option<Reached>| reached.map(|reached| reached.heard_ms);
+    let of = |primary| heard(progress.reached(Tick(50), &asked(&instance(primary), 300)));
+    assert_eq!(of("p"), Some(Some(50)));
+    assert_eq!(of("z"), Some(None));
     let nobodys = Heartbeat {
         replica: None,
         ..beat(IoThread::On, 1, 100)
     };
     progress.report(Tick(60), &nobodys);
-    let reached = progress.reached(Tick(60), &instance("p"), 300);
-    assert_eq!(reached, Some(Reached { heard_ms: None }));
+    let reached = progress.reached(Tick(60), &asked(&instance("p"), 300));
+    assert_eq!(heard(reached), Some(None));
 }
 
 #[test]
@@ -360,7 +406,10 @@ fn a_replica_whose_server_is_down_is_not_reached() {
             ..beat(IoThread::On, 1, 100)
         };
         progress.report(Tick(50), &down);
-        assert_eq!(progress.reached(Tick(60), &instance("p"), 300), None);
+        assert_eq!(
+            progress.reached(Tick(60), &asked(&instance("p"), 300)),
+            None
+        );
     }
 }
 

@@ -147,12 +147,13 @@ impl State {
             floor_stands: false,
             primaries: Default::default(),
             left_behind: Default::default(),
-            strangers: Default::default(),
+            ground: Default::default(),
             inquest: None,
             judgement: None,
             inquests: InquestId::INITIAL,
             rest_ms: 0,
             slot_ms: 0,
+            mysqld: None,
             reopen: None,
             aborted: None,
         };
@@ -222,7 +223,7 @@ impl State {
                 fenced,
                 ..
             } => cluster.founding_report(at, instance, report, *fenced),
-            Command::OpenInquest { epoch, .. } => cluster.open_inquest(at, *epoch),
+            Command::OpenInquest { epoch, after, .. } => cluster.open_inquest(at, *epoch, *after),
             Command::Abort {
                 epoch, who, why, ..
             } => cluster.abort(at, *epoch, who, why),
@@ -250,8 +251,11 @@ impl State {
                 })
             }),
             Command::Opened {
-                epoch, instance, ..
-            } => cluster.opened(*epoch, instance),
+                epoch,
+                instance,
+                mysqld,
+                ..
+            } => cluster.opened(*epoch, instance, *mysqld),
             Command::Followed {
                 epoch, instance, ..
             } => cluster.follower(*epoch, instance, Follower::Joined),
@@ -283,6 +287,7 @@ impl State {
                 if cluster.promotion().is_none() || cluster.primary != *instance {
                     return Err(cluster.other_stage("reopen"));
                 }
+                cluster.mysqld = Some(*mysqld);
                 cluster.reopen = Some(Reopen {
                     at,
                     mysqld: *mysqld,
@@ -292,13 +297,13 @@ impl State {
                     format!("{instance} may open again within its epoch"),
                 )])
             }
-            Command::Strangers {
+            Command::Ground {
                 epoch,
                 instance,
-                told,
-                seen,
+                said,
                 ..
-            } => cluster.count_strangers(*epoch, instance, *told, seen),
+            } => cluster.hear_ground(*epoch, instance, said),
+            Command::Unheard { epoch, .. } => cluster.unheard(*epoch),
             Command::FoundPlane { .. }
             | Command::Announce { .. }
             | Command::RaiseLevel { .. }

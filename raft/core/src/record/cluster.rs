@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::ground::Ground;
 use crate::agree::{Inquest, Judgement};
-use crate::decide::{Choice, Fetching};
+use crate::decide::{Choice, Doubt, Fetching};
 use crate::gtid::{GtidSet, Uuid};
-use crate::ids::{ClusterId, Epoch, InquestId, InstanceId, Position, Region};
-use crate::policy::Policy;
+use crate::ids::{ClusterId, Epoch, Incarnation, InquestId, InstanceId, Position, Region};
+use crate::observe::fault_list;
+use crate::policy::{MaxLoss, Policy};
 
 /// Whether an instance may become primary, and how gladly.
 #[derive(
@@ -113,6 +115,13 @@ pub struct FreezeReport {
     pub purged: GtidSet,
     /// The instance it last replicated from, made durable before its thread started.
     pub replicated_from: Option<InstanceId>,
+    /// Why it may hold less than it once acknowledged to that one: a relay log that was reset, or
+    /// lost with its host's power. It is silenced all the same; what it tells proves no content.
+    #[serde(default)]
+    pub forgot: Option<String>,
+    /// The run of its server, by its agent's count.
+    #[serde(default)]
+    pub mysqld: Option<Incarnation>,
 }
 
 impl FreezeReport {
@@ -128,6 +137,8 @@ impl FreezeReport {
         if earlier.replicated_from.is_some() {
             self.replicated_from.clone_from(&earlier.replicated_from);
         }
+        // What it loses after its first report changes nothing: that was told.
+        self.forgot.clone_from(&earlier.forgot);
     }
 }
 
@@ -143,6 +154,12 @@ pub enum FenceReport {
         #[serde(default)]
         received: GtidSet,
         server_uuid: Uuid,
+        /// It had shut itself in this epoch, since nobody acknowledged its writes.
+        #[serde(default)]
+        unacknowledged: bool,
+        /// The run of its server, by its agent's count.
+        #[serde(default)]
+        mysqld: Option<Incarnation>,
     },
     /// Its `mysqld` is reaped. Proves silence, not content.
     Exited,
@@ -155,6 +172,14 @@ pub struct Abort {
     pub at: Position,
     pub who: String,
     pub why: String,
+}
+
+/// What an operator allowed when he approved a failover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// More may be lost than the policy says.
+    #[serde(default)]
+    pub max_loss: Option<MaxLoss>,
 }
 
 /// Why an epoch was deposed.
@@ -180,6 +205,18 @@ pub struct Deposition {
     /// A regional incident was open for its region: candidates elsewhere go first.
     #[serde(default)]
     pub region_fails: bool,
+    /// A write of the deposed epoch was acknowledged.
+    #[serde(default)]
+    pub acknowledged: bool,
+    /// How long before its end the deposed primary's ground was last seen to be as ordered, in
+    /// milliseconds; `None` if nobody had looked.
+    #[serde(default)]
+    pub ground_age_ms: Option<u64>,
+    /// Its agent left the order to fence unanswered for too long: what the ackers prove must do.
+    #[serde(default)]
+    pub unheard: bool,
+    #[serde(default)]
+    pub approval: Approval,
 }
 
 impl Deposition {
@@ -267,7 +304,7 @@ pub struct Cluster {
     /// Former primaries that have not rejoined; never in V.
     pub left_behind: BTreeSet<InstanceId>,
     #[serde(default)]
-    pub strangers: Strangers,
+    pub ground: Ground,
     pub inquest: Option<Inquest>,
     pub judgement: Option<Judgement>,
     /// The number of the newest inquest.
@@ -279,6 +316,10 @@ pub struct Cluster {
     /// none is under way. Passes as `rest_ms` does.
     #[serde(default)]
     pub slot_ms: u64,
+    /// The run of the newest primary's server, by its agent's count: a word on any other is none.
+    /// `None` where no answer has told it.
+    #[serde(default)]
+    pub mysqld: Option<Incarnation>,
     /// An entry that allows the primary of this very epoch to open again after its restart.
     pub reopen: Option<Reopen>,
     /// An inquest of this epoch was closed by an operator; nodes ask for another only where their
@@ -287,27 +328,39 @@ pub struct Cluster {
     pub aborted: Option<Abort>,
 }
 
-/// Replicas that are not in V, and whose acknowledgements the newest primary counted all the same:
-/// semi-sync has no list of who may. Each counts as a member of V that nobody can freeze.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Strangers {
-    pub seen: BTreeSet<Uuid>,
-    /// The newest word of the primary's agent that was taken.
-    pub told: (crate::ids::Incarnation, u64),
-}
-
 /// The right to open again within an epoch, for one incarnation of its `mysqld`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reopen {
     pub at: Position,
-    pub mysqld: crate::ids::Incarnation,
+    pub mysqld: Incarnation,
 }
 
 impl Cluster {
     /// Frozen members of V that leave the primary unable to gather k acknowledgements, strangers
     /// counted: |V| + |strangers| − k + 1. More than |V| if freezing alone proves nothing.
     pub fn blocking(&self) -> usize {
-        self.ackers.blocking() + self.strangers.seen.len()
+        self.ackers.blocking() + self.ground.strangers.len()
+    }
+
+    /// How many could acknowledge to the primary: V, and the strangers that were seen to.
+    pub fn acknowledging(&self) -> usize {
+        self.ackers.members.len() + self.ground.strangers.len()
+    }
+
+    /// Why an acknowledged write of the newest epoch could be missing on whoever holds all that the
+    /// ackers tell, if its ground was last seen so long before its end.
+    pub fn doubt(&self, ground_age_ms: Option<u64>) -> Option<Doubt> {
+        let allowed_ms = self.policy.ground_age_ms;
+        if !self.floor_stands {
+            return Some(Doubt::NoFloor);
+        }
+        if !self.ground.broken.is_empty() {
+            return Some(Doubt::Broken(fault_list(&self.ground.broken)));
+        }
+        match ground_age_ms {
+            None => Some(Doubt::Unseen),
+            Some(age_ms) => (age_ms > allowed_ms).then_some(Doubt::Old { age_ms, allowed_ms }),
+        }
     }
 
     /// The primary that the log names as serving now, and its epoch.

@@ -1,11 +1,10 @@
 //! The commands of the log. Each is guarded by what it expects (epoch, inquest, stage), so that a
 //! delayed or repeated one has no effect.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{FenceReport, FreezeReport, Registration};
+use super::ground::GroundSaid;
 use crate::agree::Vote;
 use crate::decide::{Choice, Fetch};
 use crate::gtid::{GtidSet, Uuid};
@@ -67,6 +66,9 @@ pub enum Command {
     OpenInquest {
         cluster: ClusterId,
         epoch: Epoch,
+        /// The abort that the asking node knows of this epoch.
+        #[serde(default)]
+        after: Option<Position>,
     },
     CloseInquest {
         cluster: ClusterId,
@@ -117,6 +119,9 @@ pub enum Command {
         cluster: ClusterId,
         epoch: Epoch,
         instance: InstanceId,
+        /// The run of its server that was opened.
+        #[serde(default)]
+        mysqld: Option<Incarnation>,
     },
     Followed {
         cluster: ClusterId,
@@ -143,14 +148,18 @@ pub enum Command {
         instance: InstanceId,
         mysqld: Incarnation,
     },
-    /// What the primary's agent said of strangers by the word `told`: `seen` is all that there is
-    /// to count.
-    Strangers {
+    /// What was seen of the primary's ground, by its agent or by a node.
+    Ground {
         cluster: ClusterId,
         epoch: Epoch,
         instance: InstanceId,
-        told: (Incarnation, u64),
-        seen: BTreeSet<Uuid>,
+        said: Box<GroundSaid>,
+    },
+    /// The leader's clock says that the order to fence what answers and cannot write has had no
+    /// answer for too long.
+    Unheard {
+        cluster: ClusterId,
+        epoch: Epoch,
     },
     /// The leader's clock says that so much has passed since it last said so.
     TimePassed {
@@ -185,7 +194,8 @@ impl Command {
             | Command::FollowRefused { cluster, .. }
             | Command::Acknowledged { cluster, .. }
             | Command::Reopen { cluster, .. }
-            | Command::Strangers { cluster, .. } => Some(cluster),
+            | Command::Ground { cluster, .. }
+            | Command::Unheard { cluster, .. } => Some(cluster),
         }
     }
 }
@@ -222,7 +232,8 @@ pub enum EventKind {
     Refused,
     Acknowledged,
     Reopened,
-    Strangers,
+    Ground,
+    Unheard,
     Aborted,
     AbortLifted,
     IncidentOpened,

@@ -29,9 +29,9 @@ impl Cluster {
             registration.founding == Founding::New || *instance != registration.primary;
         if must_be_fenced && !fenced {
             return Err(Refusal::Invalid {
-                field: format!("super_read_only of {instance}"),
+                field: format!("super_read_only and offline_mode of {instance}"),
                 value: "OFF".into(),
-                remedy: "an instance boots fenced; set super_read_only=ON".into(),
+                remedy: "an instance boots closed, with both of them ON; set them".into(),
             });
         }
         reports.insert(instance.clone(), report.clone());

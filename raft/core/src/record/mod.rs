@@ -5,6 +5,7 @@ mod apply;
 mod cluster;
 mod command;
 mod founding;
+mod ground;
 mod incident;
 mod level;
 mod limits;
@@ -17,10 +18,11 @@ mod validate;
 mod tests;
 
 pub use cluster::{
-    Abort, Ackers, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport,
+    Abort, Ackers, Approval, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport,
     InstanceSpec, Promotion, PromotionRule, Registration, Reopen, Stage,
 };
 pub use command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
+pub use ground::{Ground, GroundSaid, Told, stranger_name};
 pub use incident::Incident;
 pub use level::{FEATURE_LEVEL, UnknownLevel};
 pub use limits::{Line, SLOT_MS};

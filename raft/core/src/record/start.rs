@@ -25,7 +25,8 @@ impl State {
             policy: &cluster.policy,
             ackers: &cluster.ackers.members,
             k: cluster.ackers.k as usize,
-            strangers: cluster.strangers.seen.len(),
+            strangers: cluster.ground.strangers.len(),
+            mysqld: cluster.mysqld,
             at_home: cluster.at_home(),
         };
         Ok(use_it(&bench, cluster))

@@ -1,11 +1,12 @@
 //! What each command does to one cluster, guarded by the epoch and the stage it expects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::cluster::{
-    Cluster, Deposition, FenceReport, Follower, FreezeReport, Promotion, Stage, Strangers,
+    Approval, Cluster, Deposition, FenceReport, Follower, FreezeReport, Promotion, Stage,
 };
 use super::command::{Event, EventKind, Refusal};
+use super::ground::Ground;
 use super::limits::SLOT_MS;
 use crate::agree::Inquest;
 use crate::decide::{self, Choice, Fetch, Fetching};
@@ -88,12 +89,19 @@ impl Cluster {
         ])
     }
 
-    pub(super) fn open_inquest(&mut self, at: Position, epoch: Epoch) -> Applied {
+    /// `after`: the abort that the asking node knows. One that it does not know was not lifted by its
+    /// question, however long that was on its way.
+    pub(super) fn open_inquest(
+        &mut self,
+        at: Position,
+        epoch: Epoch,
+        after: Option<Position>,
+    ) -> Applied {
         self.expect_epoch("open inquest", epoch)?;
         if self.serving().is_none() && self.promotion().is_none() {
             return Err(self.other_stage("open inquest"));
         }
-        if self.inquest.is_some() {
+        if self.inquest.is_some() || self.aborted.as_ref().map(|abort| abort.at) != after {
             return Ok(Vec::new());
         }
         self.aborted = None;
@@ -137,6 +145,8 @@ impl Cluster {
             EventKind::Deposed,
             format!("epoch {} of {} deposed", self.epoch, self.primary),
         );
+        let acknowledged = self.promotion().is_some_and(|of| of.acknowledged);
+        let ground_age_ms = inquest.ground_age_ms();
         self.reopen = None;
         self.slot_ms = SLOT_MS;
         self.stage = Stage::Deposed(Box::new(Deposition {
@@ -150,6 +160,10 @@ impl Cluster {
             fetching: None,
             aborted: None,
             region_fails,
+            acknowledged,
+            ground_age_ms,
+            unheard: false,
+            approval: Approval::default(),
         }));
         event
     }
@@ -207,6 +221,19 @@ impl Cluster {
         Ok(vec![self.event(EventKind::Fenced, text)])
     }
 
+    /// The fence of one that cannot write spares stale reads, and nothing else: where no answer comes,
+    /// what the ackers prove is enough.
+    pub(super) fn unheard(&mut self, epoch: Epoch) -> Applied {
+        let primary = self.primary.clone();
+        let deposition = self.deposition_mut("unheard", epoch, &primary)?;
+        if deposition.fence.is_some() || std::mem::replace(&mut deposition.unheard, true) {
+            return Ok(Vec::new());
+        }
+        let what =
+            format!("{primary} leaves the order to fence unanswered; its ackers' proof must do");
+        Ok(vec![self.event(EventKind::Unheard, what)])
+    }
+
     pub(super) fn fetch(&mut self, at: Position, epoch: Epoch, fetch: &Fetch) -> Applied {
         self.deposition_mut("fetch", epoch, &fetch.to)?;
         let found = decide::check_fetch(self, fetch);
@@ -235,6 +262,7 @@ impl Cluster {
             self.left_behind.insert(self.primary.clone());
         }
         self.left_behind.remove(&choice.to);
+        self.mysqld = self.run_of(&choice.to);
         // What it writes from now on is never errant, so its name must not be missed: its report
         // tells it where no enrolment has.
         let reported = self
@@ -249,42 +277,13 @@ impl Cluster {
         Ok(vec![self.name(at, choice)])
     }
 
-    /// Takes the newest word on strangers. Of a deposed epoch none is forgotten any more.
-    pub(super) fn count_strangers(
-        &mut self,
-        epoch: Epoch,
-        instance: &InstanceId,
-        told: (Incarnation, u64),
-        seen: &BTreeSet<Uuid>,
-    ) -> Applied {
-        self.expect_epoch("strangers", epoch)?;
-        if *instance != self.primary {
-            return Err(self.other_stage("strangers of another than the primary"));
+    /// The run of a server that its agent's report for the deposed epoch spoke of.
+    fn run_of(&self, instance: &InstanceId) -> Option<Incarnation> {
+        let record = self.deposition()?;
+        match &record.fence {
+            Some(FenceReport::Confirmed { mysqld, .. }) if *instance == self.primary => *mysqld,
+            _ => record.frozen.get(instance)?.mysqld,
         }
-        if told <= self.strangers.told {
-            return Ok(Vec::new()); // overtaken
-        }
-        let mut now = seen.clone();
-        if !matches!(self.stage, Stage::Named(_)) {
-            now.extend(&self.strangers.seen);
-        }
-        let before = std::mem::replace(&mut self.strangers.seen, now);
-        self.strangers.told = told;
-        let now = &self.strangers.seen;
-        let what = if *now == before {
-            return Ok(Vec::new());
-        } else if now.is_empty() {
-            "V holds all that strangers acknowledged; they count no longer".to_owned()
-        } else {
-            let names: Vec<String> = now.iter().map(Uuid::to_string).collect();
-            format!(
-                "{} acknowledges to {instance} without being in V, and counts as an acker that \
-                 nobody can freeze: switch its rpl_semi_sync_replica_enabled off, or take the \
-                 replication account from it",
-                names.join(", ")
-            )
-        };
-        Ok(vec![self.event(EventKind::Strangers, what)])
     }
 
     /// The chosen one becomes the named primary of the next epoch.
@@ -296,9 +295,9 @@ impl Cluster {
         self.inquest = None;
         self.judgement = None;
         self.reopen = None;
-        // They acknowledged to the former one; its own agent tells of those that go on, and counts
-        // its beats itself.
-        self.strangers = Strangers::default();
+        // It was the former one's; the agent of the new one tells of its own, and counts its beats
+        // itself.
+        self.ground = Ground::default();
         self.aborted = None;
         let after = match &self.stage {
             Stage::Deposed(deposition) => Some(deposition.clone()),
@@ -352,8 +351,16 @@ impl Cluster {
             .collect())
     }
 
-    pub(super) fn opened(&mut self, epoch: Epoch, instance: &InstanceId) -> Applied {
+    pub(super) fn opened(
+        &mut self,
+        epoch: Epoch,
+        instance: &InstanceId,
+        mysqld: Option<Incarnation>,
+    ) -> Applied {
         let mut moved = false;
+        if self.epoch == epoch && self.primary == *instance && mysqld.is_some() {
+            self.mysqld = mysqld;
+        }
         let proved = self
             .promotion()
             .is_some_and(|promotion| promotion.acknowledged);

@@ -115,6 +115,7 @@ impl Many {
         self.world.run(Command::OpenInquest {
             cluster: id.into(),
             epoch,
+            after: None,
         })?;
         self.votes += 1;
         let cluster = self.get(id);
@@ -128,7 +129,7 @@ impl Many {
             node: NodeId(node),
             seq: Seq(self.votes),
             reached: replicas
-                .map(|it| (it.clone(), Reached { heard_ms: None }))
+                .map(|it| (it.clone(), Reached::default()))
                 .collect(),
             ..super::vote(node, sight.kind, sight.for_ms)
         };
@@ -205,6 +206,7 @@ impl Many {
             cluster: id.into(),
             epoch,
             instance: instance.clone(),
+            mysqld: None,
         });
         events.extend(self.world.must(Command::Acknowledged {
             cluster: id.into(),

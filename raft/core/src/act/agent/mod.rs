@@ -8,10 +8,11 @@
 //!   → statement → reply
 //! ```
 
+mod ground;
 mod orders;
 mod results;
 mod server;
-mod strangers;
+
 mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,9 +21,9 @@ use super::op::{Op, OpDone, OpError, OpId, Survey};
 use super::order::{Order, Reply, Said};
 use super::seal::Seal;
 use crate::gtid::Uuid;
-use crate::ids::{Epoch, Incarnation, InstanceId, Tick, Token};
+use crate::ids::{Epoch, Incarnation, InstanceId, Position, Tick, Token};
 use crate::observe::{Heartbeat, Role};
-use strangers::Strangers;
+use ground::Ground;
 
 /// Times of one agent, in milliseconds.
 #[derive(Clone, Debug)]
@@ -57,6 +58,21 @@ pub struct NamedPrimary {
     pub ackers: BTreeSet<Uuid>,
     pub restart_hold_ms: u64,
     pub unacked_fence_ms: u64,
+    /// Where the log stood that says all this.
+    #[serde(default)]
+    pub at: Position,
+    /// Acknowledgements that a commit of the primary waits for.
+    #[serde(default)]
+    pub k: u32,
+    /// Under `automation: off` nothing that people set is put back.
+    #[serde(default)]
+    pub hands_off: bool,
+    /// Settings that a proof rests on are put back.
+    #[serde(default)]
+    pub repairs: bool,
+    /// What the log holds of the primary's ground, and is not settled.
+    #[serde(default)]
+    pub ground: crate::record::Ground,
 }
 
 /// A node received a beat.
@@ -163,7 +179,9 @@ pub struct Agent {
     /// Fences without an order under way.
     side_fences: BTreeSet<OpId>,
     clean_up: bool,
-    strangers: Strangers,
+    ground: Ground,
+    /// Settings are being put back.
+    repair: Option<OpId>,
     /// An order to adopt is in hand or failed, and is sent again: the server stays as it is.
     adopting: bool,
     named: Option<NamedPrimary>,
@@ -198,7 +216,8 @@ impl Agent {
             side_ops: BTreeSet::new(),
             side_fences: BTreeSet::new(),
             clean_up: false,
-            strangers: Strangers::default(),
+            ground: Ground::default(),
+            repair: None,
             adopting: false,
             named: None,
             doubt: Some((now, 0)),

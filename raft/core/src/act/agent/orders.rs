@@ -223,7 +223,7 @@ impl Agent {
                 if self.role == Role::Open(epoch) {
                     // Open already; only its first acknowledged write is not reported.
                     self.prove(now, &order);
-                    return self.say(&order, Said::Opened, out);
+                    return self.say_opened(&order, out);
                 }
                 let received = self
                     .survey
@@ -236,7 +236,7 @@ impl Agent {
             OrderKind::Reopen { epoch, mysqld, .. } => {
                 if self.role == Role::Open(epoch) {
                     self.prove(now, &order);
-                    return self.say(&order, Said::Opened, out);
+                    return self.say_opened(&order, out);
                 }
                 if mysqld != self.seal.mysqld || !self.seal.may_open(epoch) {
                     let why = "another incarnation of mysqld, or shut for this epoch";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::op::{Op, OpDone, OpError, OpId, Survey};
+use super::super::op::{Marker, Op, OpDone, OpError, OpId, Survey};
 use super::super::order::{Adopted, Order, OrderKind, Reply, Said};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Tick};
@@ -30,11 +30,15 @@ impl Agent {
         }
         if let Some(begun) = self.markers.remove(&id) {
             if let Ok(OpDone::Marked(marker)) = result {
-                self.marked(now, begun, marker.before, out);
+                self.marked(now, begun, &marker, out);
             }
             return;
         }
         if self.side_ops.remove(&id) {
+            return;
+        }
+        if self.repair.take_if(|repair| *repair == id).is_some() {
+            self.survey_due = now;
             return;
         }
         if self.side_fences.remove(&id) {
@@ -59,10 +63,10 @@ impl Agent {
         &mut self,
         now: Tick,
         begun: Tick,
-        before: GtidSet,
+        marker: &Marker,
         out: &mut Vec<AgentOutput>,
     ) {
-        self.strangers.marked(now, begun);
+        self.ground.marked(now, begun, &marker.after);
         self.marked = self.marked.max(Some(begun));
         if let Some((since, _)) = self.doubt
             && begun > since
@@ -71,7 +75,8 @@ impl Agent {
             self.doubt = None;
         }
         if let Some((token, name, _)) = self.proving.take() {
-            let said = Said::Acknowledged { floor: before };
+            let floor = marker.after.clone();
+            let said = Said::Acknowledged { floor };
             self.said = Some((token.clone(), name, said.clone()));
             out.push(AgentOutput::Reply(Reply {
                 token,
@@ -115,7 +120,11 @@ impl Agent {
                 self.begin_proper(now, order, out);
             }
             (Waits::Report, OpDone::Surveyed(survey) | OpDone::Frozen(survey)) => {
-                let fenced = survey.fenced();
+                // Replicas of a primary that is adopted serve reads on.
+                let fenced = match &order.kind {
+                    OrderKind::Report { adopted: Some(_) } => !survey.writable(),
+                    _ => survey.fenced(),
+                };
                 if let OrderKind::Report {
                     adopted: Some(adopted),
                 } = &order.kind
@@ -152,6 +161,8 @@ impl Agent {
                         final_set,
                         received,
                         server_uuid,
+                        unacknowledged: self.seal.unacknowledged == Some(epoch),
+                        mysqld: Some(self.seal.mysqld),
                     };
                     self.shut(&order, epoch, report, out);
                 }
@@ -235,6 +246,8 @@ impl Agent {
             received: survey.received.clone(),
             purged: survey.purged.clone(),
             replicated_from: self.seal.source.as_ref().map(|(source, _)| source.clone()),
+            forgot: None,
+            mysqld: Some(self.seal.mysqld),
         }
     }
 
@@ -280,7 +293,7 @@ impl Agent {
             _ => return,
         };
         if matches!(order.kind, OrderKind::Open { .. }) {
-            self.strangers.begin();
+            self.ground.begin();
         }
         self.role = Role::Open(epoch);
         self.adopting = false;
@@ -294,7 +307,12 @@ impl Agent {
             .is_some_and(|survey| survey.source.is_some());
         self.prove(now, &order);
         self.beat_due = now;
-        self.say(&order, Said::Opened, out);
+        self.say_opened(&order, out);
+    }
+
+    pub(super) fn say_opened(&mut self, order: &Order, out: &mut Vec<AgentOutput>) {
+        let mysqld = Some(self.seal.mysqld);
+        self.say(order, Said::Opened { mysqld }, out);
     }
 
     pub(super) fn prove(&mut self, now: Tick, order: &Order) {

@@ -22,7 +22,8 @@ impl Agent {
         self.side_fences.clear();
         self.proving = None;
         self.clean_up = false;
-        self.strangers.lose_sight();
+        self.ground.server_gone();
+        self.repair = None;
         // At once, not with the next beat.
         self.beat_due = now;
         if let Some(job) = self.job.take() {
@@ -48,7 +49,7 @@ impl Agent {
             self.persist(out);
         }
         self.role = Role::Closed;
-        if !survey.fenced() {
+        if survey.writable() {
             match self.seal.opened {
                 // One that was started anew has not been opened yet, whatever it boots as.
                 Some(epoch)
@@ -84,14 +85,15 @@ impl Agent {
             self.came_up(now, &survey, out);
         }
         if let Role::Open(epoch) = self.role {
-            if survey.fenced() && begun > self.opened_at {
-                // Somebody else fenced it; the control plane decides whether it opens again.
+            if (survey.super_read_only || survey.offline_mode) && begun > self.opened_at {
+                // Somebody else shut it; the control plane decides whether it opens again.
                 self.role = Role::Closed;
                 self.beat_due = now;
             }
-            self.cut_strangers(now, begun, epoch, &survey, out);
-        } else if !survey.fenced()
+            self.look_at_ground(now, begun, epoch, &survey, out);
+        } else if self.is_ajar(&survey)
             && self.governed()
+            && !self.hands_off()
             && !self.adopting
             && self.job.is_none()
             && self.side_fences.is_empty()
@@ -100,6 +102,32 @@ impl Agent {
             self.fence_aside(out);
         }
         self.survey = Some(survey);
+    }
+
+    /// Something could be committed on it that should not: it takes writes without the right to, or,
+    /// following nobody, lets clients in.
+    fn is_ajar(&self, survey: &Survey) -> bool {
+        survey.writable() || (self.role == Role::Closed && !survey.offline_mode)
+    }
+
+    /// Nothing that people set is put back.
+    fn hands_off(&self) -> bool {
+        self.named.as_ref().is_some_and(|named| named.hands_off)
+    }
+
+    /// An order to open is in hand, or waits for a server that recovers.
+    pub(super) fn is_opening(&self) -> bool {
+        let opens =
+            |kind: &OrderKind| matches!(kind, OrderKind::Open { .. } | OrderKind::Reopen { .. });
+        self.job.as_ref().is_some_and(|job| opens(&job.order.kind))
+            || matches!(self.server, Server::Starting | Server::Fresh)
+            || matches!(
+                self.server,
+                Server::Exited {
+                    restarting: true,
+                    ..
+                }
+            )
     }
 
     /// An order of a real epoch was obeyed: from then on it is open by right only. Before, it may
@@ -125,6 +153,9 @@ impl Agent {
             if ack.beat > beat && mine {
                 self.doubt = None;
             }
+        }
+        if let Some(named) = &ack.named {
+            self.hear_of_ground(named);
         }
         if ack.named.as_ref().map(|n| n.epoch) >= self.named.as_ref().map(|n| n.epoch) {
             self.named = ack.named.or(self.named.take());

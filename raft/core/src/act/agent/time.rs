@@ -55,8 +55,11 @@ impl Agent {
             });
         let proved = self.marked.unwrap_or(self.opened_at).max(self.opened_at);
         if now.since_ms(proved) > fence_ms {
-            // Nobody acknowledges: it may be deposed long since. Better shut than stale.
+            // Nobody acknowledges: it may be deposed long since. Better shut than stale. What opens it
+            // again is to know that it would gather no more than before.
             self.role = Role::Closed;
+            self.seal.unacknowledged = Some(epoch);
+            self.persist(out);
             self.fence_aside(out);
             self.beat_due = now;
         }
@@ -143,15 +146,15 @@ impl Agent {
             opened: self.seal.opened,
             server_uuid: known.map(|survey| survey.server_uuid),
             version: known.map(|survey| survey.version).unwrap_or_default(),
-            fenced: known.is_none_or(Survey::fenced) || !matches!(self.role, Role::Open(_)),
+            // One that is not up serves nobody, and boots closed.
+            fenced: self.server != Server::Up || known.is_none_or(Survey::fenced),
             executed: set(|survey| &survey.executed),
             received: set(|survey| &survey.received),
             purged: set(|survey| &survey.purged),
             replica,
             write_stuck_ms: self.write_stuck_ms(now),
-            strangers: self.strangers.seen.clone(),
-            strangers_known: self.strangers.known,
-            strangers_since: self.strangers.since,
+            opening: self.is_opening(),
+            ground: self.ground.word(),
         })));
     }
 

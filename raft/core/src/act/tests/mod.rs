@@ -17,12 +17,12 @@ mod standing;
 use std::collections::BTreeMap;
 
 use super::{
-    Acknowledgement, Agent, AgentInput, AgentOutput, Marker, NamedPrimary, Op, OpDone, OpError,
-    OpId, Opened, Order, OrderKind, Said, Seal, Settings, Survey, orders,
+    Acknowledgement, Agent, AgentInput, AgentOutput, Ground, Marker, NamedPrimary, Op, OpDone,
+    OpError, OpId, Opened, Order, OrderKind, Said, Seal, Settings, Survey, orders,
 };
 use crate::gtid::GtidSet;
-use crate::ids::{Committed, Epoch, Generation, Incarnation, PlaneId, Tick, Token};
-use crate::observe::{Heartbeat, IoThread, MysqldWord, Role};
+use crate::ids::{Committed, Epoch, Generation, Incarnation, PlaneId, Position, Tick, Token};
+use crate::observe::{Heartbeat, IoThread, MysqldWord, Role, SourceGround};
 use crate::record::{FenceReport, State};
 use crate::testing::{World, at, cluster_id, instance, report, set, uuid};
 
@@ -32,7 +32,7 @@ fn fenced() -> Survey {
         server_uuid: uuid("a"),
         version: (8, 4, 6),
         super_read_only: true,
-        offline_mode: false,
+        offline_mode: true,
         executed: set("p:1-10"),
         received: GtidSet::default(),
         purged: GtidSet::default(),
@@ -46,12 +46,18 @@ fn fenced() -> Survey {
         semi_sync_source: false,
         semi_sync_replicas: BTreeMap::new(),
         waiting: 0,
+        semi_sync_dumps: Vec::new(),
+        ground: Ground {
+            source: SourceGround::ordered(1),
+            ..Ground::default()
+        },
     }
 }
 
 fn open() -> Survey {
     Survey {
         super_read_only: false,
+        offline_mode: false,
         ..fenced()
     }
 }
@@ -61,6 +67,13 @@ fn holding(executed: &str, received: &str) -> Survey {
         executed: set(executed),
         received: set(received),
         ..fenced()
+    }
+}
+
+fn marker() -> Marker {
+    Marker {
+        before: set("p:1-10"),
+        after: set("p:1-11"),
     }
 }
 
@@ -150,6 +163,11 @@ fn named(epoch: u64, who: &str) -> NamedPrimary {
         ackers: [uuid("b"), uuid("c")].into(),
         restart_hold_ms: 10_000,
         unacked_fence_ms: 30_000,
+        at: Position::default(),
+        k: 1,
+        hands_off: false,
+        repairs: true,
+        ground: Default::default(),
     }
 }
 
@@ -291,8 +309,7 @@ impl Desk {
     /// The oldest marker is acknowledged.
     fn marked(&mut self) -> String {
         let id = self.markers.remove(0);
-        let before = set("p:1-10");
-        self.ended(id, Ok(OpDone::Marked(Marker { before })))
+        self.ended(id, Ok(OpDone::Marked(marker())))
     }
 
     /// Ticks every 10 ms for so long, surveys answered by `survey`; what it did meanwhile.
@@ -346,6 +363,7 @@ fn op_name(op: &Op) -> String {
         Op::Marker { epoch, .. } => format!("marker {epoch}"),
         Op::CleanUp => "clean up".into(),
         Op::Cut { sessions } => format!("cut {sessions:?}"),
+        Op::Repair { k } => format!("repair {k}"),
     }
 }
 
@@ -366,7 +384,7 @@ fn said(said: &Said) -> String {
             format!("say will not follow: {}", crate::testing::short(extra))
         }
         Said::Applied => "say applied".into(),
-        Said::Opened => "say opened".into(),
+        Said::Opened { .. } => "say opened".into(),
         Said::Acknowledged { floor } => {
             format!("say acknowledged {}", crate::testing::short(floor))
         }

@@ -114,7 +114,7 @@ fn durable_before_it_acts() {
         desk.ends(OpDone::Opened(Opened)),
         "say opened, run first marker"
     );
-    assert_eq!(desk.marked(), "say acknowledged p:1-10");
+    assert_eq!(desk.marked(), "say acknowledged p:1-11");
     // fence: shut is durable before it is said
     assert_eq!(desk.order(fence(1), 21), "persist(token 21), run fence");
     assert_eq!(

@@ -1,6 +1,9 @@
 //! What it finds its server to be; strangers; markers and doubt.
 
 use super::*;
+use crate::act::SemiSyncDump;
+use crate::gtid::Uuid;
+use crate::observe::Fault;
 
 // ---- what it finds
 
@@ -82,9 +85,12 @@ fn one_that_somebody_fenced_serves_no_more() {
 fn strangers_are_cut() {
     let mut desk = Desk::serving();
     let with = |letters: &[(&str, u64)]| Survey {
-        semi_sync_replicas: letters
+        semi_sync_dumps: letters
             .iter()
-            .map(|(letter, session)| (uuid(letter), *session))
+            .map(|(letter, session)| SemiSyncDump {
+                uuid: Some(uuid(letter)).filter(|_| *letter != "?"),
+                session: *session,
+            })
             .collect(),
         ..open()
     };
@@ -93,15 +99,32 @@ fn strangers_are_cut() {
     assert_eq!(said, "run marker 1", "V is not known yet");
     desk.acknowledged(1, named(1, "a"));
     assert_eq!(desk.waits(100, &connected), "run cut [9]");
-    assert_eq!(desk.beats().strangers, [uuid("z")].into());
+    assert_eq!(desk.beats().ground.strangers, [uuid("z")].into());
     assert_eq!(desk.waits(100, &with(&[("b", 7)])), "");
     // Cut, and still counted: V has not caught up with what it acknowledged.
-    assert_eq!(desk.beats().strangers, [uuid("z")].into());
     desk.marked();
     desk.waits(1_200, &with(&[("b", 7)]));
     desk.marked();
     desk.waits(200, &with(&[("b", 7)]));
-    assert!(desk.beats().strangers.is_empty() && desk.beats().strangers_known);
+    let word = desk.beats().ground.clone();
+    assert_eq!(word.strangers, [uuid("z")].into());
+    assert_eq!(word.caught_up, Some(set("p:1-11")));
+    // Until the log says that k of V hold that.
+    let over = NamedPrimary {
+        ground: crate::record::Ground {
+            told: (Incarnation(1), word.since + 1),
+            ..Default::default()
+        },
+        ..named(1, "a")
+    };
+    desk.acknowledged(2, over);
+    desk.waits(100, &with(&[("b", 7)]));
+    assert!(desk.beats().ground.strangers.is_empty());
+    // One that names no server is cut like any other, and goes by its connection.
+    let unnamed = with(&[("b", 7), ("?", 31)]);
+    assert_eq!(desk.waits(100, &unnamed), "run cut [31]");
+    let strangers = desk.beats().ground.strangers.clone();
+    assert_eq!(strangers, [Uuid::of_connection(31)].into());
     // V of an epoch that is over is empty: what is open for it is shut at once.
     for over in [
         named(2, "b"),
@@ -118,6 +141,44 @@ fn strangers_are_cut() {
     }
 }
 
+/// Whatever a write is answered by is put back at once, and counts until k of V hold what was
+/// answered meanwhile.
+#[test]
+fn broken_ground_is_put_back_and_told() {
+    let bent = |bend: fn(&mut SourceGround)| {
+        let mut survey = open();
+        bend(&mut survey.ground.source);
+        survey
+    };
+    let off = bent(|of| (of.enabled, of.status) = (false, false));
+    let mut desk = Desk::serving();
+    desk.waits(100, &open());
+    desk.acknowledged(1, named(1, "a"));
+    assert_eq!(desk.waits(100, &off), "run repair 1");
+    assert_eq!(desk.beats().ground.broken, [Fault::Disabled].into());
+    assert_eq!(desk.waits(100, &off), "", "one at a time");
+    assert_eq!(desk.beats().ground.caught_up, None);
+    // A moment's absence leaves only a counter moved: nothing is to be put back.
+    let mut desk = Desk::serving();
+    desk.acknowledged(1, named(1, "a"));
+    desk.waits(100, &open());
+    assert_eq!(desk.waits(100, &bent(|of| of.no_tx = 4)), "");
+    assert_eq!(desk.beats().ground.broken, [Fault::WasOff].into());
+    // Where people have taken the plane's hands off, it is only said; likewise by policy.
+    for hands_off in [true, false] {
+        let mut desk = Desk::serving();
+        desk.waits(100, &open());
+        let named = NamedPrimary {
+            hands_off,
+            repairs: hands_off,
+            ..named(1, "a")
+        };
+        desk.acknowledged(1, named);
+        assert_eq!(desk.waits(100, &off), "");
+        assert_eq!(desk.beats().ground.broken, [Fault::Disabled].into());
+    }
+}
+
 // ---- markers and doubt
 
 #[test]
@@ -130,7 +191,7 @@ fn markers_go_out_fast_until_one_is_acknowledged() {
     assert_eq!(desk.markers.len(), 4, "every 20 ms");
     desk.waits(1_000, &open());
     assert_eq!(desk.markers.len(), 8, "at most eight in flight");
-    assert_eq!(desk.marked(), "say acknowledged p:1-10");
+    assert_eq!(desk.marked(), "say acknowledged p:1-11");
     for _ in 0..7 {
         assert_eq!(desk.marked(), "", "said once");
     }
@@ -159,9 +220,8 @@ fn a_marker_of_an_earlier_epoch_proves_nothing() {
     desk.ends(confirmed());
     desk.order(open_for(2, "p:1-12"), 30);
     desk.opens("p:1-12");
-    let before = set("p:1-10");
-    assert_eq!(desk.ended(old, Ok(OpDone::Marked(Marker { before }))), "");
-    assert_eq!(desk.marked(), "say acknowledged p:1-10");
+    assert_eq!(desk.ended(old, Ok(OpDone::Marked(marker()))), "");
+    assert_eq!(desk.marked(), "say acknowledged p:1-11");
 }
 
 #[test]
@@ -174,7 +234,7 @@ fn replication_is_forgotten_after_the_first_write() {
     let (mut desk, _) = Desk::with(seal, replica);
     desk.order(open_for(2, "p:1-10"), 20);
     desk.opens("p:1-10");
-    assert_eq!(desk.marked(), "say acknowledged p:1-10, run clean up");
+    assert_eq!(desk.marked(), "say acknowledged p:1-11, run clean up");
 }
 
 #[test]
@@ -237,7 +297,8 @@ fn one_that_nobody_acknowledges_fences_itself() {
         assert_eq!(said, "run marker 1", "one probe, never acknowledged");
         assert_eq!(desk.agent.serving(), Some(Epoch(1)));
         let said = desk.waits(1_200, &open());
-        assert!(said.starts_with("run fence"), "{said:?}");
+        assert!(said.starts_with("persist(), run fence"), "{said:?}");
+        assert_eq!(desk.disk.unacknowledged, Some(Epoch(1)), "it says so");
         assert_eq!(desk.agent.serving(), None);
     }
 }

@@ -35,11 +35,11 @@ fn after_an_abort_the_old_primary_alone_is_chosen() {
                 "{alone} (its mysqld has exited; its agent starts it again after restart_hold_ms); {undo}"
             ),
         ),
-        ("p:1-16", "p for p:1-16".to_owned()),
+        ("p:1-16", "p for p:1-15".to_owned()),
         (
             "p:1-9",
-            "the failover is aborted, and p, who alone may open again, lacks p:10-12, which was \
-             seen on it before; lift the abort: `primacy approve` for the same epoch"
+            "the failover is aborted, and p, who alone may open again, lacks p:10-15, which is \
+             needed; lift the abort: `primacy approve` for the same epoch"
                 .to_owned(),
         ),
     ];

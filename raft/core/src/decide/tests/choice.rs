@@ -133,7 +133,7 @@ fn one_unsatisfiable_report_does_not_block() {
         ("b", "p:1-13", ""),
         ("c", "p:1-12", ""),
     ];
-    frozen("pabc", 2, &odd, "a for p:1-12:14");
+    frozen("pabc", 2, &odd, "a for p:1-12");
     // Where every report is needed, it does.
     let odd = [("a", "p:1-12,p:14", ""), ("b", "p:1-13", "")];
     frozen("pab", 1, &odd, "a lacks p:13; b lacks p:14");
@@ -284,6 +284,8 @@ fn a_chosen_one_that_never_opened_may_have_more_to_apply() {
             final_set: set("p:1-11"),
             received: set("p:12-14"),
             server_uuid: uuid("p"),
+            unacknowledged: false,
+            mysqld: None,
         },
     ));
     // `told` demands that the check agrees.
@@ -318,24 +320,238 @@ fn one_that_still_answers_is_fenced_first() {
     let mut exited = world.clone();
     exited.exit();
     assert_eq!(told(&exited), "a for p:1-20");
-    // Its disk is stuck: it is not the one to open again. Its final set is the content.
-    world.confirm("p:1-12");
-    assert_eq!(told(&world), "a for p:1-12");
+    // Its disk is stuck: it is not the one to open again while another qualifies.
+    world.confirm("p:1-20");
+    assert_eq!(told(&world), "a for p:1-20");
+}
+
+/// What one of three received of k = 2 nobody was ever told: it bars nobody, now or later.
+#[test]
+fn what_too_few_hold_is_not_needed() {
+    let one = [
+        ("a", "p:1-12", "p:13-20"),
+        ("b", "p:1-12", ""),
+        ("c", "p:1-12", ""),
+    ];
+    frozen("pabc", 2, &one, "a for p:1-12");
+    let two = [
+        ("a", "p:1-12", "p:13-20"),
+        ("b", "p:1-12", "p:13-15"),
+        ("c", "p:1-12", ""),
+    ];
+    frozen("pabc", 2, &two, "a for p:1-15");
+    // With one of them unheard it may hold what the others hold alone.
+    frozen("pabc", 2, &two[..2], "a for p:1-20");
+    // The one that received most is preferred, and its host is lost: the others hold all that was
+    // ever answered, and the floor does not say otherwise.
+    let mut world = deposed("pabc", 2);
+    for (letter, executed, received) in one {
+        world.freeze(report(letter, executed, received));
+    }
+    let choice = choose(world.cluster()).expect("a");
+    world.must(Command::Choose(Box::new(choice)));
+    assert_eq!(world.cluster().floor, set("p:1-12"));
 }
 
 #[test]
-fn the_loss_must_be_none() {
+fn a_final_set_stands_in_only_where_too_few_can_tell() {
+    let mut world = deposed("pabc", 2);
+    // What waited for an acknowledgement was committed when its client was cut off.
+    world.confirm("p:1-14");
+    assert_eq!(told(&world), "p for p:1-14");
+    for letter in ["a", "b"] {
+        world.freeze(report(letter, "p:1-13", ""));
+    }
+    assert_eq!(told(&world), "p for p:1-13");
+}
+
+fn forgetful(letter: &str, executed: &str) -> FreezeReport {
+    FreezeReport {
+        forgot: Some("its relay log was reset".into()),
+        ..report(letter, executed, "")
+    }
+}
+
+#[test]
+fn one_that_forgot_is_silent_and_tells_nothing() {
+    let mut world = deposed("pabc", 2);
+    world.freeze(report("a", "p:1-12", ""));
+    world.freeze(forgetful("b", "p:1-12"));
+    assert_eq!(
+        told(&world),
+        "the loss would be unknown: 1 of 2 ackers needed tell all that they ever acknowledged; \
+         what the others forgot is not known: b: its relay log was reset; the policy allows none. \
+         Raise `max_loss`, or approve it by name: `primacy approve --max-loss any`"
+    );
+    world.freeze(report("c", "p:1-14", ""));
+    assert_eq!(
+        told(&world),
+        "c for p:1-14",
+        "what a and c hold, either one"
+    );
+    // What it loses after its first report changes nothing.
     let mut world = deposed("pab", 1);
     world.freeze(report("a", "p:1-20", ""));
     world.freeze(report("b", "p:1-12", ""));
-    let choice = choose(world.cluster()).unwrap();
-    world.cluster_mut().floor_stands = false;
-    assert_eq!(
-        told(&world),
-        "the loss would be unknown, and the policy allows none; the floor must stand first (one \
-         acknowledged marker)"
+    world.freeze(forgetful("b", "p:1-11"));
+    assert_eq!(told(&world), "a for p:1-20");
+    // Nor does it remember again.
+    let mut world = deposed("pab", 1);
+    world.freeze(forgetful("a", "p:1-20"));
+    world.freeze(report("a", "p:1-20", ""));
+    world.freeze(report("b", "p:1-12", ""));
+    assert!(told(&world).starts_with("the loss would be unknown"));
+}
+
+#[test]
+fn one_that_would_serve_no_better_returns_only_if_nobody_else_qualifies() {
+    let confirmed = |unacknowledged| FenceReport::Confirmed {
+        final_set: set("p:1-14"),
+        received: GtidSet::default(),
+        server_uuid: uuid("p"),
+        unacknowledged,
+        mysqld: None,
+    };
+    let waits = |world: &World, why: &str| {
+        let text = told(world);
+        let expected =
+            format!("p came back, but {why}: it opens again only if nobody else qualifies");
+        assert!(text.ends_with(&expected), "{text}");
+        assert_eq!(choose_at_last(world.cluster()).unwrap().to, instance("p"));
+    };
+    let mut world = deposed("pab", 1);
+    world.must(fenced(1, "p", confirmed(true)));
+    waits(
+        &world,
+        "it shut itself, since nobody acknowledged its writes",
     );
-    assert!(!check(world.cluster(), &choice).is_empty());
+    let unheard = world.clone();
+    world.freeze(report("a", "p:1-14", ""));
+    assert_eq!(told(&world), "a for p:1-14");
+    // Everybody was heard, and nobody else qualifies.
+    let mut world = unheard;
+    for letter in ["a", "b"] {
+        world.freeze(report(letter, &format!("p:1-14,{letter}:1"), ""));
+    }
+    assert_eq!(told(&world), "p for p:1-14");
+    // Likewise one that was never acknowledged, or that could not write.
+    let mut world = World::of("xyz");
+    world.found(registration("pab", 1));
+    world.must(crate::testing::opened(1, "p"));
+    world.cluster_mut().floor_stands = true;
+    world.silence("");
+    world.must(fenced(1, "p", confirmed(false)));
+    waits(&world, "no write of its epoch was ever acknowledged");
+    let mut world = wedged("pab", 1);
+    world.must(fenced(1, "p", confirmed(false)));
+    waits(&world, "it could not write");
+}
+
+/// A fence that has no answer for as long as a silence must last is not waited for.
+#[test]
+fn a_wedged_primary_that_leaves_its_fence_unanswered_is_replaced() {
+    let mut world = wedged("pab", 1);
+    world.freeze(report("a", "p:1-20", ""));
+    world.freeze(report("b", "p:1-12", ""));
+    let unheard = Command::Unheard {
+        cluster: crate::testing::cluster_id(),
+        epoch: Epoch(1),
+    };
+    let mut later = world.clone();
+    later.must(unheard.clone());
+    let choice = choose(later.cluster());
+    let choice = choice.expect("what the ackers prove is enough");
+    assert!(!check(world.cluster(), &choice).is_empty(), "before that");
+    world.must(unheard);
+    assert_eq!(told(&world), "a for p:1-20");
+}
+
+#[test]
+fn no_more_is_lost_than_is_proved_or_allowed() {
+    let lost = |bend: &dyn Fn(&mut World)| {
+        let mut world = World::serving("pab", 1);
+        bend(&mut world);
+        world.cluster_mut().policy.max_loss = MaxLoss::Any;
+        world.silence("p:1-12");
+        world.cluster_mut().policy.max_loss = MaxLoss::None;
+        for letter in ["a", "b"] {
+            world.freeze(report(letter, "p:1-20", ""));
+        }
+        let why = told(&world);
+        // Allowed, by the policy or by whoever approved it.
+        world.cluster_mut().policy.max_loss = MaxLoss::Any;
+        let choice = choose(world.cluster()).expect("a loss is allowed");
+        assert_eq!(check(world.cluster(), &choice), Vec::<String>::new());
+        world.cluster_mut().policy.max_loss = MaxLoss::Stated;
+        assert_eq!(
+            check(world.cluster(), &choice).is_empty(),
+            choice.loss == LossBound::Zero
+        );
+        let mut claimed = choice.clone();
+        claimed.loss = LossBound::Zero;
+        assert_eq!(
+            check(world.cluster(), &claimed).is_empty(),
+            choice.loss == LossBound::Zero,
+            "zero is not claimed beyond the proof"
+        );
+        let why = why.strip_prefix("the loss would be unknown: ").map(|why| {
+            let end = why.find("; the policy allows none").expect("it says so");
+            why[..end].to_owned()
+        });
+        (choice.loss, why)
+    };
+    let unknown = |why: &str| (LossBound::Unknown, Some(why.to_owned()));
+    assert_eq!(lost(&|_| {}), (LossBound::Zero, None));
+    assert_eq!(
+        lost(&|world| world.cluster_mut().floor_stands = false),
+        unknown("no marker of this cluster was ever held by k ackers; one must be")
+    );
+    assert_eq!(
+        lost(&|world| {
+            world.must(broken(1, "p", 5, Fault::Disabled));
+        }),
+        unknown(
+            "the ground was broken on the old primary (rpl_semi_sync_source_enabled is OFF), and no \
+             marker written since was held by k ackers"
+        )
+    );
+    assert_eq!(
+        lost(&|world| {
+            world.must(broken(1, "p", 5, Fault::Disabled));
+            world.must(settled(1, "p", 6, "p:1-12"));
+        }),
+        (LossBound::Zero, None)
+    );
+}
+
+/// How old the last look at the ground is: the largest of three.
+#[test]
+fn a_ground_that_was_seen_too_long_ago_is_not_known() {
+    let age = |looks: &[Option<(u64, u64)>], heard: &[Option<u64>]| {
+        let mut world = World::serving("pab", 1);
+        world.cluster_mut().policy.automation = crate::policy::Automation::Off;
+        world.open_inquest();
+        for (node, look) in (1..).zip(looks) {
+            let mut vote = world.vote(node, SightKind::Silent, 10_000);
+            vote.ground = look.map(|(age_ms, gap_ms)| GroundLook { age_ms, gap_ms });
+            let of = heard.get(node as usize - 1).copied().flatten();
+            for reached in vote.reached.values_mut() {
+                reached.ground_ms = of;
+            }
+            world.must(Command::Vote(Box::new(vote)));
+        }
+        let inquest = world.cluster().inquest.as_ref().expect("open");
+        inquest.ground_age_ms()
+    };
+    assert_eq!(age(&[None, None], &[]), None, "nobody looked");
+    assert_eq!(age(&[Some((10, 0)), None], &[]), Some(10));
+    // No smaller one is safe without a common clock.
+    assert_eq!(age(&[Some((10, 0)), Some((700, 0))], &[]), Some(700));
+    // Of gaps, and of what an acker heard since, whoever looked latest measures.
+    assert_eq!(age(&[Some((10, 900)), Some((10, 40))], &[]), Some(40));
+    let heard = [Some(2_000), Some(300)];
+    assert_eq!(age(&[Some((10, 0)), Some((10, 0))], &heard), Some(300));
+    assert_eq!(age(&[Some((10, 0)), None], &heard), Some(2_000));
 }
 
 #[test]

@@ -9,13 +9,15 @@ mod sound;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
-use super::{Choice, LossBound, Proof, check, choose, feasible};
+use super::{Choice, LossBound, Proof, check, choose, choose_at_last, feasible};
 use crate::gtid::GtidSet;
 use crate::ids::Epoch;
-use crate::observe::SightKind;
+use crate::observe::{Fault, GroundLook, SightKind};
+use crate::policy::MaxLoss;
 use crate::record::{Ackers, Command, FenceReport, FreezeReport, PromotionRule, Registration};
 use crate::testing::{
-    World, fenced, instance, instances, registration, report, set, short, strangers, uuid,
+    World, broken, fenced, instance, instances, registration, report, set, settled, short,
+    strangers, uuid,
 };
 
 fn deposed(letters: &str, k: u32) -> World {

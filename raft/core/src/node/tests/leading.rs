@@ -1,6 +1,7 @@
 //! What the leader makes of answers, and what it orders.
 
 use super::*;
+use crate::observe::{Fault, GroundWord};
 
 #[test]
 fn answers_become_commands() {
@@ -269,24 +270,75 @@ const BEAT_MS: u64 = 120;
 #[test]
 fn a_stranger_that_comes_again_is_logged_anew() {
     let mut plane = Plane::new(world());
-    let mut after = |number: u64, since: u64, letters: &str| {
+    let mut after = |number: u64, since: u64, caught_up: Option<&str>| {
         let mut beat = plane.beat_of("p");
         beat.word.beat = number;
-        beat.strangers = letters.chars().map(|c| uuid(&c.to_string())).collect();
-        beat.strangers_since = since;
+        beat.ground = GroundWord {
+            strangers: [uuid("z")].into_iter().filter(|_| since > 0).collect(),
+            since,
+            caught_up: caught_up.map(set),
+            ..GroundWord::default()
+        };
         let beat = Box::new(beat);
+        plane.beat();
         plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
         plane.now += BEAT_MS;
         plane.tell(0, NodeInput::Tick);
-        let strangers = &plane.world.cluster().strangers;
-        (strangers.seen.len(), strangers.told.1)
+        let ground = &plane.world.cluster().ground;
+        (ground.strangers.len(), ground.told.1)
     };
-    assert_eq!(after(100, 0, ""), (0, 0), "nothing to say");
-    assert_eq!(after(101, 101, "z"), (1, 101));
-    assert_eq!(after(102, 101, "z"), (1, 101), "that is in the log");
-    // Word 103, that it is forgotten, is still on its way: a newer one must overtake it.
-    assert_eq!(after(104, 104, "z"), (1, 104));
-    assert_eq!(after(105, 104, "z"), (1, 104), "once");
-    assert_eq!(after(106, 106, ""), (0, 106));
-    assert_eq!(after(107, 106, ""), (0, 106));
+    assert_eq!(after(100, 0, None), (0, 0), "nothing to say");
+    assert_eq!(after(101, 101, None), (1, 101));
+    assert_eq!(after(102, 101, None), (1, 101), "that is in the log");
+    // That V has caught up may be on its way since word 103: a newer one must overtake it.
+    assert_eq!(after(104, 104, None), (1, 104));
+    assert_eq!(after(105, 104, None), (1, 104), "once");
+    // What the ackers do not hold by their own agents' word is not settled.
+    assert_eq!(after(106, 104, Some("p:1-13")), (1, 104));
+    assert_eq!(after(107, 104, Some("p:1-12")), (0, 107));
+    assert_eq!(after(108, 104, Some("p:1-12")), (0, 107), "it is over");
+}
+
+#[test]
+fn what_a_node_sees_broken_stands_until_the_agent_knows_and_v_has_caught_up() {
+    let mut plane = Plane::new(world());
+    let seen = Seen {
+        ground: Some(SourceGround {
+            timeout_ms: 1_000,
+            ..SourceGround::ordered(1)
+        }),
+        ..plane.seen("p")
+    };
+    let input = NodeInput::Pulse {
+        instance: instance("p"),
+        probe: Probe::Warm,
+        begun: Tick(plane.now),
+        pulse: Pulse::Answered { fenced: false },
+        seen: Some(Box::new(seen)),
+    };
+    plane.tell(1, input);
+    plane.tell(1, NodeInput::Tick);
+    let broken = |plane: &Plane| plane.world.cluster().ground.broken.clone();
+    assert_eq!(broken(&plane), [Fault::Timeout].into());
+    let mut after = |number: u64, knows: bool| {
+        let mut beat = plane.beat_of("p");
+        beat.word.beat = number;
+        beat.ground = GroundWord {
+            broken: [Fault::Timeout].into_iter().filter(|_| knows).collect(),
+            since: if knows { 102 } else { 0 },
+            caught_up: Some(set("p:1-12")),
+            ..GroundWord::default()
+        };
+        let beat = Box::new(beat);
+        plane.beat();
+        plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
+        plane.now += BEAT_MS;
+        plane.tell(0, NodeInput::Tick);
+        broken(&plane).len()
+    };
+    // Its marker may be older than what the node saw.
+    assert_eq!(after(101, false), 1);
+    // Told anew, then settled.
+    assert_eq!(after(102, true), 1);
+    assert_eq!(after(103, true), 0);
 }

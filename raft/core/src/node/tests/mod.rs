@@ -11,7 +11,7 @@ use super::{Leads, Node, NodeInput, NodeOutput, NodeSettings, ProposalEnd};
 use crate::act::{Reply, Said};
 use crate::agree::Verdict;
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, PlaneId, Tick, Token};
-use crate::observe::{Heartbeat, MysqldWord, Probe, Pulse, Role};
+use crate::observe::{Heartbeat, MysqldWord, Probe, Pulse, Role, Seen, SourceGround};
 use crate::policy::Automation;
 use crate::record::{Command, Founding, FreezeReport, PromotionRule, Registration};
 use crate::testing::{
@@ -160,7 +160,7 @@ impl Plane {
                     probe,
                     begun: Tick(begun),
                     pulse,
-                    executed: None,
+                    seen: up.then(|| Box::new(self.seen(&host))),
                 };
                 self.tell(i, input);
             }
@@ -170,6 +170,14 @@ impl Plane {
             for i in 0..3 {
                 self.tell(i, NodeInput::Tick);
             }
+        }
+    }
+
+    fn seen(&self, host: &str) -> Seen {
+        Seen {
+            server_uuid: uuid(host),
+            executed: set("p:1-12"),
+            ground: Some(SourceGround::ordered(self.world.cluster().ackers.k)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! From silence to a verdict: inquests and votes.
 
 use super::*;
+use crate::policy::MaxLoss;
 
 #[test]
 fn from_silence_to_the_orders() {
@@ -99,14 +100,26 @@ fn while_its_ackers_hear_it_nothing_is_promoted() {
             .iter()
             .any(|line| line == "1 closes it: expired without a verdict")
     );
+    // It dies in earnest. What it did since the nodes saw it last nobody knows: its ackers heard it
+    // all that time.
     plane.hear = false;
     plane.runs(6_000);
+    plane.never("deposed");
+    let waits = plane.nodes[0].standing(&cluster_id()).expect("it leads");
+    let halt = "halted: the loss would be unknown: the ground was last seen";
+    assert!(waits.waits[0].starts_with(halt), "{waits:?}");
+    plane.world.cluster_mut().policy.max_loss = MaxLoss::Any;
+    plane.show_state();
+    plane.runs(2_000);
     plane.when("epoch 1 of p deposed");
 }
 
 #[test]
 fn what_a_dead_voter_heard_last_holds_nothing_up() {
-    let mut plane = Plane::new(world());
+    let mut world = world();
+    // Its ackers heard it when no node looked any more.
+    world.cluster_mut().policy.max_loss = MaxLoss::Any;
+    let mut plane = Plane::new(world);
     plane.hear = true;
     plane.down.insert("p");
     plane.runs(5_000);
@@ -191,7 +204,10 @@ fn a_blind_node_does_not_vote_silent() {
 #[test]
 fn what_a_node_saw_outlives_its_process() {
     let remembering = |epoch| {
-        let mut plane = Plane::started(world());
+        let mut world = world();
+        // None of them has looked at its ground in this run.
+        world.cluster_mut().policy.max_loss = MaxLoss::Any;
+        let mut plane = Plane::started(world);
         plane.nodes = (1..=3)
             .map(|id| {
                 // It begins with an older state, which knows no cluster yet.
@@ -211,6 +227,38 @@ fn what_a_node_saw_outlives_its_process() {
     assert!(remembering(1));
     assert!(!remembering(0), "of an earlier epoch");
     assert!(!remembering(2), "of a later one, hence of another state");
+}
+
+/// Nobody has probed it since it was chosen: that it answered before, in whatever role, is enough.
+#[test]
+fn a_new_primary_that_dies_at_once_is_dead_all_the_same() {
+    for lost_ms in [0, 40, 100, 300] {
+        let mut plane = Plane::new(world());
+        plane.world.silence("p:1-12");
+        for letter in ["a", "b"] {
+            plane.world.freeze(report(letter, "p:1-12", ""));
+        }
+        let choice = crate::decide::choose(plane.world.cluster()).expect("a candidate");
+        let to: &str = if choice.to == instance("a") { "a" } else { "b" };
+        plane.world.must(Command::Choose(Box::new(choice)));
+        plane.down.insert("p");
+        plane.show_state();
+        plane.runs(lost_ms);
+        plane.down.insert(to);
+        plane.runs(8_000);
+        let waits = plane.nodes[0].standing(&cluster_id()).expect("it leads");
+        let asked = plane
+            .lines
+            .iter()
+            .any(|(_, line)| line.contains("opens an inquest"));
+        assert!(asked, "{lost_ms} ms: {waits:?}");
+        let judged = plane.world.cluster().judgement.clone();
+        // One acker is left, and nobody who would acknowledge to it: said, and not silently.
+        let verdict = judged.map(|judged| judged.verdict);
+        assert_eq!(verdict, Some(Verdict::Dead), "{lost_ms} ms");
+        let halt = "halted: no replica that may be promoted";
+        assert!(waits.waits[0].starts_with(halt), "{waits:?}");
+    }
 }
 
 #[test]
@@ -267,6 +315,15 @@ fn what_an_operator_aborted_is_not_asked_again_until_it_ends() {
     let standing = plane.nodes[0].standing(&cluster_id()).unwrap_or_default();
     let said = standing.waits.join("; ");
     assert!(said.contains("ann aborted the inquest"), "{said}");
+
+    // A pause of the nodes ends what they count, and not the trouble.
+    plane.now += 700;
+    plane.runs(5_000);
+    assert_eq!(
+        plane.world.cluster().inquest,
+        None,
+        "the same silence still"
+    );
 
     plane.down.remove("p");
     plane.runs(2_000);

@@ -116,6 +116,8 @@ fn what_the_old_primary_confirmed_is_not_forgotten() {
         received: GtidSet::default(),
         final_set: set("p:1-14"),
         server_uuid: uuid("p"),
+        unacknowledged: false,
+        mysqld: None,
     };
     assert_eq!(fence, Some(first));
 }
@@ -123,21 +125,23 @@ fn what_the_old_primary_confirmed_is_not_forgotten() {
 #[test]
 fn strangers_are_counted_by_the_newest_word() {
     let mut world = World::serving("pab", 2);
-    let counted = |world: &World| world.cluster().strangers.seen.len();
+    let counted = |world: &World| world.cluster().ground.strangers.len();
     world.must(strangers(1, "p", 5, "z"));
     assert_eq!(counted(&world), 1);
-    world.must(strangers(1, "p", 4, ""));
+    world.must(settled(1, "p", 4, "p:1-13"));
     assert_eq!(counted(&world), 1, "an overtaken word");
-    world.must(strangers(1, "p", 6, ""));
+    world.must(settled(1, "p", 6, "p:1-12"));
     assert_eq!(counted(&world), 0, "V holds what it acknowledged");
+    assert_eq!(world.cluster().floor, set("p:1-12"));
     world.must(strangers(1, "p", 7, "z"));
     world.refusal(strangers(1, "a", 8, ""));
-    world.refusal(strangers(2, "p", 8, ""));
+    world.refusal(strangers(2, "p", 8, "y"));
 
     // Of a deposed epoch none is forgotten; the next one begins without.
     world.silence("p:1-12");
     assert!(world.cluster().deposition().is_some());
     world.must(strangers(1, "p", 9, "y"));
+    world.must(settled(1, "p", 10, "p:1-12"));
     assert_eq!(counted(&world), 2);
     world.confirm("p:1-12");
     promoted(&mut world);
@@ -164,6 +168,8 @@ fn reports_of_other_data_count_for_nothing() {
         received: GtidSet::default(),
         final_set: GtidSet::default(),
         server_uuid: uuid("z"),
+        unacknowledged: false,
+        mysqld: None,
     };
     assert_eq!(world.refusal(fenced(1, "p", empty)), replaced("p"));
 }

@@ -68,6 +68,7 @@ fn commands_of_another_epoch_stage_or_inquest_are_refused() {
     let inquest = |epoch| Command::OpenInquest {
         cluster: cluster_id(),
         epoch: Epoch(epoch),
+        after: None,
     };
     let approve = |epoch| Command::Approve {
         cluster: cluster_id(),
@@ -118,6 +119,7 @@ fn commands_of_another_epoch_stage_or_inquest_are_refused() {
     let unknown = Command::OpenInquest {
         cluster: ClusterId::from("nowhere"),
         epoch: Epoch(1),
+        after: None,
     };
     assert_eq!(
         deposed.refusal(unknown),

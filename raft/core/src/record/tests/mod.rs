@@ -20,7 +20,7 @@ use crate::observe::SightKind;
 use crate::policy::{Automation, Policy};
 use crate::testing::{
     World, acknowledged, at, cluster_id, fenced, frozen, instance, instances, opened, registration,
-    report, set, short, spec, strangers, unenrolled, uuid,
+    report, set, settled, short, spec, strangers, unenrolled, uuid,
 };
 
 const SILENT: SightKind = SightKind::Silent;

@@ -192,7 +192,8 @@ fn founded_when_all_have_reported() {
     };
     assert_eq!(
         why,
-        "super_read_only of a = OFF: an instance boots fenced; set super_read_only=ON"
+        "super_read_only and offline_mode of a = OFF: an instance boots closed, with both of them \
+         ON; set them"
     );
     for letter in ["a", "b"] {
         let command = world.founding_report(letter, "p:1-9", true);

@@ -1,0 +1,45 @@
+//! What a look at a server shows of the ground that proofs rest on: raw values, judged elsewhere.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gtid::Uuid;
+use crate::observe::{IoThread, SourceGround};
+
+/// One replication channel, whatever it is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChannelSeen {
+    /// Empty: the one by which an order replicates.
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub source_uuid: Option<Uuid>,
+    pub io: IoThread,
+    pub applier_runs: bool,
+    /// `SOURCE_DELAY`.
+    pub delay_s: u64,
+}
+
+/// What else an agent's survey reads beside the state that its orders change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ground {
+    pub source: SourceGround,
+    pub sync_relay_log: u64,
+    pub relay_log_recovery: bool,
+    pub channels: Vec<ChannelSeen>,
+    /// Each replication filter in the server's words, with its channel where it has one.
+    pub filters: Vec<String>,
+    /// The newest binary log and its number, as it was up to a second before: to ask for it waits
+    /// for the disk, and a survey must not. `None` until it was read.
+    pub binlog: Option<(String, u64)>,
+    pub event_scheduler: String,
+}
+
+/// A connection to which the server sends its binary log, and whose acknowledgements count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SemiSyncDump {
+    pub session: u64,
+    /// `None`: it names no server, or nothing that is a `server_uuid`.
+    pub uuid: Option<Uuid>,
+}

@@ -1,0 +1,92 @@
+//! Observe → record: what was seen of a primary's ground goes into the log, and, once k of V hold all
+//! that was answered meanwhile, that it is settled.
+
+use std::collections::BTreeSet;
+
+use super::Node;
+use crate::act::acker_uuids;
+use crate::gtid::GtidSet;
+use crate::ids::Tick;
+use crate::observe::{Fault, GroundWord};
+use crate::record::{Cluster, Command, GroundSaid, Told};
+
+impl Node {
+    /// A word of the open primary's agent.
+    pub(super) fn hear_ground(
+        &mut self,
+        now: Tick,
+        cluster: &Cluster,
+        told: Told,
+        mut said: GroundWord,
+    ) {
+        let log = &cluster.ground;
+        if told <= log.told {
+            return;
+        }
+        let members: BTreeSet<_> = acker_uuids(cluster).into_iter().collect();
+        said.strangers.retain(|uuid| !members.contains(uuid));
+        // What the log has is said anew where it came again since: that it was settled may have been
+        // told before, and be committed late.
+        let newer = (told.0, said.since) > log.told;
+        if newer && !(said.strangers.is_empty() && said.broken.is_empty()) {
+            let said = GroundSaid {
+                told,
+                strangers: said.strangers,
+                broken: said.broken,
+                held: None,
+            };
+            return self.say_ground(now, cluster, "seen", said);
+        }
+        // The agent knows of all that the log holds, so its marker began after that.
+        let knows =
+            said.strangers.is_superset(&log.strangers) && said.broken.is_superset(&log.broken);
+        if let Some(held) = said.caught_up
+            && !log.is_settled()
+            && knows
+            && self.holding(now, cluster, &held) >= cluster.ackers.k as usize
+        {
+            let said = GroundSaid {
+                told,
+                held: Some(held),
+                ..GroundSaid::default()
+            };
+            self.say_ground(now, cluster, "settled", said);
+        }
+    }
+
+    /// What this node saw itself.
+    pub(super) fn tell_faults(&mut self, now: Tick, cluster: &Cluster, broken: BTreeSet<Fault>) {
+        if broken.is_subset(&cluster.ground.broken) {
+            return;
+        }
+        let said = GroundSaid {
+            told: cluster.ground.told,
+            broken,
+            ..GroundSaid::default()
+        };
+        self.say_ground(now, cluster, "looked", said);
+    }
+
+    fn say_ground(&mut self, now: Tick, cluster: &Cluster, what: &str, said: GroundSaid) {
+        let command = Command::Ground {
+            cluster: cluster.id.clone(),
+            epoch: cluster.epoch,
+            instance: cluster.primary.clone(),
+            said: Box::new(said),
+        };
+        self.outbox
+            .push(now, format!("ground/{what}/{}", cluster.id), command);
+    }
+
+    /// Members of V whose newest beat holds this.
+    pub(super) fn holding(&self, now: Tick, cluster: &Cluster, set: &GtidSet) -> usize {
+        let beats = cluster
+            .ackers
+            .members
+            .iter()
+            .filter_map(|id| self.watches.get(id)?.fresh_beat(now));
+        beats
+            .filter(|beat| beat.holds().is_superset_of(set))
+            .count()
+    }
+}
