@@ -10,7 +10,8 @@
 //! | [`server`] | `mysqld`: what it holds, who acknowledges to it, what its clients were told |
 //! | [`agent`] | the agent: obeys orders, refuses stale ones, answers |
 //! | [`plane`] | the replicated log: reports, V and k, and the orders that follow |
-//! | [`choice`] | `PrimaryChosen`: proof, need, candidate, V′ and k′ |
+//! | [`need`] | what the next primary must hold, from what was reported |
+//! | [`choice`] | `PrimaryChosen`: proof, candidate, V′ and k′ |
 //! | [`stranger`] | a replica that nobody registered, and that acknowledges |
 //! | [`laws`] | what must be true in every state |
 //!
@@ -22,6 +23,7 @@
 pub mod agent;
 pub mod choice;
 pub mod laws;
+pub mod need;
 pub mod plane;
 pub mod server;
 pub mod stranger;
@@ -100,7 +102,7 @@ pub struct Config {
     pub epochs_max: u8,
     pub writes_max: u8,
     pub crashes_max: u8,
-    /// How many frozen replicas may lose their last unapplied transaction after they reported it.
+    /// How many replicas may lose their last unapplied transaction.
     pub relay_losses_max: u8,
     /// How many errant transactions someone may write on a replica.
     pub errants_max: u8,

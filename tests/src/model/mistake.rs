@@ -21,6 +21,20 @@ pub enum Mistake {
 
     /// |V|−k frozen ackers pass for a proof, one too few. Breaks A.
     OneAckerTooFew,
+    /// A write counts as acknowledged from one report more than k − u on. Breaks A.
+    ThresholdOneHigher,
+    /// The threshold is k whoever was heard: who said nothing is taken to have acknowledged nothing.
+    /// Breaks L.
+    UnheardTakenForSilent,
+    /// Need is all that anybody in M reported. Breaks U.
+    UnionOfReports,
+    /// The confirmed final set is taken although enough members tell what was acknowledged. Breaks
+    /// U.
+    ConfirmedAlwaysTaken,
+    /// A member that lost the end of its relay log before its first report counts in M. Breaks A.
+    BrokenMemoryCounts,
+    /// An order to follow the same source in a later epoch makes a broken memory whole. Breaks A.
+    RefollowingHeals,
     /// A primary that confirmed its fence may reopen for the epoch it was fenced in. Breaks A.
     ConfirmedDoesNotBind,
     /// An exit proves silence, and is taken to prove content too. Breaks A.

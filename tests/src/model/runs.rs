@@ -9,7 +9,7 @@ use super::report::{Report, explore};
 use super::set::Set;
 use super::{agreement, failover};
 use agreement::laws::{B, G, I, K, M, R};
-use failover::laws::{A, D, N, P, S, W};
+use failover::laws::{A, D, L, N, P, S, U, W};
 
 /// A run of the protocol as it is meant: every law holds, and all that must be reached is.
 pub struct Base {
@@ -102,6 +102,10 @@ const RELAY_LOST: Failover = Failover {
     relay_losses_max: 1,
     ..SMALL
 };
+const RELAY_LOST_TWICE: Failover = Failover {
+    relay_losses_max: 1,
+    ..TWICE
+};
 const FOUNDING: Failover = Failover {
     founding: true,
     ..SMALL
@@ -141,10 +145,7 @@ pub fn bases() -> Vec<Base> {
         ),
         base!(
             "a relay log is lost, two failovers",
-            Failover {
-                relay_losses_max: 1,
-                ..TWICE
-            }
+            RELAY_LOST_TWICE
         ),
         base!(
             "two of three ackers",
@@ -273,6 +274,12 @@ pub fn planted() -> Vec<Planted> {
         votes!(AckersNotAsked, K, CHANGED_MINDS),
         votes!(OneRegionSuffices, G, CHANGED_MINDS),
         failover!(OneAckerTooFew, A, SMALL),
+        failover!(ThresholdOneHigher, A, SMALL),
+        failover!(UnheardTakenForSilent, L, TWO_OF_THREE),
+        failover!(UnionOfReports, U, TWO_OF_THREE),
+        failover!(ConfirmedAlwaysTaken, U, SMALL),
+        failover!(BrokenMemoryCounts, A, RELAY_LOST),
+        failover!(RefollowingHeals, A, RELAY_LOST_TWICE),
         failover!(ConfirmedDoesNotBind, A, REOPENING),
         failover!(ExitedProvesContent, A, SMALL),
         failover!(VPrimeOfFrozenOnly, W, TWICE),
@@ -285,7 +292,7 @@ pub fn planted() -> Vec<Planted> {
         failover!(OpenWithoutNeed, A, RELAY_LOST),
         failover!(NoFloor, W, TWICE),
         failover!(ErrantRuleOnDeposed, A, SMALL),
-        failover!(UnjoinedCountInNeed, N, TWICE),
+        failover!(UnjoinedCountInNeed, N, TWO_OF_THREE),
         failover!(OpeningKeepsRecord, N, THRICE),
         failover!(RejoinWithoutCompare, D, SMALL),
         failover!(SupersededSourceFollowed, W, THRICE),

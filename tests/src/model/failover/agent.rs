@@ -114,6 +114,7 @@ impl State {
         let answer = Answer::Frozen {
             has: server.has,
             follows,
+            remembers: server.remembers,
         };
         self.reply(
             config,
@@ -150,6 +151,7 @@ impl State {
             (true, Epoch::UNFOUNDED) => Answer::Frozen {
                 has: server.has,
                 follows: None,
+                remembers: true,
             },
             (true, _) => Answer::Confirmed { has: server.has },
             (false, _) => Answer::Exited,
@@ -189,6 +191,9 @@ impl State {
         if superseded && !config.makes(Mistake::SupersededSourceFollowed) {
             return;
         }
+        // A new epoch of the same source heals nothing: it may have acknowledged to it before.
+        let returns = server.follows.is_some_and(|(before, _)| before == source);
+        server.remembers |= !returns || config.makes(Mistake::RefollowingHeals);
         server.follows = Some((source, epoch));
         server.source = Some(source);
         server.acks = acks;

@@ -43,35 +43,34 @@ impl Display for Choice {
     }
 }
 
-impl State {
-    /// Every choice that the log allows, whichever the planner would prefer.
-    pub fn choices(&self, config: &Config) -> Vec<Choice> {
-        let log = &self.log;
-        let carried = if config.makes(Mistake::NoFloor) {
-            Set::EMPTY
+impl Log {
+    /// Why the old primary acknowledges nothing any more, where that is proven.
+    fn proof(&self, config: &Config) -> Option<Proof> {
+        if self.confirmed.is_some() {
+            Some(Proof::Confirmed)
         } else {
-            self.carried_need()
-        };
+            self.ackers_are_frozen(config).then_some(Proof::AckersFrozen)
+        }
+    }
+}
+
+impl State {
+    /// Every choice that the log allows, whichever candidate the planner would prefer.
+    pub fn choices(&self, config: &Config) -> Vec<Choice> {
         let mut grounds = Vec::new();
-        if let Some(last) = log.confirmed {
-            grounds.push((Proof::Confirmed, last));
+        if let (Some(proof), Some(need)) = (self.log.proof(config), self.need(config)) {
+            grounds.push((proof, need));
         }
-        for f in log.frozen_replicas(config).subsets() {
-            if f.both(log.ackers).len() >= log.enough_frozen(config) {
-                grounds.push((Proof::AckersFrozen, self.reported_by(config, f)));
-            }
-        }
-        if log.exited && config.makes(Mistake::ExitedProvesContent) {
-            grounds.push((Proof::Exited, Set::EMPTY));
+        if self.log.exited && config.makes(Mistake::ExitedProvesContent) {
+            grounds.push((Proof::Exited, self.carried_need()));
         }
 
         let mut choices = Vec::new();
-        for (proof, content) in grounds {
-            let need = carried.union(content);
+        for (proof, need) in grounds {
             for primary in config.all().iter() {
                 let choice = Choice {
                     primary,
-                    epoch: log.epoch.next(),
+                    epoch: self.log.epoch.next(),
                     need,
                     proof,
                 };
@@ -81,54 +80,7 @@ impl State {
                 }
             }
         }
-        choices.sort();
-        choices.dedup();
         choices
-    }
-
-    pub fn carried_need(&self) -> Set<WriteId> {
-        self.log
-            .term(self.log.epoch)
-            .map_or(Set::EMPTY, |term| term.need)
-    }
-
-    /// What the members of F′ that followed the deposed primary hold, without what is errant.
-    fn reported_by(&self, config: &Config, f: Set<Instance>) -> Set<WriteId> {
-        let deposed = self.log.primary();
-        let mut content = Set::EMPTY;
-        for member in f.iter() {
-            let Some(report) = self.log.report(member) else {
-                continue;
-            };
-            let joined = report.follows == Some(deposed);
-            if joined || config.makes(Mistake::UnjoinedCountInNeed) {
-                content = content.union(report.has.minus(self.errant(config, member)));
-            }
-        }
-        content
-    }
-
-    /// What `member` alone reported, under a `server_uuid` that no primary ever had.
-    pub fn errant(&self, config: &Config, member: Instance) -> Set<WriteId> {
-        let log = &self.log;
-        let Some(report) = log.report(member) else {
-            return Set::EMPTY;
-        };
-        let others = config.all().without(member);
-        report
-            .has
-            .iter()
-            .filter(|write| {
-                let origin = self.writes[usize::from(write.0)].origin;
-                let deposed = origin == log.primary();
-                let lawful = log.ever_primary(origin)
-                    && !(deposed && config.makes(Mistake::ErrantRuleOnDeposed));
-                let alone = !others
-                    .iter()
-                    .any(|other| log.report(other).is_some_and(|of| of.has.contains(*write)));
-                alone && !lawful
-            })
-            .collect()
     }
 
     /// Frozen and without errant transactions, or the old primary itself, fenced; with all of need.

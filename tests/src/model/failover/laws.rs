@@ -4,7 +4,7 @@ use stateright::Property;
 
 use super::choice::Proof;
 use super::server::Acknowledged;
-use super::{Config, Epoch, Set, State, WriteId};
+use super::{Config, Epoch, Instance, Set, State, WriteId};
 
 pub const A: &str = "A: no acknowledged write is missing on the newest opened primary";
 pub const W: &str = "W: a write acknowledged under epoch e after a higher epoch opened is in that \
@@ -13,6 +13,9 @@ pub const P: &str = "P: one primary per epoch, and it opens only with its choice
 pub const D: &str = "D: whoever replicates from an open primary holds nothing that it lacks";
 pub const N: &str = "N: need holds nothing that the former primary or need before it did not hold";
 pub const S: &str = "S: a former primary that has not rejoined keeps no proof waiting";
+pub const U: &str = "U: need asks for nothing that fewer than k of V and strangers can have \
+                     acknowledged";
+pub const L: &str = "L: no part of M needs less than the whole of M";
 
 /// The laws, each with the words above as its name.
 pub fn always() -> Vec<Property<Config>> {
@@ -23,6 +26,8 @@ pub fn always() -> Vec<Property<Config>> {
         Property::always(D, followers_have_not_diverged),
         Property::always(N, |_, state| need_is_lawful(state)),
         Property::always(S, the_departed_block_nobody),
+        Property::always(U, nobody_is_barred_for_nothing),
+        Property::always(L, the_whole_needs_least),
     ]
 }
 
@@ -117,6 +122,43 @@ fn the_departed_block_nobody(config: &Config, state: &State) -> bool {
     }
     let others = config.all().without(log.primary()).minus(log.retired);
     !others.within(log.frozen_replicas(config)) || log.ackers_are_frozen(config)
+}
+
+/// U. A survivor that holds all that was ever acknowledged must not be barred for what was not. Who
+/// was not heard, or has lost something, may have acknowledged anything.
+fn nobody_is_barred_for_nothing(config: &Config, state: &State) -> bool {
+    let log = &state.log;
+    if !log.deposed {
+        return true;
+    }
+    let Some(need) = state.need(config) else {
+        return true;
+    };
+    let new = need.minus(state.carried_need());
+    new.iter().all(|write| {
+        let may_have = |member: &Instance| {
+            let Some(report) = log.report(*member).filter(|report| report.remembers) else {
+                return true;
+            };
+            report.has.union(state.server(*member).has).contains(write)
+        };
+        let members = log.ackers.iter().filter(may_have).count() as u8;
+        members + log.strangers.len() >= log.wait_for
+    })
+}
+
+/// L. So one need is taken, and no other part of M needs to be tried.
+fn the_whole_needs_least(config: &Config, state: &State) -> bool {
+    let log = &state.log;
+    let whole = log.remembering_members(config);
+    let Some(least) = state.need_of_part(config, whole).filter(|_| log.deposed) else {
+        return true;
+    };
+    let mut parts = whole.subsets();
+    parts.all(|part| {
+        let need = state.need_of_part(config, part);
+        need.is_none_or(|need| least.within(need))
+    })
 }
 
 /// What must be reached, so that the laws above say something, as far as `config` lets it happen.

@@ -14,6 +14,8 @@ const INSTANCES_MAX: usize = 4;
 pub struct FreezeReport {
     pub has: Set<WriteId>,
     pub follows: Option<Instance>,
+    /// When it first reported, it had lost nothing since it joined.
+    pub remembers: bool,
 }
 
 /// What an agent answers to a freeze or a fence.
@@ -22,6 +24,7 @@ pub enum Answer {
     Frozen {
         has: Set<WriteId>,
         follows: Option<Instance>,
+        remembers: bool,
     },
     Confirmed {
         has: Set<WriteId>,
@@ -159,42 +162,34 @@ impl Log {
             return;
         }
         match reply.answer {
-            Answer::Frozen { has, follows } => {
+            Answer::Frozen {
+                has,
+                follows,
+                remembers,
+            } => {
                 let slot = &mut self.frozen[usize::from(reply.from.0)];
                 let before = slot.map_or(Set::EMPTY, |report| report.has);
                 let overwrites = config.makes(Mistake::ReportsOverwritten);
                 let has = if overwrites { has } else { before.union(has) };
-                *slot = Some(FreezeReport { has, follows });
+                let remembers = slot.map_or(remembers, |report| report.remembers);
+                *slot = Some(FreezeReport {
+                    has,
+                    follows,
+                    remembers,
+                });
             }
             Answer::Confirmed { has } => self.confirmed = Some(has),
             Answer::Exited => self.exited = true,
         }
     }
 
-    /// |V|−k+1: as many frozen ackers leave the old primary without k. A stranger counts as one more
-    /// that nobody froze.
-    pub fn enough_frozen(&self, config: &Config) -> u8 {
-        let spared = u8::from(config.makes(Mistake::OneAckerTooFew));
-        let strangers = if config.makes(Mistake::StrangersNotCounted) {
-            0
-        } else {
-            self.strangers.len()
-        };
-        self.ackers.len() + strangers - self.wait_for + 1 - spared
-    }
-
-    /// F: the replicas that reported their freeze.
+    /// The replicas that reported their freeze, in V or not.
     pub fn frozen_replicas(&self, config: &Config) -> Set<Instance> {
         config
             .all()
             .iter()
             .filter(|replica| self.report(*replica).is_some())
             .collect()
-    }
-
-    /// `AckersFrozen` stands.
-    pub fn ackers_are_frozen(&self, config: &Config) -> bool {
-        self.frozen_replicas(config).both(self.ackers).len() >= self.enough_frozen(config)
     }
 
     pub fn ever_primary(&self, instance: Instance) -> bool {

@@ -49,6 +49,8 @@ pub struct Server {
     pub bound: Option<Epoch>,
     /// The instance that it last replicated from, and that one's epoch.
     pub follows: Option<(Instance, Epoch)>,
+    /// It has lost nothing since it began to follow that one.
+    pub remembers: bool,
 }
 
 impl Server {
@@ -65,6 +67,7 @@ impl Server {
             token: Token::default(),
             bound: None,
             follows: None,
+            remembers: true,
         };
         if config.founding {
             // Two servers were left writable, as happens; the others are fenced already.
@@ -134,7 +137,7 @@ impl State {
                 actions.push(Action::Repair(on));
             }
             if self.used.relay_losses < config.relay_losses_max
-                && let Some(write) = self.relayed_and_reported(on)
+                && let Some(write) = self.last_relayed(on)
             {
                 actions.push(Action::LoseRelayLog { on, write });
             }
@@ -295,18 +298,22 @@ impl State {
         server.source = server.follows.map(|(source, _)| source);
     }
 
-    /// The last transaction that this frozen replica has, if it has reported it. Before the report
-    /// an instance must leave V before its relay log is discarded, so that is no case of the model.
-    fn relayed_and_reported(&self, on: Instance) -> Option<WriteId> {
-        let report = self.log.frozen[usize::from(on.0)]?;
+    /// The last transaction that this replica has, if it may not have applied it. (Who ever opened
+    /// had applied what it held.)
+    fn last_relayed(&self, on: Instance) -> Option<WriteId> {
+        let opened = self.openings.iter().any(|(_, who)| *who == on);
         let last = self.server(on).has.iter().last()?;
         let relayed = self.writes[usize::from(last.0)].origin != on;
-        (self.log.deposed && relayed && report.has.contains(last)).then_some(last)
+        (relayed && !opened).then_some(last)
     }
 
+    /// What a replica loses after its first report, the report has told; what it loses before, its
+    /// agent must notice, and not count as remembered.
     pub fn lose_relay_log(&mut self, on: Instance, write: WriteId) {
         self.used.relay_losses += 1;
+        let told = self.log.report(on).is_some();
         let server = self.server_mut(on);
         server.has = server.has.without(write);
+        server.remembers &= told;
     }
 }
