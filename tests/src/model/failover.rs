@@ -9,9 +9,11 @@
 //! | --- | --- |
 //! | [`server`] | `mysqld`: what it holds, who acknowledges to it, what its clients were told |
 //! | [`agent`] | the agent: obeys orders, refuses stale ones, answers |
+//! | [`memory`] | what the agent keeps of whom its instance followed |
 //! | [`plane`] | the replicated log: reports, V and k, and the orders that follow |
 //! | [`need`] | what the next primary must hold, from what was reported |
 //! | [`choice`] | `PrimaryChosen`: proof, candidate, V′ and k′ |
+//! | [`withdrawal`] | a choice taken back before it opened |
 //! | [`stranger`] | a replica that nobody registered, and that acknowledges |
 //! | [`laws`] | what must be true in every state |
 //!
@@ -23,10 +25,12 @@
 pub mod agent;
 pub mod choice;
 pub mod laws;
+pub mod memory;
 pub mod need;
 pub mod plane;
 pub mod server;
 pub mod stranger;
+pub mod withdrawal;
 
 use std::fmt::{self, Display};
 
@@ -116,6 +120,8 @@ pub struct Config {
     pub replies_late: bool,
     /// A frozen replica may be told to fetch from another what it lacks.
     pub fetches: bool,
+    /// A chosen primary may say that it cannot open.
+    pub stalls: bool,
     /// Start before the first epoch, with servers that anybody may have left open.
     pub founding: bool,
     pub mistakes: &'static [Mistake],
@@ -138,6 +144,7 @@ impl Config {
         repairs: true,
         replies_late: false,
         fetches: false,
+        stalls: false,
         founding: false,
         mistakes: &[],
     };
@@ -164,8 +171,6 @@ pub struct Used {
     pub relay_losses: u8,
     pub errants: u8,
     pub attachments: u8,
-    /// Who received something by a fetch; for what must be reached alone.
-    pub fetched: Set<Instance>,
 }
 
 /// Everything at one moment. When a write was acknowledged is remembered for the laws alone.
@@ -264,6 +269,7 @@ pub enum Action {
     LoseRelayLog { on: Instance, write: WriteId },
     Obey(Order),
     Hear(Reply),
+    SayStuck(Instance),
     Depose(Epoch),
     Choose(Choice),
     OrderBeforeCommit(Choice),
@@ -296,6 +302,7 @@ impl Display for Action {
             Self::LoseRelayLog { on, write } => write!(f, "{on} loses {write} with its relay log"),
             Self::Obey(order) => Display::fmt(order, f),
             Self::Hear(reply) => Display::fmt(reply, f),
+            Self::SayStuck(on) => write!(f, "log: {on} says that it cannot open"),
             Self::Depose(epoch) => write!(f, "log: epoch {} is deposed", epoch.0),
             Self::Choose(choice) => write!(f, "log: {choice}"),
             Self::OrderBeforeCommit(choice) => {
@@ -343,13 +350,14 @@ impl Model for Config {
             Action::Receive { on, write } => state.receive(on, write),
             Action::Acknowledge { write, by } => state.acknowledge(write, by),
             Action::Crash(on) => state.crash(self, on),
-            Action::Restart(on) => state.server_mut(on).up = true,
+            Action::Restart(on) => state.restart(on),
             Action::AskToReopen(on) => state.server_mut(on).permit = Some(before.log.epoch),
             Action::Reopen(on) => state.reopen(on),
             Action::Repair(on) => state.repair(on),
             Action::LoseRelayLog { on, write } => state.lose_relay_log(on, write),
             Action::Obey(order) => state.obey(self, order),
             Action::Hear(reply) => state.log.hear(self, reply),
+            Action::SayStuck(_) => state.log.stuck = true,
             Action::Depose(_) => state.depose(self),
             Action::Choose(choice) => state.choose(self, choice),
             Action::OrderBeforeCommit(choice) => state.order_before_commit(self, choice),

@@ -62,12 +62,18 @@ pub enum Mistake {
     ErrantRuleOnDeposed,
     /// What an instance holds that never followed this primary enters need. Breaks N.
     UnjoinedCountInNeed,
-    /// Opening keeps the record of whom the instance once followed. Breaks N.
-    OpeningKeepsRecord,
+    /// The word Stuck proves that the epoch never opened. Breaks A.
+    StuckIsProof,
+    /// A withdrawn epoch that was fenced is taken never to have opened. Breaks A.
+    WithdrawnTakenForUnopened,
+    /// An agent that started since the choice says by its file that it never began to open. Breaks
+    /// A.
+    RestartedSaysNeverBegan,
     /// A returned instance replicates without being compared first. Breaks D.
     RejoinWithoutCompare,
-    /// An order to follow is obeyed though its source has gone on to a later epoch. Breaks W.
-    SupersededSourceFollowed,
+    /// The agent keeps what it held of its last source alone: a late order to follow another hides
+    /// what it acknowledged. Breaks W.
+    OnlyLastSourceKept,
     /// A joining member acknowledges before V contains it. Breaks W.
     AcksBeforeLogged,
     /// An order of a higher epoch leaves open what was open under a lower one. Breaks A.
@@ -80,10 +86,13 @@ pub enum Mistake {
     /// A stranger that comes again while the log still counts it is not logged anew: the word that
     /// it was forgotten, committed late, is believed. Breaks A.
     ReturnNotLogged,
-    /// What a replica fetches may come from one that never followed this primary. Breaks N.
+    /// What a replica fetches may come from one that never followed this primary, and counts as held.
+    /// Breaks U.
     FetchFromAnyone,
     /// A replica fetches from one that lacks what it holds itself. Breaks D.
     FetchUncompared,
+    /// What a frozen replica fetched is told as what it held when it was frozen. Breaks U.
+    FetchedCountsAsHeld,
     /// A replica acknowledges to the one it fetches from, which may be primary by then. Breaks A.
     FetchAcknowledges,
     /// A cluster is founded though some instance has not reported itself fenced. Breaks A.

@@ -92,9 +92,22 @@ const STRANGER: Failover = Failover {
     ..TWICE
 };
 
+/// A frozen replica fetches what one of three alone holds, and two must acknowledge.
+const FETCHING_OF_FOUR: Failover = Failover {
+    fetches: true,
+    epochs_max: 2,
+    ..TWO_OF_THREE
+};
+
 /// A frozen replica fetches from another, before a second failover.
 const FETCHING: Failover = Failover {
     fetches: true,
+    ..TWICE
+};
+
+/// A primary says that it cannot open, whether or not it does so after all.
+const STALLING: Failover = Failover {
+    stalls: true,
     ..TWICE
 };
 
@@ -135,6 +148,7 @@ pub fn bases() -> Vec<Base> {
         base!("an instance joins V, two failovers", OUTSIDER),
         base!("a stranger acknowledges", STRANGER),
         base!("a frozen replica fetches, two failovers", FETCHING),
+        base!("a choice is withdrawn, two failovers", STALLING),
         base!("founding from open servers", FOUNDING),
         base!(
             "replies come late and twice",
@@ -264,6 +278,14 @@ pub fn planted() -> Vec<Planted> {
                 run: || explore(failing($config, &[$mistake])),
             }
         };
+        // One that does no harm but together with another.
+        ($mistake:ident, $law:ident, $config:expr, with $other:ident) => {
+            Planted {
+                name: stringify!($mistake),
+                law: $law,
+                run: || explore(failing($config, &[$mistake, $other])),
+            }
+        };
     }
     vec![
         votes!(InquestsAdded, I, TWO_INQUESTS),
@@ -293,15 +315,18 @@ pub fn planted() -> Vec<Planted> {
         failover!(NoFloor, W, TWICE),
         failover!(ErrantRuleOnDeposed, A, SMALL),
         failover!(UnjoinedCountInNeed, N, TWO_OF_THREE),
-        failover!(OpeningKeepsRecord, N, THRICE),
+        failover!(StuckIsProof, A, STALLING),
+        failover!(WithdrawnTakenForUnopened, A, STALLING),
+        failover!(RestartedSaysNeverBegan, A, SMALL),
         failover!(RejoinWithoutCompare, D, SMALL),
-        failover!(SupersededSourceFollowed, W, THRICE),
+        failover!(OnlyLastSourceKept, W, THRICE),
         failover!(AcksBeforeLogged, W, OUTSIDER),
         failover!(StrangersNotCounted, A, STRANGER),
         failover!(StrangerForgottenWhenCut, A, STRANGER),
         failover!(ReturnNotLogged, A, STRANGER),
-        failover!(FetchFromAnyone, N, FETCHING),
+        failover!(FetchFromAnyone, U, FETCHING, with FetchedCountsAsHeld),
         failover!(FetchUncompared, D, FETCHING),
+        failover!(FetchedCountsAsHeld, U, FETCHING_OF_FOUR),
         failover!(FetchAcknowledges, A, FETCHING),
         failover!(FoundedUnfenced, A, FOUNDING),
     ]

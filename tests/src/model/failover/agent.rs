@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 
+use super::memory::Memory;
 use super::plane::{Answer, Reply};
 use super::{Config, Epoch, Instance, Mistake, Set, State, WriteId};
 
@@ -37,8 +38,8 @@ impl Token {
 /// What an order asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Deed {
-    /// Stop the IO thread and say what you have.
-    Freeze,
+    /// Stop the IO thread and say what you have, and what you held as a follower of this one.
+    Freeze { of: Instance },
     /// Stop for good in this epoch and say what you have.
     Fence,
     /// Frozen as you are, receive from this one what you lack; acknowledge nothing.
@@ -64,7 +65,7 @@ impl Display for Order {
         let (to, epoch) = (self.to, self.token.epoch.0);
         write!(f, "{to} obeys an order of epoch {epoch}: ")?;
         match self.deed {
-            Deed::Freeze => write!(f, "freeze"),
+            Deed::Freeze { .. } => write!(f, "freeze"),
             Deed::Fence => write!(f, "fence"),
             Deed::Fetch { donor } => write!(f, "fetch from {donor}"),
             Deed::Repoint { source, acks: true } => write!(f, "follow {source}, acknowledging"),
@@ -97,7 +98,7 @@ impl State {
         }
 
         match order.deed {
-            Deed::Freeze => self.freeze(config, to, epoch),
+            Deed::Freeze { of } => self.freeze(config, to, epoch, of),
             Deed::Fence => self.fence(config, to, epoch),
             Deed::Fetch { donor } => self.fetch(config, to, epoch, donor),
             Deed::Repoint { source, acks } => self.repoint(config, to, epoch, source, acks),
@@ -106,15 +107,13 @@ impl State {
         }
     }
 
-    fn freeze(&mut self, config: &Config, on: Instance, epoch: Epoch) {
+    fn freeze(&mut self, config: &Config, on: Instance, epoch: Epoch, of: Instance) {
         let server = self.server_mut(on);
         server.bound = server.bound.max(Some(epoch));
         server.source = None;
-        let follows = server.follows.map(|(source, _)| source);
         let answer = Answer::Frozen {
             has: server.has,
-            follows,
-            remembers: server.remembers,
+            held: server.memory.held(of, server.has),
         };
         self.reply(
             config,
@@ -126,8 +125,8 @@ impl State {
         );
     }
 
-    /// Its IO thread runs until the next order to freeze stops it and asks what it holds now. Whom it
-    /// last followed stays on record: what it acknowledged, it acknowledged to that one.
+    /// Its IO thread runs until the next order to freeze stops it and asks what it has now. What it
+    /// held before it turned to the donor stays on file: no more than that can it have acknowledged.
     fn fetch(&mut self, config: &Config, on: Instance, epoch: Epoch, donor: Instance) {
         let acks = config.makes(Mistake::FetchAcknowledges);
         let source = *self.server(donor);
@@ -135,6 +134,9 @@ impl State {
         let compared = source.up && server.has.within(source.has);
         let frozen = server.bound == Some(epoch) && server.open.is_none();
         if frozen && (compared || config.makes(Mistake::FetchUncompared)) {
+            if !config.makes(Mistake::FetchedCountsAsHeld) {
+                server.memory.leave(config, server.has);
+            }
             server.source = Some(donor);
             server.acks = acks;
         }
@@ -147,13 +149,11 @@ impl State {
             server.bound = server.bound.max(Some(epoch));
         }
         server.source = None;
-        let answer = match (server.up, epoch) {
-            (true, Epoch::UNFOUNDED) => Answer::Frozen {
-                has: server.has,
-                follows: None,
-                remembers: true,
-            },
-            (true, _) => Answer::Confirmed { has: server.has },
+        let (up, has) = (server.up, server.has);
+        let never_began = self.never_began(config, on, epoch);
+        let answer = match (up, epoch) {
+            (true, Epoch::UNFOUNDED) => Answer::Frozen { has, held: None },
+            (true, _) => Answer::Confirmed { has, never_began },
             (false, _) => Answer::Exited,
         };
         self.reply(
@@ -185,16 +185,7 @@ impl State {
         if !compared && !config.makes(Mistake::RejoinWithoutCompare) {
             return;
         }
-        // The source has since obeyed a later epoch, so this order is stale even if it is the
-        // newest that this agent knows. Obeying it would hide whom the instance acknowledged to.
-        let superseded = primary.token.epoch > epoch;
-        if superseded && !config.makes(Mistake::SupersededSourceFollowed) {
-            return;
-        }
-        // A new epoch of the same source heals nothing: it may have acknowledged to it before.
-        let returns = server.follows.is_some_and(|(before, _)| before == source);
-        server.remembers |= !returns || config.makes(Mistake::RefollowingHeals);
-        server.follows = Some((source, epoch));
+        server.memory.turn_to(config, source, epoch, server.has);
         server.source = Some(source);
         server.acks = acks;
     }
@@ -216,13 +207,12 @@ impl State {
         if again || bound || !complete {
             return;
         }
+        server.began = Some(epoch);
         server.open = Some(epoch);
         server.wait_for = wait_for;
         server.source = None;
         server.acks = false;
-        if !config.makes(Mistake::OpeningKeepsRecord) {
-            server.follows = None;
-        }
+        server.memory = Memory::NONE;
         self.openings.push(opening);
         self.openings.sort();
     }

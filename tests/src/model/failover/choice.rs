@@ -16,6 +16,8 @@ pub enum Proof {
     /// Proves silence only, so by itself it carries no choice: see
     /// [`Mistake::ExitedProvesContent`].
     Exited,
+    /// Proves nothing: see [`Mistake::StuckIsProof`].
+    Stuck,
 }
 
 /// A primary for the next epoch, as `PrimaryChosen` names it.
@@ -48,6 +50,8 @@ impl Log {
     fn proof(&self, config: &Config) -> Option<Proof> {
         if self.confirmed.is_some() {
             Some(Proof::Confirmed)
+        } else if self.stuck && config.makes(Mistake::StuckIsProof) {
+            Some(Proof::Stuck)
         } else {
             self.ackers_are_frozen(config).then_some(Proof::AckersFrozen)
         }
@@ -97,10 +101,15 @@ impl State {
             .is_some_and(|of| choice.need.within(of.has) && of.has.iter().all(lawful))
     }
 
-    /// V′: the former V without the candidate, whether frozen or not.
+    /// V′: the former V without the candidate, whether frozen or not; with one that was withdrawn
+    /// and never began to open.
     fn next_ackers(&self, config: &Config, candidate: Instance) -> Set<Instance> {
         let log = &self.log;
-        let mut ackers = log.ackers.without(candidate);
+        let mut ackers = log.ackers;
+        if log.unopened {
+            ackers = ackers.with(log.primary());
+        }
+        ackers = ackers.without(candidate);
         if config.makes(Mistake::VPrimeOfFrozenOnly) {
             ackers = ackers.both(log.frozen_replicas(config));
         }
@@ -116,6 +125,11 @@ impl State {
         let inherited = self.server(old).has;
         let ackers = self.next_ackers(config, choice.primary);
         let log = &mut self.log;
+        let retired = if log.unopened {
+            log.retired
+        } else {
+            log.retired.with(old)
+        };
         let spare = log.ackers.len() - log.wait_for;
         let Choice {
             primary,
@@ -134,7 +148,7 @@ impl State {
             terms: std::mem::take(&mut log.terms),
             wait_for: ackers.len().saturating_sub(spare).max(1),
             ackers,
-            retired: log.retired.with(old).without(primary),
+            retired: retired.without(primary),
             ..Log::unfounded()
         };
         self.order_opening(config);

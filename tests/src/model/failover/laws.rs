@@ -137,10 +137,12 @@ fn nobody_is_barred_for_nothing(config: &Config, state: &State) -> bool {
     let new = need.minus(state.carried_need());
     new.iter().all(|write| {
         let may_have = |member: &Instance| {
-            let Some(report) = log.report(*member).filter(|report| report.remembers) else {
+            let Some(report) = log.report(*member).filter(|report| report.unbroken) else {
                 return true;
             };
-            report.has.union(state.server(*member).has).contains(write)
+            let server = state.server(*member);
+            let received = report.has.union(server.has).minus(server.fetched);
+            received.contains(write)
         };
         let members = log.ackers.iter().filter(may_have).count() as u8;
         members + log.strangers.len() >= log.wait_for
@@ -223,6 +225,16 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
             |_, state| state.log.exited,
         ));
     }
+    if config.stalls {
+        properties.push(Property::<Config>::sometimes(
+            "one that never began to open is in V again, and another opens",
+            |_, state| {
+                let withdrawn = state.log.terms.iter().rev().nth(1).map(|term| term.primary);
+                let kept = |who| state.log.ackers.contains(who);
+                state.opened(Epoch(3)) && withdrawn.is_some_and(kept)
+            },
+        ));
+    }
     if config.joins {
         properties.push(Property::<Config>::sometimes(
             "the old primary joins V again",
@@ -271,7 +283,7 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
             |_, state| {
                 state
                     .newest_opened()
-                    .is_some_and(|(_, on)| state.used.fetched.contains(on))
+                    .is_some_and(|(_, on)| !state.server(on).fetched.is_empty())
             },
         ));
     }

@@ -43,7 +43,7 @@ impl Log {
     pub fn remembering_members(&self, config: &Config) -> Set<Instance> {
         let remembers = |member: &Instance| {
             config.makes(Mistake::BrokenMemoryCounts)
-                || self.report(*member).is_some_and(|of| of.remembers)
+                || self.report(*member).is_some_and(|of| of.unbroken)
         };
         let frozen = self.frozen_members(config);
         frozen.iter().filter(remembers).collect()
@@ -74,6 +74,9 @@ impl State {
     /// stands in where too few are left to tell: it holds what was never acknowledged too, since a
     /// fence or a recovery commits what still waited.
     pub fn need(&self, config: &Config) -> Option<Set<WriteId>> {
+        if let Some(unchanged) = self.need_if_unopened(config) {
+            return Some(unchanged);
+        }
         let (log, members) = (&self.log, self.log.remembering_members(config));
         let told = log.passes_for_enough(config, members);
         let reported = told.then(|| self.reported_by(config, members));
@@ -126,12 +129,12 @@ impl State {
         let Some(report) = self.log.report(member) else {
             return Set::EMPTY;
         };
-        let joined = report.follows == Some(self.log.primary());
-        if joined || config.makes(Mistake::UnjoinedCountInNeed) {
-            report.has.minus(self.errant(config, member))
+        let held = if config.makes(Mistake::UnjoinedCountInNeed) {
+            report.has
         } else {
-            Set::EMPTY
-        }
+            report.held.unwrap_or(Set::EMPTY)
+        };
+        held.minus(self.errant(config, member))
     }
 
     /// What `member` alone reported, under a `server_uuid` that no primary ever had.

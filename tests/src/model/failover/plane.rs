@@ -4,18 +4,36 @@ use std::fmt::{self, Display};
 
 use super::agent::{Deed, Order, Stage, Token};
 use super::choice::Proof;
+use super::memory::Held;
 use super::{Action, Config, Epoch, Instance, Mistake, Set, State, WriteId};
 
 /// No configuration has more instances: what the reports are kept in is this long.
-const INSTANCES_MAX: usize = 4;
+pub const INSTANCES_MAX: usize = 4;
 
-/// What a frozen replica said it has, and whom it replicated from last.
+/// What a frozen replica said it has, and what it held as a follower of the deposed primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FreezeReport {
     pub has: Set<WriteId>,
-    pub follows: Option<Instance>,
-    /// When it first reported, it had lost nothing since it joined.
-    pub remembers: bool,
+    /// Nothing if it never followed that one.
+    pub held: Option<Set<WriteId>>,
+    /// When it first reported, it had lost nothing of that.
+    pub unbroken: bool,
+}
+
+impl FreezeReport {
+    /// What was told once stays told. Its memory is that of the first report: what it lost later,
+    /// that one has told.
+    fn united_with(self, later: Self) -> Self {
+        let held = match (self.held, later.held) {
+            (Some(before), Some(now)) => Some(before.union(now)),
+            (before, now) => before.or(now),
+        };
+        Self {
+            has: self.has.union(later.has),
+            held,
+            unbroken: self.unbroken,
+        }
+    }
 }
 
 /// What an agent answers to a freeze or a fence.
@@ -23,11 +41,12 @@ pub struct FreezeReport {
 pub enum Answer {
     Frozen {
         has: Set<WriteId>,
-        follows: Option<Instance>,
-        remembers: bool,
+        held: Option<Held>,
     },
+    /// `never_began`: what it was ordered to open for this epoch, it never began to.
     Confirmed {
         has: Set<WriteId>,
+        never_began: bool,
     },
     Exited,
 }
@@ -47,10 +66,11 @@ impl Display for Reply {
             Answer::Frozen { has, .. } => {
                 write!(f, "log: {from} is frozen for epoch {epoch} with {has}")
             }
-            Answer::Confirmed { has } => {
+            Answer::Confirmed { has, never_began } => {
+                let opening = if never_began { ", never opened" } else { "" };
                 write!(
                     f,
-                    "log: {from} confirms its fence for epoch {epoch}, with {has}"
+                    "log: {from} confirms its fence for epoch {epoch}, with {has}{opening}"
                 )
             }
             Answer::Exited => write!(f, "log: {from} has exited in epoch {epoch}"),
@@ -86,6 +106,10 @@ pub struct Log {
     pub frozen: [Option<FreezeReport>; INSTANCES_MAX],
     pub confirmed: Option<Set<WriteId>>,
     pub exited: bool,
+    /// The primary said that it cannot open.
+    pub stuck: bool,
+    /// Its fence's answer said that it never began to.
+    pub unopened: bool,
     /// Seen to acknowledge without being in V: members of V that nobody can freeze.
     pub strangers: Set<Instance>,
     /// How many writes there were when the last of them was cut off.
@@ -107,6 +131,8 @@ impl Log {
             frozen: [None; INSTANCES_MAX],
             confirmed: None,
             exited: false,
+            stuck: false,
+            unopened: false,
             strangers: Set::EMPTY,
             cut_after: None,
             forgetting: false,
@@ -162,23 +188,23 @@ impl Log {
             return;
         }
         match reply.answer {
-            Answer::Frozen {
-                has,
-                follows,
-                remembers,
-            } => {
+            Answer::Frozen { has, held } => {
                 let slot = &mut self.frozen[usize::from(reply.from.0)];
-                let before = slot.map_or(Set::EMPTY, |report| report.has);
-                let overwrites = config.makes(Mistake::ReportsOverwritten);
-                let has = if overwrites { has } else { before.union(has) };
-                let remembers = slot.map_or(remembers, |report| report.remembers);
-                *slot = Some(FreezeReport {
+                let first = FreezeReport {
                     has,
-                    follows,
-                    remembers,
-                });
+                    held: held.map(|held| held.has),
+                    unbroken: held.is_none_or(|held| held.unbroken),
+                };
+                let overwrites = config.makes(Mistake::ReportsOverwritten);
+                *slot = match *slot {
+                    Some(before) if !overwrites => Some(before.united_with(first)),
+                    _ => Some(first),
+                };
             }
-            Answer::Confirmed { has } => self.confirmed = Some(has),
+            Answer::Confirmed { has, never_began } => {
+                self.confirmed = Some(has);
+                self.unopened |= never_began;
+            }
             Answer::Exited => self.exited = true,
         }
     }
@@ -203,6 +229,7 @@ impl State {
         if log.epoch == Epoch::UNFOUNDED {
             actions.extend(self.foundable(config).map(Action::Found));
         } else if log.deposed {
+            self.actions_of_stalled(config, actions);
             let choices = self.choices(config);
             if config.makes(Mistake::OpenWithoutChoice) {
                 actions.extend(choices.iter().copied().map(Action::OrderBeforeCommit));
@@ -216,6 +243,7 @@ impl State {
             if config.joins {
                 actions.extend(self.joinable(config).map(Action::Join));
             }
+            self.actions_of_stalled(config, actions);
             self.actions_of_strangers(config, actions);
         }
     }
@@ -258,7 +286,7 @@ impl State {
                 let server = self.server(*member);
                 self.opened(epoch)
                     && server.source == Some(primary)
-                    && server.follows == Some((primary, epoch))
+                    && server.memory.follows == Some((primary, epoch))
             })
     }
 
@@ -291,7 +319,7 @@ impl State {
             let deed = if to == primary {
                 Deed::Fence
             } else {
-                Deed::Freeze
+                Deed::Freeze { of: primary }
             };
             self.orders.push(Order { to, token, deed });
         }
@@ -309,7 +337,7 @@ impl State {
         let lawful = |donor: &Instance| {
             let joined = log
                 .report(*donor)
-                .is_some_and(|report| report.follows == Some(log.primary()));
+                .is_some_and(|report| report.held.is_some());
             let joined = joined || config.makes(Mistake::FetchFromAnyone);
             joined && self.errant(config, *donor).is_empty()
         };

@@ -1,5 +1,6 @@
 //! `mysqld`: what an instance holds, whom it follows, and what its clients were told.
 
+use super::memory::Memory;
 use super::{Action, Config, Epoch, Instance, Log, Mistake, Set, State, Token, WriteId};
 
 /// What the client of one write knows.
@@ -37,6 +38,8 @@ pub struct Server {
     pub open: Option<Epoch>,
     /// k: how many acknowledgements a commit waits for.
     pub wait_for: u8,
+    /// What it received from a donor while it was frozen, and so never acknowledged. For law U.
+    pub fetched: Set<WriteId>,
     /// Whom its IO thread reads from, while it runs.
     pub source: Option<Instance>,
     /// `rpl_semi_sync_replica_enabled`; OFF after every boot.
@@ -47,10 +50,11 @@ pub struct Server {
     pub token: Token,
     /// Frozen or fenced: opens, and follows a primary, only for an epoch above this one.
     pub bound: Option<Epoch>,
-    /// The instance that it last replicated from, and that one's epoch.
-    pub follows: Option<(Instance, Epoch)>,
-    /// It has lost nothing since it began to follow that one.
-    pub remembers: bool,
+    /// The epoch that it last began to open for; durable before the statement.
+    pub began: Option<Epoch>,
+    /// The epoch of the log when the agent started.
+    pub started_in: Epoch,
+    pub memory: Memory,
 }
 
 impl Server {
@@ -61,13 +65,15 @@ impl Server {
             up: true,
             open: None,
             wait_for: 0,
+            fetched: Set::EMPTY,
             source: None,
             acks: false,
             permit: None,
             token: Token::default(),
             bound: None,
-            follows: None,
-            remembers: true,
+            began: None,
+            started_in: Epoch::UNFOUNDED,
+            memory: Memory::NONE,
         };
         if config.founding {
             // Two servers were left writable, as happens; the others are fenced already.
@@ -79,6 +85,7 @@ impl Server {
             let token = Token::of_opening(log.epoch);
             Self {
                 open: Some(log.epoch),
+                began: Some(log.epoch),
                 wait_for: log.wait_for,
                 token,
                 ..closed
@@ -86,12 +93,11 @@ impl Server {
         } else {
             let primary = log.primary();
             let acks = log.ackers.contains(instance);
-            let follows = Some((primary, log.epoch));
             let token = Token::of_opening(log.epoch);
             Self {
                 source: Some(primary),
                 acks,
-                follows,
+                memory: Memory::of(primary, log.epoch),
                 token,
                 ..closed
             }
@@ -197,7 +203,8 @@ impl State {
         let (acks, source) = (server.acks, server.source);
 
         if self.server(on).bound == Some(self.log.epoch) {
-            self.used.fetched = self.used.fetched.with(on);
+            let server = self.server_mut(on);
+            server.fetched = server.fetched.with(write);
         }
         let written = &mut self.writes[usize::from(write.0)];
         if acks
@@ -247,10 +254,18 @@ impl State {
         server.source = None;
         server.acks = false;
         server.permit = None;
+        server.began = None; // the file that it starts from may be an older one
         if config.makes(Mistake::TokenNotPersisted) {
             server.token = Token::default();
             server.bound = None;
         }
+    }
+
+    pub fn restart(&mut self, on: Instance) {
+        let epoch = self.log.epoch;
+        let server = self.server_mut(on);
+        server.up = true;
+        server.started_in = epoch;
     }
 
     /// A linearizable read: the epoch stands, this is its primary, k of V hold what it has.
@@ -279,12 +294,12 @@ impl State {
         let server = self.server_mut(on);
         server.open = server.permit.take();
         server.source = None;
-        server.follows = None;
+        server.memory = Memory::NONE;
     }
 
     fn may_repair(&self, config: &Config, on: Instance) -> bool {
         let server = self.server(on);
-        let Some((_, epoch)) = server.follows else {
+        let Some((_, epoch)) = server.memory.follows else {
             return false;
         };
         let frozen = server.bound.is_some_and(|bound| bound >= epoch);
@@ -295,7 +310,7 @@ impl State {
 
     pub fn repair(&mut self, on: Instance) {
         let server = self.server_mut(on);
-        server.source = server.follows.map(|(source, _)| source);
+        server.source = server.memory.follows.map(|(source, _)| source);
     }
 
     /// The last transaction that this replica has, if it may not have applied it. (Who ever opened
@@ -314,6 +329,8 @@ impl State {
         let told = self.log.report(on).is_some();
         let server = self.server_mut(on);
         server.has = server.has.without(write);
-        server.remembers &= told;
+        if !told {
+            server.memory.break_off();
+        }
     }
 }
