@@ -231,7 +231,7 @@ impl State {
         } else {
             let primary = state.log.primary();
             state.openings.push((state.log.epoch, primary));
-            state.order_opening(config);
+            state.order_opening(config, Set::EMPTY);
         }
         state
     }

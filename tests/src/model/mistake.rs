@@ -55,6 +55,9 @@ pub enum Mistake {
     OpenWithoutChoice,
     /// The agent opens without looking whether it holds what the order names. Breaks A.
     OpenWithoutNeed,
+    /// The agent asks for need alone, not for what it was chosen with: who was compared with that
+    /// follows it. Breaks D.
+    OpensWithLess,
     /// What former epochs needed is not carried on. Breaks W.
     NoFloor,
     /// A transaction of the deposed primary's own that one replica alone holds counts as errant,

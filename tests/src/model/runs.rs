@@ -312,6 +312,7 @@ pub fn planted() -> Vec<Planted> {
         failover!(OrdersDoNotClose, A, TWICE),
         failover!(OpenWithoutChoice, P, SMALL),
         failover!(OpenWithoutNeed, A, RELAY_LOST),
+        failover!(OpensWithLess, D, RELAY_LOST_TWICE),
         failover!(NoFloor, W, TWICE),
         failover!(ErrantRuleOnDeposed, A, SMALL),
         failover!(UnjoinedCountInNeed, N, TWO_OF_THREE),

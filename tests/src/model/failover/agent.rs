@@ -46,8 +46,13 @@ pub enum Deed {
     Fetch { donor: Instance },
     /// Follow this primary, once compared with it.
     Repoint { source: Instance, acks: bool },
-    /// Open, if you hold all of `need`, waiting for `wait_for` acknowledgements.
-    Open { need: Set<WriteId>, wait_for: u8 },
+    /// Open, if you hold all of `need`, and what you were chosen with; wait for `wait_for`
+    /// acknowledgements.
+    Open {
+        need: Set<WriteId>,
+        chosen_with: Set<WriteId>,
+        wait_for: u8,
+    },
     /// You are in V now: acknowledge.
     SwitchOnAcks,
 }
@@ -73,7 +78,13 @@ impl Display for Order {
                 source,
                 acks: false,
             } => write!(f, "follow {source}"),
-            Deed::Open { need, wait_for } => write!(f, "open with {need}, k={wait_for}"),
+            Deed::Open {
+                need,
+                chosen_with,
+                wait_for,
+            } => {
+                write!(f, "open with {}, k={wait_for}", need.union(chosen_with))
+            }
             Deed::SwitchOnAcks => write!(f, "acknowledge"),
         }
     }
@@ -102,7 +113,11 @@ impl State {
             Deed::Fence => self.fence(config, to, epoch),
             Deed::Fetch { donor } => self.fetch(config, to, epoch, donor),
             Deed::Repoint { source, acks } => self.repoint(config, to, epoch, source, acks),
-            Deed::Open { need, wait_for } => self.open(config, to, epoch, need, wait_for),
+            Deed::Open {
+                need,
+                chosen_with,
+                wait_for,
+            } => self.open(config, to, epoch, need.union(chosen_with), wait_for),
             Deed::SwitchOnAcks => self.server_mut(to).acks = true,
         }
     }
@@ -195,7 +210,7 @@ impl State {
         config: &Config,
         on: Instance,
         epoch: Epoch,
-        need: Set<WriteId>,
+        must_hold: Set<WriteId>,
         wait_for: u8,
     ) {
         let opening = (epoch, on);
@@ -203,7 +218,7 @@ impl State {
         let again = self.openings.contains(&opening);
         let server = self.server_mut(on);
         let bound = server.bound.is_some_and(|bound| bound >= epoch);
-        let complete = need.within(server.has) || config.makes(Mistake::OpenWithoutNeed);
+        let complete = must_hold.within(server.has) || config.makes(Mistake::OpenWithoutNeed);
         if again || bound || !complete {
             return;
         }

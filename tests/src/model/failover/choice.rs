@@ -91,7 +91,7 @@ impl State {
     fn eligible(&self, choice: &Choice) -> bool {
         let log = &self.log;
         if choice.primary == log.primary() {
-            return log.confirmed.is_some_and(|last| choice.need.within(last));
+            return log.confirmed.is_some() && choice.need.within(self.told_by(choice.primary));
         }
         let lawful = |write: WriteId| {
             log.ever_primary(self.writes[usize::from(write.0)].origin)
@@ -99,6 +99,17 @@ impl State {
         };
         log.report(choice.primary)
             .is_some_and(|of| choice.need.within(of.has) && of.has.iter().all(lawful))
+    }
+
+    /// What this one said that it has, frozen or fenced.
+    fn told_by(&self, candidate: Instance) -> Set<WriteId> {
+        let log = &self.log;
+        let told = if candidate == log.primary() {
+            log.confirmed
+        } else {
+            log.report(candidate).map(|report| report.has)
+        };
+        told.unwrap_or(Set::EMPTY)
     }
 
     /// V′: the former V without the candidate, whether frozen or not; with one that was withdrawn
@@ -124,6 +135,7 @@ impl State {
         let old = self.log.primary();
         let inherited = self.server(old).has;
         let ackers = self.next_ackers(config, choice.primary);
+        let chosen_with = self.told_by(choice.primary);
         let log = &mut self.log;
         let retired = if log.unopened {
             log.retired
@@ -151,7 +163,7 @@ impl State {
             retired: retired.without(primary),
             ..Log::unfounded()
         };
-        self.order_opening(config);
+        self.order_opening(config, chosen_with);
     }
 
     /// The mistake: the order leaves on the strength of what a leader is about to propose.
@@ -166,7 +178,11 @@ impl State {
             .next_ackers(config, primary)
             .len()
             .min(self.log.wait_for);
-        let deed = Deed::Open { need, wait_for };
+        let deed = Deed::Open {
+            need,
+            chosen_with: self.told_by(primary),
+            wait_for,
+        };
         self.orders.push(Order {
             to: primary,
             token: Token::of_opening(epoch),

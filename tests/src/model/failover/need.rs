@@ -104,7 +104,7 @@ impl State {
             .map_or(Set::EMPTY, |term| term.need)
     }
 
-    fn floor(&self, config: &Config) -> Set<WriteId> {
+    pub fn floor(&self, config: &Config) -> Set<WriteId> {
         if config.makes(Mistake::NoFloor) {
             Set::EMPTY
         } else {

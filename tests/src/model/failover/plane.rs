@@ -270,7 +270,7 @@ impl State {
             .report(primary)
             .map_or(Set::EMPTY, |report| report.has);
         self.log.enter_first_epoch(config, primary, need);
-        self.order_opening(config);
+        self.order_opening(config, need);
     }
 
     /// The replicas outside V that follow the primary of an epoch that opened and stands.
@@ -359,8 +359,11 @@ impl State {
         self.orders.push(Order { to, token, deed });
     }
 
-    /// The orders that go with a committed choice: one opens, the others follow.
-    pub fn order_opening(&mut self, config: &Config) {
+    /// The orders that go with a committed choice: one opens, the others follow. They may do so
+    /// before it has opened, and are compared with what it was chosen with.
+    pub fn order_opening(&mut self, config: &Config, chosen_with: Set<WriteId>) {
+        let asked = !config.makes(Mistake::OpensWithLess);
+        let chosen_with = if asked { chosen_with } else { Set::EMPTY };
         let Log {
             epoch,
             ackers,
@@ -372,7 +375,11 @@ impl State {
         for to in config.all().iter() {
             let acks = ackers.contains(to);
             let deed = if to == primary {
-                Deed::Open { need, wait_for }
+                Deed::Open {
+                    need,
+                    chosen_with,
+                    wait_for,
+                }
             } else {
                 Deed::Repoint {
                     source: primary,

@@ -201,9 +201,7 @@ impl State {
         let server = self.server_mut(on);
         server.has = server.has.with(write);
         let (acks, source) = (server.acks, server.source);
-
-        if self.server(on).bound == Some(self.log.epoch) {
-            let server = self.server_mut(on);
+        if source != server.memory.follows.map(|(of, _)| of) {
             server.fetched = server.fetched.with(write);
         }
         let written = &mut self.writes[usize::from(write.0)];

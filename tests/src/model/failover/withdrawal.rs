@@ -32,6 +32,6 @@ impl State {
         let assumed = log.stuck
             && (config.makes(Mistake::StuckIsProof)
                 || log.confirmed.is_some() && config.makes(Mistake::WithdrawnTakenForUnopened));
-        (log.unopened || assumed).then(|| self.carried_need())
+        (log.unopened || assumed).then(|| self.floor(config))
     }
 }
