@@ -14,6 +14,7 @@
 //! | [`need`] | what the next primary must hold, from what was reported |
 //! | [`choice`] | `PrimaryChosen`: proof, candidate, V′ and k′ |
 //! | [`withdrawal`] | a choice taken back before it opened |
+//! | [`ground`] | semi-sync switched off and put back, and what a choice may claim then |
 //! | [`stranger`] | a replica that nobody registered, and that acknowledges |
 //! | [`laws`] | what must be true in every state |
 //!
@@ -24,6 +25,7 @@
 
 pub mod agent;
 pub mod choice;
+pub mod ground;
 pub mod laws;
 pub mod memory;
 pub mod need;
@@ -40,6 +42,7 @@ use super::mistake::Mistake;
 use super::set::{Element, Set};
 use agent::{Order, Token};
 use choice::Choice;
+use ground::Ground;
 use plane::{Log, Reply};
 use server::{Server, Write};
 
@@ -103,6 +106,10 @@ pub struct Config {
     pub outside: Set<Instance>,
     /// Servers beyond `instances` that nobody registered, and that no agent governs.
     pub strangers: u8,
+    /// They withhold their names.
+    pub nameless: bool,
+    /// How often someone may switch semi-sync off on an open primary.
+    pub switches_max: u8,
     pub epochs_max: u8,
     pub writes_max: u8,
     pub crashes_max: u8,
@@ -134,6 +141,8 @@ impl Config {
         wait_for: 1,
         outside: Set::EMPTY,
         strangers: 0,
+        nameless: false,
+        switches_max: 0,
         epochs_max: 2,
         writes_max: 2,
         crashes_max: 1,
@@ -171,6 +180,7 @@ pub struct Used {
     pub relay_losses: u8,
     pub errants: u8,
     pub attachments: u8,
+    pub switches: u8,
 }
 
 /// Everything at one moment. When a write was acknowledged is remembered for the laws alone.
@@ -269,6 +279,10 @@ pub enum Action {
     LoseRelayLog { on: Instance, write: WriteId },
     Obey(Order),
     Hear(Reply),
+    SwitchOff(Instance),
+    PutBack(Instance),
+    StatusOn(Instance),
+    ClaimAgain,
     SayStuck(Instance),
     Depose(Epoch),
     Choose(Choice),
@@ -302,6 +316,10 @@ impl Display for Action {
             Self::LoseRelayLog { on, write } => write!(f, "{on} loses {write} with its relay log"),
             Self::Obey(order) => Display::fmt(order, f),
             Self::Hear(reply) => Display::fmt(reply, f),
+            Self::SwitchOff(on) => write!(f, "someone switches semi-sync off on {on}; it is seen"),
+            Self::PutBack(on) => write!(f, "{on}'s agent switches semi-sync on again"),
+            Self::StatusOn(on) => write!(f, "semi-sync's status on {on} reads ON"),
+            Self::ClaimAgain => write!(f, "log: nothing is lost any more"),
             Self::SayStuck(on) => write!(f, "log: {on} says that it cannot open"),
             Self::Depose(epoch) => write!(f, "log: epoch {} is deposed", epoch.0),
             Self::Choose(choice) => write!(f, "log: {choice}"),
@@ -357,6 +375,10 @@ impl Model for Config {
             Action::LoseRelayLog { on, write } => state.lose_relay_log(on, write),
             Action::Obey(order) => state.obey(self, order),
             Action::Hear(reply) => state.log.hear(self, reply),
+            Action::SwitchOff(on) => state.switch_off(on),
+            Action::PutBack(on) => state.put_back(self, on),
+            Action::StatusOn(on) => state.status_on(on),
+            Action::ClaimAgain => state.log.ground = Ground::Good,
             Action::SayStuck(_) => state.log.stuck = true,
             Action::Depose(_) => state.depose(self),
             Action::Choose(choice) => state.choose(self, choice),

@@ -84,8 +84,21 @@ pub enum Mistake {
     /// A stranger that was seen to acknowledge is not counted as a member of V that nobody froze.
     /// Breaks A.
     StrangersNotCounted,
-    /// A stranger counts no longer once it is cut, though V has not caught up. Breaks A.
+    /// A stranger counts no longer once it is cut, though V has not caught up. Breaks H.
     StrangerForgottenWhenCut,
+    /// A stranger counts no longer once a marker was answered, though semi-sync was off. Breaks H.
+    StrangerForgottenByAnswer,
+    /// An order to open leaves attached who came under an epoch before, and is counted in none after.
+    /// Breaks H.
+    OpeningCutsNobody,
+    /// An acker that withholds its name is not counted. Breaks H.
+    NamelessNotCounted,
+    /// Nothing is said to be lost once semi-sync's variable is back. Breaks A.
+    ZeroOncePutBack,
+    /// Nothing is said to be lost once a marker was answered, whoever answered it. Breaks A.
+    ZeroOnceAnswered,
+    /// A primary that is reinstated on broken ground is said to stand on good ground. Breaks A.
+    ReinstatedOnGoodGround,
     /// A stranger that comes again while the log still counts it is not logged anew: the word that
     /// it was forgotten, committed late, is believed. Breaks A.
     ReturnNotLogged,

@@ -9,7 +9,7 @@ use super::report::{Report, explore};
 use super::set::Set;
 use super::{agreement, failover};
 use agreement::laws::{B, G, I, K, M, R};
-use failover::laws::{A, D, L, N, P, S, U, W};
+use failover::laws::{A, D, H, L, N, P, S, U, W};
 
 /// A run of the protocol as it is meant: every law holds, and all that must be reached is.
 pub struct Base {
@@ -92,6 +92,24 @@ const STRANGER: Failover = Failover {
     ..TWICE
 };
 
+/// It withholds its name, so each of its connections counts.
+const NAMELESS: Failover = Failover {
+    nameless: true,
+    ..STRANGER
+};
+
+/// It comes while semi-sync is switched off and on.
+const STRANGER_UNWATCHED: Failover = Failover {
+    switches_max: 1,
+    ..STRANGER
+};
+
+/// Semi-sync is switched off on an open primary.
+const SWITCHED_OFF: Failover = Failover {
+    switches_max: 1,
+    ..TWICE
+};
+
 /// A frozen replica fetches what one of three alone holds, and two must acknowledge.
 const FETCHING_OF_FOUR: Failover = Failover {
     fetches: true,
@@ -147,6 +165,9 @@ pub fn bases() -> Vec<Base> {
         base!("two failovers, a crash, reopening", REOPENING),
         base!("an instance joins V, two failovers", OUTSIDER),
         base!("a stranger acknowledges", STRANGER),
+        base!("a stranger withholds its name", NAMELESS),
+        base!("a stranger, semi-sync switched off", STRANGER_UNWATCHED),
+        base!("semi-sync is switched off, two failovers", SWITCHED_OFF),
         base!("a frozen replica fetches, two failovers", FETCHING),
         base!("a choice is withdrawn, two failovers", STALLING),
         base!("founding from open servers", FOUNDING),
@@ -313,7 +334,7 @@ pub fn planted() -> Vec<Planted> {
         failover!(OpenWithoutChoice, P, SMALL),
         failover!(OpenWithoutNeed, A, RELAY_LOST),
         failover!(OpensWithLess, D, RELAY_LOST_TWICE),
-        failover!(NoFloor, W, TWICE),
+        failover!(NoFloor, A, TWICE),
         failover!(ErrantRuleOnDeposed, A, SMALL),
         failover!(UnjoinedCountInNeed, N, TWO_OF_THREE),
         failover!(StuckIsProof, A, STALLING),
@@ -323,8 +344,14 @@ pub fn planted() -> Vec<Planted> {
         failover!(OnlyLastSourceKept, W, THRICE),
         failover!(AcksBeforeLogged, W, OUTSIDER),
         failover!(StrangersNotCounted, A, STRANGER),
-        failover!(StrangerForgottenWhenCut, A, STRANGER),
-        failover!(ReturnNotLogged, A, STRANGER),
+        failover!(StrangerForgottenWhenCut, H, STRANGER),
+        failover!(StrangerForgottenByAnswer, H, STRANGER_UNWATCHED),
+        failover!(OpeningCutsNobody, H, STRANGER),
+        failover!(NamelessNotCounted, H, NAMELESS),
+        failover!(ZeroOncePutBack, A, SWITCHED_OFF),
+        failover!(ZeroOnceAnswered, A, SWITCHED_OFF),
+        failover!(ReinstatedOnGoodGround, A, SWITCHED_OFF),
+        failover!(ReturnNotLogged, H, STRANGER),
         failover!(FetchFromAnyone, U, FETCHING, with FetchedCountsAsHeld),
         failover!(FetchUncompared, D, FETCHING),
         failover!(FetchedCountsAsHeld, U, FETCHING_OF_FOUR),

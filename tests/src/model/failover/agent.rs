@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 
+use super::ground::SemiSync;
 use super::memory::Memory;
 use super::plane::{Answer, Reply};
 use super::{Config, Epoch, Instance, Mistake, Set, State, WriteId};
@@ -223,7 +224,12 @@ impl State {
             return;
         }
         server.began = Some(epoch);
+        if !config.makes(Mistake::OpeningCutsNobody) {
+            self.cut_strangers(config, on);
+        }
+        let server = self.server_mut(on);
         server.open = Some(epoch);
+        server.semi_sync = SemiSync::On;
         server.wait_for = wait_for;
         server.source = None;
         server.acks = false;

@@ -136,6 +136,9 @@ impl State {
         let inherited = self.server(old).has;
         let ackers = self.next_ackers(config, choice.primary);
         let chosen_with = self.told_by(choice.primary);
+        let claims_zero = self.log.claims_zero(choice.primary);
+        let writes = self.writes.len() as u8;
+        let ground = self.log.ground_after(config, choice.primary, writes);
         let log = &mut self.log;
         let retired = if log.unopened {
             log.retired
@@ -154,12 +157,14 @@ impl State {
             need,
             inherited,
             proof,
+            claims_zero,
         });
         *log = Log {
             epoch,
             terms: std::mem::take(&mut log.terms),
             wait_for: ackers.len().saturating_sub(spare).max(1),
             ackers,
+            ground,
             retired: retired.without(primary),
             ..Log::unfounded()
         };

@@ -6,9 +6,10 @@ use super::choice::Proof;
 use super::server::Acknowledged;
 use super::{Config, Epoch, Instance, Set, State, WriteId};
 
-pub const A: &str = "A: no acknowledged write is missing on the newest opened primary";
+pub const A: &str = "A: no acknowledged write is missing on the newest opened primary, unless a \
+                     choice said so";
 pub const W: &str = "W: a write acknowledged under epoch e after a higher epoch opened is in that \
-                     epoch's need";
+                     epoch's need, unless a choice said so";
 pub const P: &str = "P: one primary per epoch, and it opens only with its choice committed";
 pub const D: &str = "D: whoever replicates from an open primary holds nothing that it lacks";
 pub const N: &str = "N: need holds nothing that the former primary or need before it did not hold";
@@ -16,6 +17,8 @@ pub const S: &str = "S: a former primary that has not rejoined keeps no proof wa
 pub const U: &str = "U: need asks for nothing that fewer than k of V and strangers can have \
                      acknowledged";
 pub const L: &str = "L: no part of M needs less than the whole of M";
+pub const H: &str = "H: what was answered by acknowledgements is held by k of V and of the strangers \
+                     that count";
 
 /// The laws, each with the words above as its name.
 pub fn always() -> Vec<Property<Config>> {
@@ -28,6 +31,7 @@ pub fn always() -> Vec<Property<Config>> {
         Property::always(S, the_departed_block_nobody),
         Property::always(U, nobody_is_barred_for_nothing),
         Property::always(L, the_whole_needs_least),
+        Property::always(H, what_was_acknowledged_is_held),
     ]
 }
 
@@ -53,11 +57,17 @@ fn errant(state: &State) -> Set<WriteId> {
         .collect()
 }
 
-/// A. Whatever a client was told is durable, the newest primary has.
+/// A. Whatever a client was told is durable, the newest primary has; or a choice since did not claim
+/// that nothing is lost.
 fn acknowledged_writes_are_kept(state: &State) -> bool {
-    state
-        .newest_opened()
-        .is_none_or(|(_, primary)| acknowledged(state).within(state.server(primary).has))
+    state.newest_opened().is_none_or(|(epoch, primary)| {
+        let missing = acknowledged(state).minus(state.server(primary).has);
+        let mut missing = missing.iter();
+        missing.all(|write| {
+            let written = state.writes[usize::from(write.0)].epoch;
+            !state.log.claimed_zero(written, epoch)
+        })
+    })
 }
 
 /// W. The old primary's last words, spoken after the next one opened, tell nothing new. The lowest
@@ -68,9 +78,12 @@ fn late_acknowledgements_are_needed(state: &State) -> bool {
         .iter()
         .enumerate()
         .all(|(number, write)| match write.acknowledged {
-            Acknowledged::Yes { after: Some(epoch) } => {
+            Acknowledged::Yes {
+                after: Some(epoch), ..
+            } => {
                 let need = state.log.term(epoch).map(|term| term.need);
                 need.is_some_and(|need| need.contains(WriteId(number as u8)))
+                    || !state.log.claimed_zero(write.epoch, epoch)
             }
             _ => true,
         })
@@ -121,7 +134,7 @@ fn the_departed_block_nobody(config: &Config, state: &State) -> bool {
         return true;
     }
     let others = config.all().without(log.primary()).minus(log.retired);
-    !others.within(log.frozen_replicas(config)) || log.ackers_are_frozen(config)
+    !others.within(log.frozen_replicas(config)) || log.members_are_frozen(config)
 }
 
 /// U. A survivor that holds all that was ever acknowledged must not be barred for what was not. Who
@@ -145,7 +158,7 @@ fn nobody_is_barred_for_nothing(config: &Config, state: &State) -> bool {
             received.contains(write)
         };
         let members = log.ackers.iter().filter(may_have).count() as u8;
-        members + log.strangers.len() >= log.wait_for
+        members + log.strangers_counted() >= log.wait_for
     })
 }
 
@@ -160,6 +173,24 @@ fn the_whole_needs_least(config: &Config, state: &State) -> bool {
     parts.all(|part| {
         let need = state.need_of_part(config, part);
         need.is_none_or(|need| least.within(need))
+    })
+}
+
+/// H. A stranger is forgotten only when V holds what it acknowledged. (Until its end: then the log
+/// asks what was lost, too.)
+fn what_was_acknowledged_is_held(config: &Config, state: &State) -> bool {
+    let log = &state.log;
+    if log.deposed || config.relay_losses_max > 0 {
+        return true;
+    }
+    state.writes.iter().enumerate().all(|(number, write)| {
+        let answered = matches!(write.acknowledged, Acknowledged::Yes { alone: false, .. });
+        let write_id = WriteId(number as u8);
+        let holds = |member: &Instance| state.server(*member).has.contains(write_id);
+        let holders = log.ackers.iter().filter(holds).count() as u8;
+        write.epoch != log.epoch
+            || !answered
+            || holders + log.strangers_counted() >= log.wait_for
     })
 }
 
@@ -180,10 +211,8 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
             "a write is acknowledged after a higher epoch opened",
             |_, state| {
                 let late = |after| {
-                    after
-                        == Acknowledged::Yes {
-                            after: Some(Epoch(2)),
-                        }
+                    let second = Some(Epoch(2));
+                    matches!(after, Acknowledged::Yes { after, .. } if after == second)
                 };
                 state.writes.iter().any(|write| late(write.acknowledged))
             },
@@ -273,7 +302,25 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
         properties.push(Property::<Config>::sometimes(
             "a stranger is settled: V caught up after the cut",
             |_, state| {
-                state.used.attachments > 0 && !state.log.deposed && state.log.strangers.is_empty()
+                state.used.attachments > 0 && !state.log.deposed && state.log.strangers_counted() == 0
+            },
+        ));
+    }
+    if config.switches_max > 0 {
+        properties.push(Property::<Config>::sometimes(
+            "a write that was answered alone is lost, and the choice said so",
+            |_, state| {
+                state.newest_opened().is_some_and(|(_, primary)| {
+                    !acknowledged(state).within(state.server(primary).has)
+                })
+            },
+        ));
+        properties.push(Property::<Config>::sometimes(
+            "ground that was broken is good again, and a failover opens",
+            |_, state| {
+                state.used.switches > 0
+                    && opened_with(state, Proof::AckersFrozen)
+                    && state.log.terms.iter().all(|term| term.claims_zero)
             },
         ));
     }

@@ -29,7 +29,7 @@ impl Log {
         let strangers = if config.makes(Mistake::StrangersNotCounted) {
             0
         } else {
-            self.strangers.len()
+            self.strangers_counted()
         };
         self.ackers.len() + strangers
     }
@@ -52,6 +52,12 @@ impl Log {
     /// `AckersFrozen` stands.
     pub fn ackers_are_frozen(&self, config: &Config) -> bool {
         self.passes_for_enough(config, self.frozen_members(config))
+    }
+
+    /// It would stand, if it were not for strangers.
+    pub fn members_are_frozen(&self, config: &Config) -> bool {
+        let counted = self.frozen_members(config).len() + self.strangers_counted();
+        counted >= self.enough_frozen(config)
     }
 
     /// What reports make a write needed: k − u, u being all that F′ leaves out.

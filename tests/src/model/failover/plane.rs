@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 
 use super::agent::{Deed, Order, Stage, Token};
 use super::choice::Proof;
+use super::ground::Ground;
 use super::memory::Held;
 use super::{Action, Config, Epoch, Instance, Mistake, Set, State, WriteId};
 
@@ -87,6 +88,8 @@ pub struct Term {
     /// What the former primary held when this one was chosen. For law N; nobody could know it.
     pub inherited: Set<WriteId>,
     pub proof: Proof,
+    /// The choice said that no acknowledged write is missing.
+    pub claims_zero: bool,
 }
 
 /// The applied log of one cluster.
@@ -112,10 +115,13 @@ pub struct Log {
     pub unopened: bool,
     /// Seen to acknowledge without being in V: members of V that nobody can freeze.
     pub strangers: Set<Instance>,
+    /// Connections of such that withhold their names, each one more.
+    pub nameless: u8,
     /// How many writes there were when the last of them was cut off.
     pub cut_after: Option<u8>,
     /// The agent's word that V has caught up since is on its way, and nothing newer overtakes it.
     pub forgetting: bool,
+    pub ground: Ground,
 }
 
 impl Log {
@@ -134,8 +140,10 @@ impl Log {
             stuck: false,
             unopened: false,
             strangers: Set::EMPTY,
+            nameless: 0,
             cut_after: None,
             forgetting: false,
+            ground: Ground::Good,
         }
     }
 
@@ -154,6 +162,7 @@ impl Log {
                 need,
                 inherited: need,
                 proof: Proof::Founding,
+                claims_zero: true,
             }],
             ackers: config.all().without(primary).minus(config.outside),
             wait_for: config.wait_for,
@@ -245,6 +254,7 @@ impl State {
             }
             self.actions_of_stalled(config, actions);
             self.actions_of_strangers(config, actions);
+            self.actions_of_ground(config, actions);
         }
     }
 

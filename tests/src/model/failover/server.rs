@@ -1,5 +1,6 @@
 //! `mysqld`: what an instance holds, whom it follows, and what its clients were told.
 
+use super::ground::SemiSync;
 use super::memory::Memory;
 use super::{Action, Config, Epoch, Instance, Log, Mistake, Set, State, Token, WriteId};
 
@@ -12,7 +13,8 @@ pub enum Acknowledged {
         counted: Set<Instance>,
     },
     /// It was told OK; `after` is the lowest higher epoch that was open by then.
-    Yes { after: Option<Epoch> },
+    /// `alone`: semi-sync was off, nobody but the primary answered.
+    Yes { after: Option<Epoch>, alone: bool },
     /// Its session was cut: nobody will be told OK, and nobody was told that it failed.
     Never,
     /// No client waits: someone wrote it on a replica, past the plane.
@@ -40,6 +42,8 @@ pub struct Server {
     pub wait_for: u8,
     /// What it received from a donor while it was frozen, and so never acknowledged. For law U.
     pub fetched: Set<WriteId>,
+    /// As a source.
+    pub semi_sync: SemiSync,
     /// Whom its IO thread reads from, while it runs.
     pub source: Option<Instance>,
     /// `rpl_semi_sync_replica_enabled`; OFF after every boot.
@@ -66,6 +70,7 @@ impl Server {
             open: None,
             wait_for: 0,
             fetched: Set::EMPTY,
+            semi_sync: SemiSync::On,
             source: None,
             acks: false,
             permit: None,
@@ -169,7 +174,7 @@ impl State {
     pub fn write(&mut self, on: Instance, write: WriteId) {
         let server = self.server_mut(on);
         let epoch = server.open.expect("only an open server takes writes");
-        let waits = server.wait_for > 0;
+        let waits = server.wait_for > 0 && server.semi_sync == SemiSync::On;
         server.has = server.has.with(write);
         let acknowledged = Acknowledged::Waiting {
             sent: Set::EMPTY,
@@ -181,7 +186,7 @@ impl State {
             acknowledged,
         });
         if !waits {
-            self.tell_client(write);
+            self.tell_client(write, true);
         }
     }
 
@@ -223,15 +228,15 @@ impl State {
         *counted = counted.with(by);
         let (origin, count) = (written.origin, counted.len());
         if count >= self.server(origin).wait_for {
-            self.tell_client(write);
+            self.tell_client(write, false);
         }
     }
 
-    fn tell_client(&mut self, write: WriteId) {
+    pub fn tell_client(&mut self, write: WriteId, alone: bool) {
         let written = &mut self.writes[usize::from(write.0)];
         let above = |(epoch, _): &&(Epoch, Instance)| *epoch > written.epoch;
         let after = self.openings.iter().find(above).map(|(epoch, _)| *epoch);
-        written.acknowledged = Acknowledged::Yes { after };
+        written.acknowledged = Acknowledged::Yes { after, alone };
     }
 
     /// Stops taking writes, and cuts the sessions that still wait for an answer.
