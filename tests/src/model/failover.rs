@@ -15,6 +15,7 @@
 //! | [`choice`] | `PrimaryChosen`: proof, candidate, V′ and k′ |
 //! | [`withdrawal`] | a choice taken back before it opened |
 //! | [`ground`] | semi-sync switched off and put back, and what a choice may claim then |
+//! | [`look`] | what a node last knew of the primary |
 //! | [`stranger`] | a replica that nobody registered, and that acknowledges |
 //! | [`laws`] | what must be true in every state |
 //!
@@ -27,6 +28,7 @@ pub mod agent;
 pub mod choice;
 pub mod ground;
 pub mod laws;
+pub mod look;
 pub mod memory;
 pub mod need;
 pub mod plane;
@@ -127,6 +129,8 @@ pub struct Config {
     pub replies_late: bool,
     /// A frozen replica may be told to fetch from another what it lacks.
     pub fetches: bool,
+    /// Nodes may read what the primary has executed.
+    pub looks: bool,
     /// A chosen primary may say that it cannot open.
     pub stalls: bool,
     /// Start before the first epoch, with servers that anybody may have left open.
@@ -153,6 +157,7 @@ impl Config {
         repairs: true,
         replies_late: false,
         fetches: false,
+        looks: false,
         stalls: false,
         founding: false,
         mistakes: &[],
@@ -283,6 +288,7 @@ pub enum Action {
     PutBack(Instance),
     StatusOn(Instance),
     ClaimAgain,
+    Look(Instance),
     SayStuck(Instance),
     Depose(Epoch),
     Choose(Choice),
@@ -320,6 +326,7 @@ impl Display for Action {
             Self::PutBack(on) => write!(f, "{on}'s agent switches semi-sync on again"),
             Self::StatusOn(on) => write!(f, "semi-sync's status on {on} reads ON"),
             Self::ClaimAgain => write!(f, "log: nothing is lost any more"),
+            Self::Look(on) => write!(f, "a node reads what {on} has executed, and votes it"),
             Self::SayStuck(on) => write!(f, "log: {on} says that it cannot open"),
             Self::Depose(epoch) => write!(f, "log: epoch {} is deposed", epoch.0),
             Self::Choose(choice) => write!(f, "log: {choice}"),
@@ -379,6 +386,7 @@ impl Model for Config {
             Action::PutBack(on) => state.put_back(self, on),
             Action::StatusOn(on) => state.status_on(on),
             Action::ClaimAgain => state.log.ground = Ground::Good,
+            Action::Look(on) => state.look(on),
             Action::SayStuck(_) => state.log.stuck = true,
             Action::Depose(_) => state.depose(self),
             Action::Choose(choice) => state.choose(self, choice),

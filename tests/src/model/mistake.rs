@@ -99,6 +99,10 @@ pub enum Mistake {
     ZeroOnceAnswered,
     /// A primary that is reinstated on broken ground is said to stand on good ground. Breaks A.
     ReinstatedOnGoodGround,
+    /// What a primary has executed counts before k of V hold a marker of its epoch. Breaks U.
+    KnownBeforeMarker,
+    /// What a primary that restarted has executed counts. Breaks U.
+    KnownFromRestarted,
     /// A stranger that comes again while the log still counts it is not logged anew: the word that
     /// it was forgotten, committed late, is believed. Breaks A.
     ReturnNotLogged,

@@ -110,6 +110,18 @@ const SWITCHED_OFF: Failover = Failover {
     ..TWICE
 };
 
+/// Nodes read what the primary has executed, while it may crash and reopen.
+const LOOKING: Failover = Failover {
+    looks: true,
+    ..TWICE
+};
+const LOOKING_AFTER_A_CRASH: Failover = Failover {
+    looks: true,
+    reopens: true,
+    repairs: false,
+    ..SMALL
+};
+
 /// A frozen replica fetches what one of three alone holds, and two must acknowledge.
 const FETCHING_OF_FOUR: Failover = Failover {
     fetches: true,
@@ -168,6 +180,8 @@ pub fn bases() -> Vec<Base> {
         base!("a stranger withholds its name", NAMELESS),
         base!("a stranger, semi-sync switched off", STRANGER_UNWATCHED),
         base!("semi-sync is switched off, two failovers", SWITCHED_OFF),
+        base!("a primary is looked at, two failovers", LOOKING),
+        base!("a primary is looked at, a crash", LOOKING_AFTER_A_CRASH),
         base!("a frozen replica fetches, two failovers", FETCHING),
         base!("a choice is withdrawn, two failovers", STALLING),
         base!("founding from open servers", FOUNDING),
@@ -351,6 +365,8 @@ pub fn planted() -> Vec<Planted> {
         failover!(ZeroOncePutBack, A, SWITCHED_OFF),
         failover!(ZeroOnceAnswered, A, SWITCHED_OFF),
         failover!(ReinstatedOnGoodGround, A, SWITCHED_OFF),
+        failover!(KnownBeforeMarker, U, LOOKING),
+        failover!(KnownFromRestarted, U, LOOKING_AFTER_A_CRASH),
         failover!(ReturnNotLogged, H, STRANGER),
         failover!(FetchFromAnyone, U, FETCHING, with FetchedCountsAsHeld),
         failover!(FetchUncompared, D, FETCHING),

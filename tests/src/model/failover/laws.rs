@@ -306,6 +306,12 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
             },
         ));
     }
+    if config.looks {
+        properties.push(Property::<Config>::sometimes(
+            "a primary that was looked at is deposed",
+            |_, state| state.log.deposed && !state.log.known.is_empty(),
+        ));
+    }
     if config.switches_max > 0 {
         properties.push(Property::<Config>::sometimes(
             "a write that was answered alone is lost, and the choice said so",

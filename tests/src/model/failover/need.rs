@@ -110,12 +110,14 @@ impl State {
             .map_or(Set::EMPTY, |term| term.need)
     }
 
+    /// What need holds whatever the members report.
     pub fn floor(&self, config: &Config) -> Set<WriteId> {
-        if config.makes(Mistake::NoFloor) {
+        let carried = if config.makes(Mistake::NoFloor) {
             Set::EMPTY
         } else {
             self.carried_need()
-        }
+        };
+        carried.union(self.log.known)
     }
 
     /// What k − u of these members reported. One that never followed the deposed primary was heard,

@@ -108,6 +108,8 @@ pub struct Log {
     /// Freeze reports for the end of this epoch, united; before the founding, fence reports.
     pub frozen: [Option<FreezeReport>; INSTANCES_MAX],
     pub confirmed: Option<Set<WriteId>>,
+    /// What votes told that the primary of this epoch had executed.
+    pub known: Set<WriteId>,
     pub exited: bool,
     /// The primary said that it cannot open.
     pub stuck: bool,
@@ -136,6 +138,7 @@ impl Log {
             retired: Set::EMPTY,
             frozen: [None; INSTANCES_MAX],
             confirmed: None,
+            known: Set::EMPTY,
             exited: false,
             stuck: false,
             unopened: false,
@@ -255,6 +258,7 @@ impl State {
             self.actions_of_stalled(config, actions);
             self.actions_of_strangers(config, actions);
             self.actions_of_ground(config, actions);
+            self.actions_of_looking(config, actions);
         }
     }
 
