@@ -16,6 +16,7 @@
 //! | [`withdrawal`] | a choice taken back before it opened |
 //! | [`ground`] | semi-sync switched off and put back, and what a choice may claim then |
 //! | [`look`] | what a node last knew of the primary |
+//! | [`branch`] | a prepared branch: a write that passes `super_read_only` |
 //! | [`stranger`] | a replica that nobody registered, and that acknowledges |
 //! | [`laws`] | what must be true in every state |
 //!
@@ -25,6 +26,7 @@
 //! has seen them: no proof can count them.
 
 pub mod agent;
+pub mod branch;
 pub mod choice;
 pub mod ground;
 pub mod laws;
@@ -131,6 +133,8 @@ pub struct Config {
     pub fetches: bool,
     /// Nodes may read what the primary has executed.
     pub looks: bool,
+    /// A branch was prepared on the first primary, and its transaction manager commits it.
+    pub branches: bool,
     /// A chosen primary may say that it cannot open.
     pub stalls: bool,
     /// Start before the first epoch, with servers that anybody may have left open.
@@ -158,6 +162,7 @@ impl Config {
         replies_late: false,
         fetches: false,
         looks: false,
+        branches: false,
         stalls: false,
         founding: false,
         mistakes: &[],
@@ -186,6 +191,7 @@ pub struct Used {
     pub errants: u8,
     pub attachments: u8,
     pub switches: u8,
+    pub branch: bool,
 }
 
 /// Everything at one moment. When a write was acknowledged is remembered for the laws alone.
@@ -276,6 +282,7 @@ pub enum Action {
     WriteErrant { on: Instance, write: WriteId },
     Receive { on: Instance, write: WriteId },
     Acknowledge { write: WriteId, by: Instance },
+    CommitBranch { on: Instance, write: WriteId },
     Crash(Instance),
     Restart(Instance),
     AskToReopen(Instance),
@@ -313,6 +320,9 @@ impl Display for Action {
                     f,
                     "the acknowledgement of {write} by {by} reaches its source"
                 )
+            }
+            Self::CommitBranch { on, write } => {
+                write!(f, "a prepared branch is committed on {on} as {write}")
             }
             Self::Crash(on) => write!(f, "{on} crashes, mysqld and agent"),
             Self::Restart(on) => write!(f, "{on} starts again, fenced"),
@@ -374,6 +384,7 @@ impl Model for Config {
             Action::WriteErrant { on, write } => state.write_errant(on, write),
             Action::Receive { on, write } => state.receive(on, write),
             Action::Acknowledge { write, by } => state.acknowledge(write, by),
+            Action::CommitBranch { on, write } => state.commit_branch(on, write),
             Action::Crash(on) => state.crash(self, on),
             Action::Restart(on) => state.restart(on),
             Action::AskToReopen(on) => state.server_mut(on).permit = Some(before.log.epoch),

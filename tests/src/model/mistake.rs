@@ -103,6 +103,12 @@ pub enum Mistake {
     KnownBeforeMarker,
     /// What a primary that restarted has executed counts. Breaks U.
     KnownFromRestarted,
+    /// A fence answers once `super_read_only` is set, without `offline_mode`. Breaks W.
+    FencedByReadOnlyAlone,
+    /// A server boots with `super_read_only` alone. Breaks A.
+    BootedByReadOnlyAlone,
+    /// A replica is online though branches are in use. Breaks A.
+    FollowersOnline,
     /// A stranger that comes again while the log still counts it is not logged anew: the word that
     /// it was forgotten, committed late, is believed. Breaks A.
     ReturnNotLogged,

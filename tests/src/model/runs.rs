@@ -122,6 +122,14 @@ const LOOKING_AFTER_A_CRASH: Failover = Failover {
     ..SMALL
 };
 
+/// A branch is prepared, and may be committed where no write is let in.
+const PREPARED: Failover = Failover {
+    branches: true,
+    repairs: false,
+    writes_max: 1,
+    ..SMALL
+};
+
 /// A frozen replica fetches what one of three alone holds, and two must acknowledge.
 const FETCHING_OF_FOUR: Failover = Failover {
     fetches: true,
@@ -182,6 +190,7 @@ pub fn bases() -> Vec<Base> {
         base!("semi-sync is switched off, two failovers", SWITCHED_OFF),
         base!("a primary is looked at, two failovers", LOOKING),
         base!("a primary is looked at, a crash", LOOKING_AFTER_A_CRASH),
+        base!("a prepared branch", PREPARED),
         base!("a frozen replica fetches, two failovers", FETCHING),
         base!("a choice is withdrawn, two failovers", STALLING),
         base!("founding from open servers", FOUNDING),
@@ -367,6 +376,9 @@ pub fn planted() -> Vec<Planted> {
         failover!(ReinstatedOnGoodGround, A, SWITCHED_OFF),
         failover!(KnownBeforeMarker, U, LOOKING),
         failover!(KnownFromRestarted, U, LOOKING_AFTER_A_CRASH),
+        failover!(FencedByReadOnlyAlone, W, PREPARED),
+        failover!(BootedByReadOnlyAlone, A, PREPARED),
+        failover!(FollowersOnline, A, PREPARED),
         failover!(ReturnNotLogged, H, STRANGER),
         failover!(FetchFromAnyone, U, FETCHING, with FetchedCountsAsHeld),
         failover!(FetchUncompared, D, FETCHING),

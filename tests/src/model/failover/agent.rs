@@ -107,6 +107,7 @@ impl State {
         let stale = server.open.is_some_and(|open| open < epoch);
         if stale && !config.makes(Mistake::OrdersDoNotClose) {
             self.close(to);
+            self.server_mut(to).offline = true;
         }
 
         match order.deed {
@@ -159,8 +160,12 @@ impl State {
     }
 
     fn fence(&mut self, config: &Config, on: Instance, epoch: Epoch) {
+        if self.sets_read_only_first(config, on) {
+            return; // the same order, obeyed again, does the rest and answers
+        }
         self.close(on);
         let server = self.server_mut(on);
+        server.offline = !config.makes(Mistake::FencedByReadOnlyAlone);
         if !config.makes(Mistake::ConfirmedDoesNotBind) {
             server.bound = server.bound.max(Some(epoch));
         }
@@ -204,6 +209,7 @@ impl State {
         server.memory.turn_to(config, source, epoch, server.has);
         server.source = Some(source);
         server.acks = acks;
+        server.offline = !config.makes(Mistake::FollowersOnline);
     }
 
     fn open(
@@ -229,6 +235,7 @@ impl State {
         }
         let server = self.server_mut(on);
         server.open = Some(epoch);
+        server.offline = false;
         server.semi_sync = SemiSync::On;
         server.wait_for = wait_for;
         server.source = None;

@@ -3,7 +3,7 @@
 use stateright::Property;
 
 use super::choice::Proof;
-use super::server::Acknowledged;
+use super::server::{Acknowledged, Write};
 use super::{Config, Epoch, Instance, Set, State, WriteId};
 
 pub const A: &str = "A: no acknowledged write is missing on the newest opened primary, unless a \
@@ -303,6 +303,19 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
             "a stranger is settled: V caught up after the cut",
             |_, state| {
                 state.used.attachments > 0 && !state.log.deposed && state.log.strangers_counted() == 0
+            },
+        ));
+    }
+    if config.branches {
+        properties.push(Property::<Config>::sometimes(
+            "a branch is committed and answered while its server is being fenced",
+            |_, state| {
+                let fenced = |write: &Write| {
+                    matches!(write.acknowledged, Acknowledged::Yes { .. })
+                        && state.server(write.origin).open.is_none()
+                        && !state.server(write.origin).offline
+                };
+                state.used.branch && state.writes.last().is_some_and(fenced)
             },
         ));
     }

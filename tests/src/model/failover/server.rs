@@ -42,8 +42,10 @@ pub struct Server {
     pub wait_for: u8,
     /// What it received from a donor while it was frozen, and so never acknowledged. For law U.
     pub fetched: Set<WriteId>,
-    /// As a source.
+    /// As a source; OFF after every boot.
     pub semi_sync: SemiSync,
+    /// `offline_mode`; ON after every boot. The other switch is set wherever it is not open.
+    pub offline: bool,
     /// Whom its IO thread reads from, while it runs.
     pub source: Option<Instance>,
     /// `rpl_semi_sync_replica_enabled`; OFF after every boot.
@@ -70,7 +72,8 @@ impl Server {
             open: None,
             wait_for: 0,
             fetched: Set::EMPTY,
-            semi_sync: SemiSync::On,
+            semi_sync: SemiSync::Off,
+            offline: true,
             source: None,
             acks: false,
             permit: None,
@@ -83,13 +86,20 @@ impl Server {
         if config.founding {
             // Two servers were left writable, as happens; the others are fenced already.
             let open = (instance.0 < 2).then_some(Epoch::UNFOUNDED);
-            Self { open, ..closed }
+            let offline = open.is_none();
+            Self {
+                open,
+                offline,
+                ..closed
+            }
         } else if instance.0 >= config.instances {
             closed
         } else if instance == log.primary() {
             let token = Token::of_opening(log.epoch);
             Self {
                 open: Some(log.epoch),
+                semi_sync: SemiSync::On,
+                offline: false,
                 began: Some(log.epoch),
                 wait_for: log.wait_for,
                 token,
@@ -102,6 +112,7 @@ impl Server {
             Self {
                 source: Some(primary),
                 acks,
+                offline: !config.makes(Mistake::FollowersOnline),
                 memory: Memory::of(primary, log.epoch),
                 token,
                 ..closed
@@ -113,7 +124,9 @@ impl Server {
 impl State {
     pub fn actions_of_servers(&self, config: &Config, actions: &mut Vec<Action>) {
         let next = WriteId(self.writes.len() as u8);
-        let may_write = next.0 < config.writes_max + self.used.errants;
+        let beyond = self.used.errants + u8::from(self.used.branch);
+        let may_write = next.0 < config.writes_max + beyond;
+        self.actions_of_branches(config, actions);
 
         for on in config.every_server().iter() {
             let server = self.server(on);
@@ -257,6 +270,8 @@ impl State {
         server.source = None;
         server.acks = false;
         server.permit = None;
+        server.offline = !config.makes(Mistake::BootedByReadOnlyAlone);
+        server.semi_sync = SemiSync::Off;
         server.began = None; // the file that it starts from may be an older one
         if config.makes(Mistake::TokenNotPersisted) {
             server.token = Token::default();
@@ -296,6 +311,8 @@ impl State {
     pub fn reopen(&mut self, on: Instance) {
         let server = self.server_mut(on);
         server.open = server.permit.take();
+        server.offline = false;
+        server.semi_sync = SemiSync::On;
         server.source = None;
         server.memory = Memory::NONE;
     }
