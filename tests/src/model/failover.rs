@@ -17,6 +17,7 @@
 //! | [`ground`] | semi-sync switched off and put back, and what a choice may claim then |
 //! | [`look`] | what a node last knew of the primary |
 //! | [`branch`] | a prepared branch: a write that passes `super_read_only` |
+//! | [`disk`] | an agent whose file cannot be written |
 //! | [`stranger`] | a replica that nobody registered, and that acknowledges |
 //! | [`laws`] | what must be true in every state |
 //!
@@ -28,6 +29,7 @@
 pub mod agent;
 pub mod branch;
 pub mod choice;
+pub mod disk;
 pub mod ground;
 pub mod laws;
 pub mod look;
@@ -135,6 +137,10 @@ pub struct Config {
     pub looks: bool,
     /// A branch was prepared on the first primary, and its transaction manager commits it.
     pub branches: bool,
+    /// How often an agent may fail to write down that it froze.
+    pub disk_failures_max: u8,
+    /// After each start an agent reads the log before it starts a thread.
+    pub reads_at_start: bool,
     /// A chosen primary may say that it cannot open.
     pub stalls: bool,
     /// Start before the first epoch, with servers that anybody may have left open.
@@ -162,6 +168,8 @@ impl Config {
         replies_late: false,
         fetches: false,
         looks: false,
+        disk_failures_max: 0,
+        reads_at_start: false,
         branches: false,
         stalls: false,
         founding: false,
@@ -192,6 +200,7 @@ pub struct Used {
     pub attachments: u8,
     pub switches: u8,
     pub branch: bool,
+    pub disk_failures: u8,
 }
 
 /// Everything at one moment. When a write was acknowledged is remembered for the laws alone.
@@ -262,8 +271,11 @@ impl State {
         // An agent that has obeyed a newer token refuses the older for good, if it remembers it.
         if !config.makes(Mistake::TokenNotPersisted) {
             let servers = &self.servers;
-            self.orders
-                .retain(|o| o.token >= servers[usize::from(o.to.0)].token);
+            self.orders.retain(|order| {
+                let server = &servers[usize::from(order.to.0)];
+                let remembered = server.on_disk.map_or(server.token, |disk| disk.token);
+                order.token >= remembered
+            });
         }
         self.orders.sort();
         self.orders.dedup();
@@ -290,6 +302,8 @@ pub enum Action {
     Repair(Instance),
     LoseRelayLog { on: Instance, write: WriteId },
     Obey(Order),
+    ObeyUnwritten(Order),
+    ReadLog(Instance),
     Hear(Reply),
     SwitchOff(Instance),
     PutBack(Instance),
@@ -331,6 +345,8 @@ impl Display for Action {
             Self::Repair(on) => write!(f, "a repair loop restarts replication on {on}"),
             Self::LoseRelayLog { on, write } => write!(f, "{on} loses {write} with its relay log"),
             Self::Obey(order) => Display::fmt(order, f),
+            Self::ObeyUnwritten(order) => write!(f, "{order}, and cannot write it down"),
+            Self::ReadLog(on) => write!(f, "the agent of {on} reads which epochs are over"),
             Self::Hear(reply) => Display::fmt(reply, f),
             Self::SwitchOff(on) => write!(f, "someone switches semi-sync off on {on}; it is seen"),
             Self::PutBack(on) => write!(f, "{on}'s agent switches semi-sync on again"),
@@ -374,6 +390,7 @@ impl Model for Config {
         state.actions_of_servers(self, actions);
         actions.extend(state.orders.iter().copied().map(Action::Obey));
         actions.extend(state.replies.iter().copied().map(Action::Hear));
+        state.actions_of_disks(self, actions);
         state.actions_of_plane(self, actions);
     }
 
@@ -391,7 +408,12 @@ impl Model for Config {
             Action::Reopen(on) => state.reopen(on),
             Action::Repair(on) => state.repair(on),
             Action::LoseRelayLog { on, write } => state.lose_relay_log(on, write),
-            Action::Obey(order) => state.obey(self, order),
+            Action::Obey(order) => {
+                state.write_file(order.to);
+                state.obey(self, order);
+            }
+            Action::ObeyUnwritten(order) => state.obey_unwritten(self, order),
+            Action::ReadLog(on) => state.read_log(on),
             Action::Hear(reply) => state.log.hear(self, reply),
             Action::SwitchOff(on) => state.switch_off(on),
             Action::PutBack(on) => state.put_back(self, on),

@@ -109,6 +109,9 @@ pub enum Mistake {
     BootedByReadOnlyAlone,
     /// A replica is online though branches are in use. Breaks A.
     FollowersOnline,
+    /// A freeze counts though its agent could not write it down. Breaks A, unless each start begins
+    /// with a read of the log.
+    UnwrittenFreezeCounts,
     /// A stranger that comes again while the log still counts it is not logged anew: the word that
     /// it was forgotten, committed late, is believed. Breaks A.
     ReturnNotLogged,

@@ -130,6 +130,20 @@ const PREPARED: Failover = Failover {
     ..SMALL
 };
 
+/// An agent freezes without a disk, and starts again from what is on it.
+const UNWRITTEN: Failover = Failover {
+    disk_failures_max: 1,
+    ..SMALL
+};
+
+/// The same, but each start begins with a read of the log; and replies come late.
+const UNWRITTEN_BUT_READ: Failover = Failover {
+    reads_at_start: true,
+    replies_late: true,
+    writes_max: 1,
+    ..UNWRITTEN
+};
+
 /// A frozen replica fetches what one of three alone holds, and two must acknowledge.
 const FETCHING_OF_FOUR: Failover = Failover {
     fetches: true,
@@ -191,6 +205,11 @@ pub fn bases() -> Vec<Base> {
         base!("a primary is looked at, two failovers", LOOKING),
         base!("a primary is looked at, a crash", LOOKING_AFTER_A_CRASH),
         base!("a prepared branch", PREPARED),
+        base!("a freeze without a disk", UNWRITTEN),
+        base!(
+            "a freeze without a disk that counts, and a read at each start",
+            failing(UNWRITTEN_BUT_READ, &[UnwrittenFreezeCounts])
+        ),
         base!("a frozen replica fetches, two failovers", FETCHING),
         base!("a choice is withdrawn, two failovers", STALLING),
         base!("founding from open servers", FOUNDING),
@@ -379,6 +398,7 @@ pub fn planted() -> Vec<Planted> {
         failover!(FencedByReadOnlyAlone, W, PREPARED),
         failover!(BootedByReadOnlyAlone, A, PREPARED),
         failover!(FollowersOnline, A, PREPARED),
+        failover!(UnwrittenFreezeCounts, A, UNWRITTEN),
         failover!(ReturnNotLogged, H, STRANGER),
         failover!(FetchFromAnyone, U, FETCHING, with FetchedCountsAsHeld),
         failover!(FetchUncompared, D, FETCHING),

@@ -103,6 +103,11 @@ impl State {
         if !server.up && order.deed != Deed::Fence {
             return;
         }
+        // Before it has read the log, it moves toward closed alone.
+        let closes = matches!(order.deed, Deed::Freeze { .. } | Deed::Fence);
+        if !closes && !server.has_read {
+            return;
+        }
         server.token = server.token.max(order.token);
         let stale = server.open.is_some_and(|open| open < epoch);
         if stale && !config.makes(Mistake::OrdersDoNotClose) {
@@ -131,6 +136,7 @@ impl State {
         let answer = Answer::Frozen {
             has: server.has,
             held: server.memory.held(of, server.has),
+            written: server.on_disk.is_none(),
         };
         self.reply(
             config,
@@ -173,7 +179,11 @@ impl State {
         let (up, has) = (server.up, server.has);
         let never_began = self.never_began(config, on, epoch);
         let answer = match (up, epoch) {
-            (true, Epoch::UNFOUNDED) => Answer::Frozen { has, held: None },
+            (true, Epoch::UNFOUNDED) => Answer::Frozen {
+                has,
+                held: None,
+                written: true,
+            },
             (true, _) => Answer::Confirmed { has, never_began },
             (false, _) => Answer::Exited,
         };

@@ -3,7 +3,7 @@
 use stateright::Property;
 
 use super::choice::Proof;
-use super::server::{Acknowledged, Write};
+use super::server::{Acknowledged, Server, Write};
 use super::{Config, Epoch, Instance, Set, State, WriteId};
 
 pub const A: &str = "A: no acknowledged write is missing on the newest opened primary, unless a \
@@ -316,6 +316,17 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
                         && !state.server(write.origin).offline
                 };
                 state.used.branch && state.writes.last().is_some_and(fenced)
+            },
+        ));
+    }
+    if config.disk_failures_max > 0 {
+        properties.push(Property::<Config>::sometimes(
+            "a freeze that was not written down is forgotten, and a failover opens",
+            |_, state| {
+                let forgot = |server: &Server| server.bound.is_none() && !server.up;
+                state.used.disk_failures > 0
+                    && state.opened(Epoch(2))
+                    && state.servers.iter().any(forgot)
             },
         ));
     }

@@ -43,6 +43,8 @@ pub enum Answer {
     Frozen {
         has: Set<WriteId>,
         held: Option<Held>,
+        /// The agent could make it durable.
+        written: bool,
     },
     /// `never_began`: what it was ordered to open for this epoch, it never began to.
     Confirmed {
@@ -64,8 +66,12 @@ impl Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (from, epoch) = (self.from, self.epoch.0);
         match self.answer {
-            Answer::Frozen { has, .. } => {
-                write!(f, "log: {from} is frozen for epoch {epoch} with {has}")
+            Answer::Frozen { has, written, .. } => {
+                let unwritten = if written { "" } else { ", not written down" };
+                write!(
+                    f,
+                    "log: {from} is frozen for epoch {epoch} with {has}{unwritten}"
+                )
             }
             Answer::Confirmed { has, never_began } => {
                 let opening = if never_began { ", never opened" } else { "" };
@@ -200,7 +206,9 @@ impl Log {
             return;
         }
         match reply.answer {
-            Answer::Frozen { has, held } => {
+            Answer::Frozen { written: false, .. }
+                if !config.makes(Mistake::UnwrittenFreezeCounts) => {}
+            Answer::Frozen { has, held, .. } => {
                 let slot = &mut self.frozen[usize::from(reply.from.0)];
                 let first = FreezeReport {
                     has,

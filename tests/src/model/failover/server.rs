@@ -1,5 +1,6 @@
 //! `mysqld`: what an instance holds, whom it follows, and what its clients were told.
 
+use super::disk::OnDisk;
 use super::ground::SemiSync;
 use super::memory::Memory;
 use super::{Action, Config, Epoch, Instance, Log, Mistake, Set, State, Token, WriteId};
@@ -42,6 +43,8 @@ pub struct Server {
     pub wait_for: u8,
     /// What it received from a donor while it was frozen, and so never acknowledged. For law U.
     pub fetched: Set<WriteId>,
+    /// The agent has read the log since it started.
+    pub has_read: bool,
     /// As a source; OFF after every boot.
     pub semi_sync: SemiSync,
     /// `offline_mode`; ON after every boot. The other switch is set wherever it is not open.
@@ -53,6 +56,8 @@ pub struct Server {
     /// The undeposed epoch that a linearizable read confirmed, not yet acted upon.
     pub permit: Option<Epoch>,
 
+    /// What its file says instead of the next two, where it could not be written since.
+    pub on_disk: Option<OnDisk>,
     pub token: Token,
     /// Frozen or fenced: opens, and follows a primary, only for an epoch above this one.
     pub bound: Option<Epoch>,
@@ -72,11 +77,13 @@ impl Server {
             open: None,
             wait_for: 0,
             fetched: Set::EMPTY,
+            has_read: true,
             semi_sync: SemiSync::Off,
             offline: true,
             source: None,
             acks: false,
             permit: None,
+            on_disk: None,
             token: Token::default(),
             bound: None,
             began: None,
@@ -273,10 +280,7 @@ impl State {
         server.offline = !config.makes(Mistake::BootedByReadOnlyAlone);
         server.semi_sync = SemiSync::Off;
         server.began = None; // the file that it starts from may be an older one
-        if config.makes(Mistake::TokenNotPersisted) {
-            server.token = Token::default();
-            server.bound = None;
-        }
+        self.read_file(config, on);
     }
 
     pub fn restart(&mut self, on: Instance) {
@@ -325,6 +329,7 @@ impl State {
         let frozen = server.bound.is_some_and(|bound| bound >= epoch);
         server.open.is_none()
             && server.source.is_none()
+            && server.has_read
             && (!frozen || config.makes(Mistake::FreezeUndoneByRepair))
     }
 
