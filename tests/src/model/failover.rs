@@ -9,8 +9,15 @@
 //! | --- | --- |
 //! | [`server`] | `mysqld`: what it holds, who acknowledges to it, what its clients were told |
 //! | [`agent`] | the agent: obeys orders, refuses stale ones, answers |
+//! | [`memory`] | what the agent keeps of whom its instance followed |
 //! | [`plane`] | the replicated log: reports, V and k, and the orders that follow |
-//! | [`choice`] | `PrimaryChosen`: proof, need, candidate, V′ and k′ |
+//! | [`need`] | what the next primary must hold, from what was reported |
+//! | [`choice`] | `PrimaryChosen`: proof, candidate, V′ and k′ |
+//! | [`withdrawal`] | a choice taken back before it opened |
+//! | [`ground`] | semi-sync switched off and put back, and what a choice may claim then |
+//! | [`look`] | what a node last knew of the primary |
+//! | [`branch`] | a prepared branch: a write that passes `super_read_only` |
+//! | [`disk`] | an agent whose file cannot be written |
 //! | [`stranger`] | a replica that nobody registered, and that acknowledges |
 //! | [`laws`] | what must be true in every state |
 //!
@@ -20,11 +27,18 @@
 //! has seen them: no proof can count them.
 
 pub mod agent;
+pub mod branch;
 pub mod choice;
+pub mod disk;
+pub mod ground;
 pub mod laws;
+pub mod look;
+pub mod memory;
+pub mod need;
 pub mod plane;
 pub mod server;
 pub mod stranger;
+pub mod withdrawal;
 
 use std::fmt::{self, Display};
 
@@ -34,6 +48,7 @@ use super::mistake::Mistake;
 use super::set::{Element, Set};
 use agent::{Order, Token};
 use choice::Choice;
+use ground::Ground;
 use plane::{Log, Reply};
 use server::{Server, Write};
 
@@ -97,10 +112,14 @@ pub struct Config {
     pub outside: Set<Instance>,
     /// Servers beyond `instances` that nobody registered, and that no agent governs.
     pub strangers: u8,
+    /// They withhold their names.
+    pub nameless: bool,
+    /// How often someone may switch semi-sync off on an open primary.
+    pub switches_max: u8,
     pub epochs_max: u8,
     pub writes_max: u8,
     pub crashes_max: u8,
-    /// How many frozen replicas may lose their last unapplied transaction after they reported it.
+    /// How many replicas may lose their last unapplied transaction.
     pub relay_losses_max: u8,
     /// How many errant transactions someone may write on a replica.
     pub errants_max: u8,
@@ -114,6 +133,16 @@ pub struct Config {
     pub replies_late: bool,
     /// A frozen replica may be told to fetch from another what it lacks.
     pub fetches: bool,
+    /// Nodes may read what the primary has executed.
+    pub looks: bool,
+    /// A branch was prepared on the first primary, and its transaction manager commits it.
+    pub branches: bool,
+    /// How often an agent may fail to write down that it froze.
+    pub disk_failures_max: u8,
+    /// After each start an agent reads the log before it starts a thread.
+    pub reads_at_start: bool,
+    /// A chosen primary may say that it cannot open.
+    pub stalls: bool,
     /// Start before the first epoch, with servers that anybody may have left open.
     pub founding: bool,
     pub mistakes: &'static [Mistake],
@@ -126,6 +155,8 @@ impl Config {
         wait_for: 1,
         outside: Set::EMPTY,
         strangers: 0,
+        nameless: false,
+        switches_max: 0,
         epochs_max: 2,
         writes_max: 2,
         crashes_max: 1,
@@ -136,6 +167,11 @@ impl Config {
         repairs: true,
         replies_late: false,
         fetches: false,
+        looks: false,
+        disk_failures_max: 0,
+        reads_at_start: false,
+        branches: false,
+        stalls: false,
         founding: false,
         mistakes: &[],
     };
@@ -162,8 +198,9 @@ pub struct Used {
     pub relay_losses: u8,
     pub errants: u8,
     pub attachments: u8,
-    /// Who received something by a fetch; for what must be reached alone.
-    pub fetched: Set<Instance>,
+    pub switches: u8,
+    pub branch: bool,
+    pub disk_failures: u8,
 }
 
 /// Everything at one moment. When a write was acknowledged is remembered for the laws alone.
@@ -224,7 +261,7 @@ impl State {
         } else {
             let primary = state.log.primary();
             state.openings.push((state.log.epoch, primary));
-            state.order_opening(config);
+            state.order_opening(config, Set::EMPTY);
         }
         state
     }
@@ -234,8 +271,11 @@ impl State {
         // An agent that has obeyed a newer token refuses the older for good, if it remembers it.
         if !config.makes(Mistake::TokenNotPersisted) {
             let servers = &self.servers;
-            self.orders
-                .retain(|o| o.token >= servers[usize::from(o.to.0)].token);
+            self.orders.retain(|order| {
+                let server = &servers[usize::from(order.to.0)];
+                let remembered = server.on_disk.map_or(server.token, |disk| disk.token);
+                order.token >= remembered
+            });
         }
         self.orders.sort();
         self.orders.dedup();
@@ -254,6 +294,7 @@ pub enum Action {
     WriteErrant { on: Instance, write: WriteId },
     Receive { on: Instance, write: WriteId },
     Acknowledge { write: WriteId, by: Instance },
+    CommitBranch { on: Instance, write: WriteId },
     Crash(Instance),
     Restart(Instance),
     AskToReopen(Instance),
@@ -261,7 +302,15 @@ pub enum Action {
     Repair(Instance),
     LoseRelayLog { on: Instance, write: WriteId },
     Obey(Order),
+    ObeyUnwritten(Order),
+    ReadLog(Instance),
     Hear(Reply),
+    SwitchOff(Instance),
+    PutBack(Instance),
+    StatusOn(Instance),
+    ClaimAgain,
+    Look(Instance),
+    SayStuck(Instance),
     Depose(Epoch),
     Choose(Choice),
     OrderBeforeCommit(Choice),
@@ -286,6 +335,9 @@ impl Display for Action {
                     "the acknowledgement of {write} by {by} reaches its source"
                 )
             }
+            Self::CommitBranch { on, write } => {
+                write!(f, "a prepared branch is committed on {on} as {write}")
+            }
             Self::Crash(on) => write!(f, "{on} crashes, mysqld and agent"),
             Self::Restart(on) => write!(f, "{on} starts again, fenced"),
             Self::AskToReopen(on) => write!(f, "{on} reads that its epoch stands undeposed"),
@@ -293,7 +345,15 @@ impl Display for Action {
             Self::Repair(on) => write!(f, "a repair loop restarts replication on {on}"),
             Self::LoseRelayLog { on, write } => write!(f, "{on} loses {write} with its relay log"),
             Self::Obey(order) => Display::fmt(order, f),
+            Self::ObeyUnwritten(order) => write!(f, "{order}, and cannot write it down"),
+            Self::ReadLog(on) => write!(f, "the agent of {on} reads which epochs are over"),
             Self::Hear(reply) => Display::fmt(reply, f),
+            Self::SwitchOff(on) => write!(f, "someone switches semi-sync off on {on}; it is seen"),
+            Self::PutBack(on) => write!(f, "{on}'s agent switches semi-sync on again"),
+            Self::StatusOn(on) => write!(f, "semi-sync's status on {on} reads ON"),
+            Self::ClaimAgain => write!(f, "log: nothing is lost any more"),
+            Self::Look(on) => write!(f, "a node reads what {on} has executed, and votes it"),
+            Self::SayStuck(on) => write!(f, "log: {on} says that it cannot open"),
             Self::Depose(epoch) => write!(f, "log: epoch {} is deposed", epoch.0),
             Self::Choose(choice) => write!(f, "log: {choice}"),
             Self::OrderBeforeCommit(choice) => {
@@ -330,6 +390,7 @@ impl Model for Config {
         state.actions_of_servers(self, actions);
         actions.extend(state.orders.iter().copied().map(Action::Obey));
         actions.extend(state.replies.iter().copied().map(Action::Hear));
+        state.actions_of_disks(self, actions);
         state.actions_of_plane(self, actions);
     }
 
@@ -340,14 +401,26 @@ impl Model for Config {
             Action::WriteErrant { on, write } => state.write_errant(on, write),
             Action::Receive { on, write } => state.receive(on, write),
             Action::Acknowledge { write, by } => state.acknowledge(write, by),
+            Action::CommitBranch { on, write } => state.commit_branch(on, write),
             Action::Crash(on) => state.crash(self, on),
-            Action::Restart(on) => state.server_mut(on).up = true,
+            Action::Restart(on) => state.restart(on),
             Action::AskToReopen(on) => state.server_mut(on).permit = Some(before.log.epoch),
             Action::Reopen(on) => state.reopen(on),
             Action::Repair(on) => state.repair(on),
             Action::LoseRelayLog { on, write } => state.lose_relay_log(on, write),
-            Action::Obey(order) => state.obey(self, order),
+            Action::Obey(order) => {
+                state.write_file(order.to);
+                state.obey(self, order);
+            }
+            Action::ObeyUnwritten(order) => state.obey_unwritten(self, order),
+            Action::ReadLog(on) => state.read_log(on),
             Action::Hear(reply) => state.log.hear(self, reply),
+            Action::SwitchOff(on) => state.switch_off(on),
+            Action::PutBack(on) => state.put_back(self, on),
+            Action::StatusOn(on) => state.status_on(on),
+            Action::ClaimAgain => state.log.ground = Ground::Good,
+            Action::Look(on) => state.look(on),
+            Action::SayStuck(_) => state.log.stuck = true,
             Action::Depose(_) => state.depose(self),
             Action::Choose(choice) => state.choose(self, choice),
             Action::OrderBeforeCommit(choice) => state.order_before_commit(self, choice),

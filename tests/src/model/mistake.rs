@@ -21,6 +21,20 @@ pub enum Mistake {
 
     /// |V|−k frozen ackers pass for a proof, one too few. Breaks A.
     OneAckerTooFew,
+    /// A write counts as acknowledged from one report more than k − u on. Breaks A.
+    ThresholdOneHigher,
+    /// The threshold is k whoever was heard: who said nothing is taken to have acknowledged nothing.
+    /// Breaks L.
+    UnheardTakenForSilent,
+    /// Need is all that anybody in M reported. Breaks U.
+    UnionOfReports,
+    /// The confirmed final set is taken although enough members tell what was acknowledged. Breaks
+    /// U.
+    ConfirmedAlwaysTaken,
+    /// A member that lost the end of its relay log before its first report counts in M. Breaks A.
+    BrokenMemoryCounts,
+    /// An order to follow the same source in a later epoch makes a broken memory whole. Breaks A.
+    RefollowingHeals,
     /// A primary that confirmed its fence may reopen for the epoch it was fenced in. Breaks A.
     ConfirmedDoesNotBind,
     /// An exit proves silence, and is taken to prove content too. Breaks A.
@@ -41,6 +55,9 @@ pub enum Mistake {
     OpenWithoutChoice,
     /// The agent opens without looking whether it holds what the order names. Breaks A.
     OpenWithoutNeed,
+    /// The agent asks for need alone, not for what it was chosen with: who was compared with that
+    /// follows it. Breaks D.
+    OpensWithLess,
     /// What former epochs needed is not carried on. Breaks W.
     NoFloor,
     /// A transaction of the deposed primary's own that one replica alone holds counts as errant,
@@ -48,12 +65,18 @@ pub enum Mistake {
     ErrantRuleOnDeposed,
     /// What an instance holds that never followed this primary enters need. Breaks N.
     UnjoinedCountInNeed,
-    /// Opening keeps the record of whom the instance once followed. Breaks N.
-    OpeningKeepsRecord,
+    /// The word Stuck proves that the epoch never opened. Breaks A.
+    StuckIsProof,
+    /// A withdrawn epoch that was fenced is taken never to have opened. Breaks A.
+    WithdrawnTakenForUnopened,
+    /// An agent that started since the choice says by its file that it never began to open. Breaks
+    /// A.
+    RestartedSaysNeverBegan,
     /// A returned instance replicates without being compared first. Breaks D.
     RejoinWithoutCompare,
-    /// An order to follow is obeyed though its source has gone on to a later epoch. Breaks W.
-    SupersededSourceFollowed,
+    /// The agent keeps what it held of its last source alone: a late order to follow another hides
+    /// what it acknowledged. Breaks W.
+    OnlyLastSourceKept,
     /// A joining member acknowledges before V contains it. Breaks W.
     AcksBeforeLogged,
     /// An order of a higher epoch leaves open what was open under a lower one. Breaks A.
@@ -61,15 +84,44 @@ pub enum Mistake {
     /// A stranger that was seen to acknowledge is not counted as a member of V that nobody froze.
     /// Breaks A.
     StrangersNotCounted,
-    /// A stranger counts no longer once it is cut, though V has not caught up. Breaks A.
+    /// A stranger counts no longer once it is cut, though V has not caught up. Breaks H.
     StrangerForgottenWhenCut,
+    /// A stranger counts no longer once a marker was answered, though semi-sync was off. Breaks H.
+    StrangerForgottenByAnswer,
+    /// An order to open leaves attached who came under an epoch before, and is counted in none after.
+    /// Breaks H.
+    OpeningCutsNobody,
+    /// An acker that withholds its name is not counted. Breaks H.
+    NamelessNotCounted,
+    /// Nothing is said to be lost once semi-sync's variable is back. Breaks A.
+    ZeroOncePutBack,
+    /// Nothing is said to be lost once a marker was answered, whoever answered it. Breaks A.
+    ZeroOnceAnswered,
+    /// A primary that is reinstated on broken ground is said to stand on good ground. Breaks A.
+    ReinstatedOnGoodGround,
+    /// What a primary has executed counts before k of V hold a marker of its epoch. Breaks U.
+    KnownBeforeMarker,
+    /// What a primary that restarted has executed counts. Breaks U.
+    KnownFromRestarted,
+    /// A fence answers once `super_read_only` is set, without `offline_mode`. Breaks W.
+    FencedByReadOnlyAlone,
+    /// A server boots with `super_read_only` alone. Breaks A.
+    BootedByReadOnlyAlone,
+    /// A replica is online though branches are in use. Breaks A.
+    FollowersOnline,
+    /// A freeze counts though its agent could not write it down. Breaks A, unless each start begins
+    /// with a read of the log.
+    UnwrittenFreezeCounts,
     /// A stranger that comes again while the log still counts it is not logged anew: the word that
     /// it was forgotten, committed late, is believed. Breaks A.
     ReturnNotLogged,
-    /// What a replica fetches may come from one that never followed this primary. Breaks N.
+    /// What a replica fetches may come from one that never followed this primary, and counts as held.
+    /// Breaks U.
     FetchFromAnyone,
     /// A replica fetches from one that lacks what it holds itself. Breaks D.
     FetchUncompared,
+    /// What a frozen replica fetched is told as what it held when it was frozen. Breaks U.
+    FetchedCountsAsHeld,
     /// A replica acknowledges to the one it fetches from, which may be primary by then. Breaks A.
     FetchAcknowledges,
     /// A cluster is founded though some instance has not reported itself fenced. Breaks A.

@@ -9,7 +9,7 @@ use super::report::{Report, explore};
 use super::set::Set;
 use super::{agreement, failover};
 use agreement::laws::{B, G, I, K, M, R};
-use failover::laws::{A, D, N, P, S, W};
+use failover::laws::{A, D, H, L, N, P, S, U, W};
 
 /// A run of the protocol as it is meant: every law holds, and all that must be reached is.
 pub struct Base {
@@ -92,15 +92,84 @@ const STRANGER: Failover = Failover {
     ..TWICE
 };
 
+/// It withholds its name, so each of its connections counts.
+const NAMELESS: Failover = Failover {
+    nameless: true,
+    ..STRANGER
+};
+
+/// It comes while semi-sync is switched off and on.
+const STRANGER_UNWATCHED: Failover = Failover {
+    switches_max: 1,
+    ..STRANGER
+};
+
+/// Semi-sync is switched off on an open primary.
+const SWITCHED_OFF: Failover = Failover {
+    switches_max: 1,
+    ..TWICE
+};
+
+/// Nodes read what the primary has executed, while it may crash and reopen.
+const LOOKING: Failover = Failover {
+    looks: true,
+    ..TWICE
+};
+const LOOKING_AFTER_A_CRASH: Failover = Failover {
+    looks: true,
+    reopens: true,
+    repairs: false,
+    ..SMALL
+};
+
+/// A branch is prepared, and may be committed where no write is let in.
+const PREPARED: Failover = Failover {
+    branches: true,
+    repairs: false,
+    writes_max: 1,
+    ..SMALL
+};
+
+/// An agent freezes without a disk, and starts again from what is on it.
+const UNWRITTEN: Failover = Failover {
+    disk_failures_max: 1,
+    ..SMALL
+};
+
+/// The same, but each start begins with a read of the log; and replies come late.
+const UNWRITTEN_BUT_READ: Failover = Failover {
+    reads_at_start: true,
+    replies_late: true,
+    writes_max: 1,
+    ..UNWRITTEN
+};
+
+/// A frozen replica fetches what one of three alone holds, and two must acknowledge.
+const FETCHING_OF_FOUR: Failover = Failover {
+    fetches: true,
+    epochs_max: 2,
+    ..TWO_OF_THREE
+};
+
 /// A frozen replica fetches from another, before a second failover.
 const FETCHING: Failover = Failover {
     fetches: true,
     ..TWICE
 };
 
+/// A primary says that it cannot open, whether or not it does so after all.
+const STALLING: Failover = Failover {
+    stalls: true,
+    ..TWICE
+};
+
 const RELAY_LOST: Failover = Failover {
     relay_losses_max: 1,
     ..SMALL
+};
+const RELAY_LOST_TWICE: Failover = Failover {
+    relay_losses_max: 1,
+    ..TWICE
 };
 const FOUNDING: Failover = Failover {
     founding: true,
@@ -130,7 +199,19 @@ pub fn bases() -> Vec<Base> {
         base!("two failovers, a crash, reopening", REOPENING),
         base!("an instance joins V, two failovers", OUTSIDER),
         base!("a stranger acknowledges", STRANGER),
+        base!("a stranger withholds its name", NAMELESS),
+        base!("a stranger, semi-sync switched off", STRANGER_UNWATCHED),
+        base!("semi-sync is switched off, two failovers", SWITCHED_OFF),
+        base!("a primary is looked at, two failovers", LOOKING),
+        base!("a primary is looked at, a crash", LOOKING_AFTER_A_CRASH),
+        base!("a prepared branch", PREPARED),
+        base!("a freeze without a disk", UNWRITTEN),
+        base!(
+            "a freeze without a disk that counts, and a read at each start",
+            failing(UNWRITTEN_BUT_READ, &[UnwrittenFreezeCounts])
+        ),
         base!("a frozen replica fetches, two failovers", FETCHING),
+        base!("a choice is withdrawn, two failovers", STALLING),
         base!("founding from open servers", FOUNDING),
         base!(
             "replies come late and twice",
@@ -141,10 +222,7 @@ pub fn bases() -> Vec<Base> {
         ),
         base!(
             "a relay log is lost, two failovers",
-            Failover {
-                relay_losses_max: 1,
-                ..TWICE
-            }
+            RELAY_LOST_TWICE
         ),
         base!(
             "two of three ackers",
@@ -263,6 +341,14 @@ pub fn planted() -> Vec<Planted> {
                 run: || explore(failing($config, &[$mistake])),
             }
         };
+        // One that does no harm but together with another.
+        ($mistake:ident, $law:ident, $config:expr, with $other:ident) => {
+            Planted {
+                name: stringify!($mistake),
+                law: $law,
+                run: || explore(failing($config, &[$mistake, $other])),
+            }
+        };
     }
     vec![
         votes!(InquestsAdded, I, TWO_INQUESTS),
@@ -273,6 +359,12 @@ pub fn planted() -> Vec<Planted> {
         votes!(AckersNotAsked, K, CHANGED_MINDS),
         votes!(OneRegionSuffices, G, CHANGED_MINDS),
         failover!(OneAckerTooFew, A, SMALL),
+        failover!(ThresholdOneHigher, A, SMALL),
+        failover!(UnheardTakenForSilent, L, TWO_OF_THREE),
+        failover!(UnionOfReports, U, TWO_OF_THREE),
+        failover!(ConfirmedAlwaysTaken, U, SMALL),
+        failover!(BrokenMemoryCounts, A, RELAY_LOST),
+        failover!(RefollowingHeals, A, RELAY_LOST_TWICE),
         failover!(ConfirmedDoesNotBind, A, REOPENING),
         failover!(ExitedProvesContent, A, SMALL),
         failover!(VPrimeOfFrozenOnly, W, TWICE),
@@ -283,18 +375,34 @@ pub fn planted() -> Vec<Planted> {
         failover!(OrdersDoNotClose, A, TWICE),
         failover!(OpenWithoutChoice, P, SMALL),
         failover!(OpenWithoutNeed, A, RELAY_LOST),
-        failover!(NoFloor, W, TWICE),
+        failover!(OpensWithLess, D, RELAY_LOST_TWICE),
+        failover!(NoFloor, A, TWICE),
         failover!(ErrantRuleOnDeposed, A, SMALL),
-        failover!(UnjoinedCountInNeed, N, TWICE),
-        failover!(OpeningKeepsRecord, N, THRICE),
+        failover!(UnjoinedCountInNeed, N, TWO_OF_THREE),
+        failover!(StuckIsProof, A, STALLING),
+        failover!(WithdrawnTakenForUnopened, A, STALLING),
+        failover!(RestartedSaysNeverBegan, A, SMALL),
         failover!(RejoinWithoutCompare, D, SMALL),
-        failover!(SupersededSourceFollowed, W, THRICE),
+        failover!(OnlyLastSourceKept, W, THRICE),
         failover!(AcksBeforeLogged, W, OUTSIDER),
         failover!(StrangersNotCounted, A, STRANGER),
-        failover!(StrangerForgottenWhenCut, A, STRANGER),
-        failover!(ReturnNotLogged, A, STRANGER),
-        failover!(FetchFromAnyone, N, FETCHING),
+        failover!(StrangerForgottenWhenCut, H, STRANGER),
+        failover!(StrangerForgottenByAnswer, H, STRANGER_UNWATCHED),
+        failover!(OpeningCutsNobody, H, STRANGER),
+        failover!(NamelessNotCounted, H, NAMELESS),
+        failover!(ZeroOncePutBack, A, SWITCHED_OFF),
+        failover!(ZeroOnceAnswered, A, SWITCHED_OFF),
+        failover!(ReinstatedOnGoodGround, A, SWITCHED_OFF),
+        failover!(KnownBeforeMarker, U, LOOKING),
+        failover!(KnownFromRestarted, U, LOOKING_AFTER_A_CRASH),
+        failover!(FencedByReadOnlyAlone, W, PREPARED),
+        failover!(BootedByReadOnlyAlone, A, PREPARED),
+        failover!(FollowersOnline, A, PREPARED),
+        failover!(UnwrittenFreezeCounts, A, UNWRITTEN),
+        failover!(ReturnNotLogged, H, STRANGER),
+        failover!(FetchFromAnyone, U, FETCHING, with FetchedCountsAsHeld),
         failover!(FetchUncompared, D, FETCHING),
+        failover!(FetchedCountsAsHeld, U, FETCHING_OF_FOUR),
         failover!(FetchAcknowledges, A, FETCHING),
         failover!(FoundedUnfenced, A, FOUNDING),
     ]

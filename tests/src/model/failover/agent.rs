@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display};
 
+use super::ground::SemiSync;
+use super::memory::Memory;
 use super::plane::{Answer, Reply};
 use super::{Config, Epoch, Instance, Mistake, Set, State, WriteId};
 
@@ -37,16 +39,21 @@ impl Token {
 /// What an order asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Deed {
-    /// Stop the IO thread and say what you have.
-    Freeze,
+    /// Stop the IO thread and say what you have, and what you held as a follower of this one.
+    Freeze { of: Instance },
     /// Stop for good in this epoch and say what you have.
     Fence,
     /// Frozen as you are, receive from this one what you lack; acknowledge nothing.
     Fetch { donor: Instance },
     /// Follow this primary, once compared with it.
     Repoint { source: Instance, acks: bool },
-    /// Open, if you hold all of `need`, waiting for `wait_for` acknowledgements.
-    Open { need: Set<WriteId>, wait_for: u8 },
+    /// Open, if you hold all of `need`, and what you were chosen with; wait for `wait_for`
+    /// acknowledgements.
+    Open {
+        need: Set<WriteId>,
+        chosen_with: Set<WriteId>,
+        wait_for: u8,
+    },
     /// You are in V now: acknowledge.
     SwitchOnAcks,
 }
@@ -64,7 +71,7 @@ impl Display for Order {
         let (to, epoch) = (self.to, self.token.epoch.0);
         write!(f, "{to} obeys an order of epoch {epoch}: ")?;
         match self.deed {
-            Deed::Freeze => write!(f, "freeze"),
+            Deed::Freeze { .. } => write!(f, "freeze"),
             Deed::Fence => write!(f, "fence"),
             Deed::Fetch { donor } => write!(f, "fetch from {donor}"),
             Deed::Repoint { source, acks: true } => write!(f, "follow {source}, acknowledging"),
@@ -72,7 +79,13 @@ impl Display for Order {
                 source,
                 acks: false,
             } => write!(f, "follow {source}"),
-            Deed::Open { need, wait_for } => write!(f, "open with {need}, k={wait_for}"),
+            Deed::Open {
+                need,
+                chosen_with,
+                wait_for,
+            } => {
+                write!(f, "open with {}, k={wait_for}", need.union(chosen_with))
+            }
             Deed::SwitchOnAcks => write!(f, "acknowledge"),
         }
     }
@@ -90,30 +103,40 @@ impl State {
         if !server.up && order.deed != Deed::Fence {
             return;
         }
+        // Before it has read the log, it moves toward closed alone.
+        let closes = matches!(order.deed, Deed::Freeze { .. } | Deed::Fence);
+        if !closes && !server.has_read {
+            return;
+        }
         server.token = server.token.max(order.token);
         let stale = server.open.is_some_and(|open| open < epoch);
         if stale && !config.makes(Mistake::OrdersDoNotClose) {
             self.close(to);
+            self.server_mut(to).offline = true;
         }
 
         match order.deed {
-            Deed::Freeze => self.freeze(config, to, epoch),
+            Deed::Freeze { of } => self.freeze(config, to, epoch, of),
             Deed::Fence => self.fence(config, to, epoch),
             Deed::Fetch { donor } => self.fetch(config, to, epoch, donor),
             Deed::Repoint { source, acks } => self.repoint(config, to, epoch, source, acks),
-            Deed::Open { need, wait_for } => self.open(config, to, epoch, need, wait_for),
+            Deed::Open {
+                need,
+                chosen_with,
+                wait_for,
+            } => self.open(config, to, epoch, need.union(chosen_with), wait_for),
             Deed::SwitchOnAcks => self.server_mut(to).acks = true,
         }
     }
 
-    fn freeze(&mut self, config: &Config, on: Instance, epoch: Epoch) {
+    fn freeze(&mut self, config: &Config, on: Instance, epoch: Epoch, of: Instance) {
         let server = self.server_mut(on);
         server.bound = server.bound.max(Some(epoch));
         server.source = None;
-        let follows = server.follows.map(|(source, _)| source);
         let answer = Answer::Frozen {
             has: server.has,
-            follows,
+            held: server.memory.held(of, server.has),
+            written: server.on_disk.is_none(),
         };
         self.reply(
             config,
@@ -125,8 +148,8 @@ impl State {
         );
     }
 
-    /// Its IO thread runs until the next order to freeze stops it and asks what it holds now. Whom it
-    /// last followed stays on record: what it acknowledged, it acknowledged to that one.
+    /// Its IO thread runs until the next order to freeze stops it and asks what it has now. What it
+    /// held before it turned to the donor stays on file: no more than that can it have acknowledged.
     fn fetch(&mut self, config: &Config, on: Instance, epoch: Epoch, donor: Instance) {
         let acks = config.makes(Mistake::FetchAcknowledges);
         let source = *self.server(donor);
@@ -134,24 +157,34 @@ impl State {
         let compared = source.up && server.has.within(source.has);
         let frozen = server.bound == Some(epoch) && server.open.is_none();
         if frozen && (compared || config.makes(Mistake::FetchUncompared)) {
+            if !config.makes(Mistake::FetchedCountsAsHeld) {
+                server.memory.leave(config, server.has);
+            }
             server.source = Some(donor);
             server.acks = acks;
         }
     }
 
     fn fence(&mut self, config: &Config, on: Instance, epoch: Epoch) {
+        if self.sets_read_only_first(config, on) {
+            return; // the same order, obeyed again, does the rest and answers
+        }
         self.close(on);
         let server = self.server_mut(on);
+        server.offline = !config.makes(Mistake::FencedByReadOnlyAlone);
         if !config.makes(Mistake::ConfirmedDoesNotBind) {
             server.bound = server.bound.max(Some(epoch));
         }
         server.source = None;
-        let answer = match (server.up, epoch) {
+        let (up, has) = (server.up, server.has);
+        let never_began = self.never_began(config, on, epoch);
+        let answer = match (up, epoch) {
             (true, Epoch::UNFOUNDED) => Answer::Frozen {
-                has: server.has,
-                follows: None,
+                has,
+                held: None,
+                written: true,
             },
-            (true, _) => Answer::Confirmed { has: server.has },
+            (true, _) => Answer::Confirmed { has, never_began },
             (false, _) => Answer::Exited,
         };
         self.reply(
@@ -183,15 +216,10 @@ impl State {
         if !compared && !config.makes(Mistake::RejoinWithoutCompare) {
             return;
         }
-        // The source has since obeyed a later epoch, so this order is stale even if it is the
-        // newest that this agent knows. Obeying it would hide whom the instance acknowledged to.
-        let superseded = primary.token.epoch > epoch;
-        if superseded && !config.makes(Mistake::SupersededSourceFollowed) {
-            return;
-        }
-        server.follows = Some((source, epoch));
+        server.memory.turn_to(config, source, epoch, server.has);
         server.source = Some(source);
         server.acks = acks;
+        server.offline = !config.makes(Mistake::FollowersOnline);
     }
 
     fn open(
@@ -199,7 +227,7 @@ impl State {
         config: &Config,
         on: Instance,
         epoch: Epoch,
-        need: Set<WriteId>,
+        must_hold: Set<WriteId>,
         wait_for: u8,
     ) {
         let opening = (epoch, on);
@@ -207,17 +235,22 @@ impl State {
         let again = self.openings.contains(&opening);
         let server = self.server_mut(on);
         let bound = server.bound.is_some_and(|bound| bound >= epoch);
-        let complete = need.within(server.has) || config.makes(Mistake::OpenWithoutNeed);
+        let complete = must_hold.within(server.has) || config.makes(Mistake::OpenWithoutNeed);
         if again || bound || !complete {
             return;
         }
+        server.began = Some(epoch);
+        if !config.makes(Mistake::OpeningCutsNobody) {
+            self.cut_strangers(config, on);
+        }
+        let server = self.server_mut(on);
         server.open = Some(epoch);
+        server.offline = false;
+        server.semi_sync = SemiSync::On;
         server.wait_for = wait_for;
         server.source = None;
         server.acks = false;
-        if !config.makes(Mistake::OpeningKeepsRecord) {
-            server.follows = None;
-        }
+        server.memory = Memory::NONE;
         self.openings.push(opening);
         self.openings.sort();
     }

@@ -16,6 +16,8 @@ pub enum Proof {
     /// Proves silence only, so by itself it carries no choice: see
     /// [`Mistake::ExitedProvesContent`].
     Exited,
+    /// Proves nothing: see [`Mistake::StuckIsProof`].
+    Stuck,
 }
 
 /// A primary for the next epoch, as `PrimaryChosen` names it.
@@ -43,35 +45,36 @@ impl Display for Choice {
     }
 }
 
-impl State {
-    /// Every choice that the log allows, whichever the planner would prefer.
-    pub fn choices(&self, config: &Config) -> Vec<Choice> {
-        let log = &self.log;
-        let carried = if config.makes(Mistake::NoFloor) {
-            Set::EMPTY
+impl Log {
+    /// Why the old primary acknowledges nothing any more, where that is proven.
+    fn proof(&self, config: &Config) -> Option<Proof> {
+        if self.confirmed.is_some() {
+            Some(Proof::Confirmed)
+        } else if self.stuck && config.makes(Mistake::StuckIsProof) {
+            Some(Proof::Stuck)
         } else {
-            self.carried_need()
-        };
+            self.ackers_are_frozen(config).then_some(Proof::AckersFrozen)
+        }
+    }
+}
+
+impl State {
+    /// Every choice that the log allows, whichever candidate the planner would prefer.
+    pub fn choices(&self, config: &Config) -> Vec<Choice> {
         let mut grounds = Vec::new();
-        if let Some(last) = log.confirmed {
-            grounds.push((Proof::Confirmed, last));
+        if let (Some(proof), Some(need)) = (self.log.proof(config), self.need(config)) {
+            grounds.push((proof, need));
         }
-        for f in log.frozen_replicas(config).subsets() {
-            if f.both(log.ackers).len() >= log.enough_frozen(config) {
-                grounds.push((Proof::AckersFrozen, self.reported_by(config, f)));
-            }
-        }
-        if log.exited && config.makes(Mistake::ExitedProvesContent) {
-            grounds.push((Proof::Exited, Set::EMPTY));
+        if self.log.exited && config.makes(Mistake::ExitedProvesContent) {
+            grounds.push((Proof::Exited, self.carried_need()));
         }
 
         let mut choices = Vec::new();
-        for (proof, content) in grounds {
-            let need = carried.union(content);
+        for (proof, need) in grounds {
             for primary in config.all().iter() {
                 let choice = Choice {
                     primary,
-                    epoch: log.epoch.next(),
+                    epoch: self.log.epoch.next(),
                     need,
                     proof,
                 };
@@ -81,61 +84,14 @@ impl State {
                 }
             }
         }
-        choices.sort();
-        choices.dedup();
         choices
-    }
-
-    pub fn carried_need(&self) -> Set<WriteId> {
-        self.log
-            .term(self.log.epoch)
-            .map_or(Set::EMPTY, |term| term.need)
-    }
-
-    /// What the members of F′ that followed the deposed primary hold, without what is errant.
-    fn reported_by(&self, config: &Config, f: Set<Instance>) -> Set<WriteId> {
-        let deposed = self.log.primary();
-        let mut content = Set::EMPTY;
-        for member in f.iter() {
-            let Some(report) = self.log.report(member) else {
-                continue;
-            };
-            let joined = report.follows == Some(deposed);
-            if joined || config.makes(Mistake::UnjoinedCountInNeed) {
-                content = content.union(report.has.minus(self.errant(config, member)));
-            }
-        }
-        content
-    }
-
-    /// What `member` alone reported, under a `server_uuid` that no primary ever had.
-    pub fn errant(&self, config: &Config, member: Instance) -> Set<WriteId> {
-        let log = &self.log;
-        let Some(report) = log.report(member) else {
-            return Set::EMPTY;
-        };
-        let others = config.all().without(member);
-        report
-            .has
-            .iter()
-            .filter(|write| {
-                let origin = self.writes[usize::from(write.0)].origin;
-                let deposed = origin == log.primary();
-                let lawful = log.ever_primary(origin)
-                    && !(deposed && config.makes(Mistake::ErrantRuleOnDeposed));
-                let alone = !others
-                    .iter()
-                    .any(|other| log.report(other).is_some_and(|of| of.has.contains(*write)));
-                alone && !lawful
-            })
-            .collect()
     }
 
     /// Frozen and without errant transactions, or the old primary itself, fenced; with all of need.
     fn eligible(&self, choice: &Choice) -> bool {
         let log = &self.log;
         if choice.primary == log.primary() {
-            return log.confirmed.is_some_and(|last| choice.need.within(last));
+            return log.confirmed.is_some() && choice.need.within(self.told_by(choice.primary));
         }
         let lawful = |write: WriteId| {
             log.ever_primary(self.writes[usize::from(write.0)].origin)
@@ -145,10 +101,26 @@ impl State {
             .is_some_and(|of| choice.need.within(of.has) && of.has.iter().all(lawful))
     }
 
-    /// V′: the former V without the candidate, whether frozen or not.
+    /// What this one said that it has, frozen or fenced.
+    fn told_by(&self, candidate: Instance) -> Set<WriteId> {
+        let log = &self.log;
+        let told = if candidate == log.primary() {
+            log.confirmed
+        } else {
+            log.report(candidate).map(|report| report.has)
+        };
+        told.unwrap_or(Set::EMPTY)
+    }
+
+    /// V′: the former V without the candidate, whether frozen or not; with one that was withdrawn
+    /// and never began to open.
     fn next_ackers(&self, config: &Config, candidate: Instance) -> Set<Instance> {
         let log = &self.log;
-        let mut ackers = log.ackers.without(candidate);
+        let mut ackers = log.ackers;
+        if log.unopened {
+            ackers = ackers.with(log.primary());
+        }
+        ackers = ackers.without(candidate);
         if config.makes(Mistake::VPrimeOfFrozenOnly) {
             ackers = ackers.both(log.frozen_replicas(config));
         }
@@ -163,7 +135,16 @@ impl State {
         let old = self.log.primary();
         let inherited = self.server(old).has;
         let ackers = self.next_ackers(config, choice.primary);
+        let chosen_with = self.told_by(choice.primary);
+        let claims_zero = self.log.claims_zero(choice.primary);
+        let writes = self.writes.len() as u8;
+        let ground = self.log.ground_after(config, choice.primary, writes);
         let log = &mut self.log;
+        let retired = if log.unopened {
+            log.retired
+        } else {
+            log.retired.with(old)
+        };
         let spare = log.ackers.len() - log.wait_for;
         let Choice {
             primary,
@@ -176,16 +157,18 @@ impl State {
             need,
             inherited,
             proof,
+            claims_zero,
         });
         *log = Log {
             epoch,
             terms: std::mem::take(&mut log.terms),
             wait_for: ackers.len().saturating_sub(spare).max(1),
             ackers,
-            retired: log.retired.with(old).without(primary),
+            ground,
+            retired: retired.without(primary),
             ..Log::unfounded()
         };
-        self.order_opening(config);
+        self.order_opening(config, chosen_with);
     }
 
     /// The mistake: the order leaves on the strength of what a leader is about to propose.
@@ -200,7 +183,11 @@ impl State {
             .next_ackers(config, primary)
             .len()
             .min(self.log.wait_for);
-        let deed = Deed::Open { need, wait_for };
+        let deed = Deed::Open {
+            need,
+            chosen_with: self.told_by(primary),
+            wait_for,
+        };
         self.orders.push(Order {
             to: primary,
             token: Token::of_opening(epoch),

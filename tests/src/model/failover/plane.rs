@@ -4,16 +4,37 @@ use std::fmt::{self, Display};
 
 use super::agent::{Deed, Order, Stage, Token};
 use super::choice::Proof;
+use super::ground::Ground;
+use super::memory::Held;
 use super::{Action, Config, Epoch, Instance, Mistake, Set, State, WriteId};
 
 /// No configuration has more instances: what the reports are kept in is this long.
-const INSTANCES_MAX: usize = 4;
+pub const INSTANCES_MAX: usize = 4;
 
-/// What a frozen replica said it has, and whom it replicated from last.
+/// What a frozen replica said it has, and what it held as a follower of the deposed primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FreezeReport {
     pub has: Set<WriteId>,
-    pub follows: Option<Instance>,
+    /// Nothing if it never followed that one.
+    pub held: Option<Set<WriteId>>,
+    /// When it first reported, it had lost nothing of that.
+    pub unbroken: bool,
+}
+
+impl FreezeReport {
+    /// What was told once stays told. Its memory is that of the first report: what it lost later,
+    /// that one has told.
+    fn united_with(self, later: Self) -> Self {
+        let held = match (self.held, later.held) {
+            (Some(before), Some(now)) => Some(before.union(now)),
+            (before, now) => before.or(now),
+        };
+        Self {
+            has: self.has.union(later.has),
+            held,
+            unbroken: self.unbroken,
+        }
+    }
 }
 
 /// What an agent answers to a freeze or a fence.
@@ -21,10 +42,14 @@ pub struct FreezeReport {
 pub enum Answer {
     Frozen {
         has: Set<WriteId>,
-        follows: Option<Instance>,
+        held: Option<Held>,
+        /// The agent could make it durable.
+        written: bool,
     },
+    /// `never_began`: what it was ordered to open for this epoch, it never began to.
     Confirmed {
         has: Set<WriteId>,
+        never_began: bool,
     },
     Exited,
 }
@@ -41,13 +66,18 @@ impl Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (from, epoch) = (self.from, self.epoch.0);
         match self.answer {
-            Answer::Frozen { has, .. } => {
-                write!(f, "log: {from} is frozen for epoch {epoch} with {has}")
-            }
-            Answer::Confirmed { has } => {
+            Answer::Frozen { has, written, .. } => {
+                let unwritten = if written { "" } else { ", not written down" };
                 write!(
                     f,
-                    "log: {from} confirms its fence for epoch {epoch}, with {has}"
+                    "log: {from} is frozen for epoch {epoch} with {has}{unwritten}"
+                )
+            }
+            Answer::Confirmed { has, never_began } => {
+                let opening = if never_began { ", never opened" } else { "" };
+                write!(
+                    f,
+                    "log: {from} confirms its fence for epoch {epoch}, with {has}{opening}"
                 )
             }
             Answer::Exited => write!(f, "log: {from} has exited in epoch {epoch}"),
@@ -64,6 +94,8 @@ pub struct Term {
     /// What the former primary held when this one was chosen. For law N; nobody could know it.
     pub inherited: Set<WriteId>,
     pub proof: Proof,
+    /// The choice said that no acknowledged write is missing.
+    pub claims_zero: bool,
 }
 
 /// The applied log of one cluster.
@@ -82,13 +114,22 @@ pub struct Log {
     /// Freeze reports for the end of this epoch, united; before the founding, fence reports.
     pub frozen: [Option<FreezeReport>; INSTANCES_MAX],
     pub confirmed: Option<Set<WriteId>>,
+    /// What votes told that the primary of this epoch had executed.
+    pub known: Set<WriteId>,
     pub exited: bool,
+    /// The primary said that it cannot open.
+    pub stuck: bool,
+    /// Its fence's answer said that it never began to.
+    pub unopened: bool,
     /// Seen to acknowledge without being in V: members of V that nobody can freeze.
     pub strangers: Set<Instance>,
+    /// Connections of such that withhold their names, each one more.
+    pub nameless: u8,
     /// How many writes there were when the last of them was cut off.
     pub cut_after: Option<u8>,
     /// The agent's word that V has caught up since is on its way, and nothing newer overtakes it.
     pub forgetting: bool,
+    pub ground: Ground,
 }
 
 impl Log {
@@ -103,10 +144,15 @@ impl Log {
             retired: Set::EMPTY,
             frozen: [None; INSTANCES_MAX],
             confirmed: None,
+            known: Set::EMPTY,
             exited: false,
+            stuck: false,
+            unopened: false,
             strangers: Set::EMPTY,
+            nameless: 0,
             cut_after: None,
             forgetting: false,
+            ground: Ground::Good,
         }
     }
 
@@ -125,6 +171,7 @@ impl Log {
                 need,
                 inherited: need,
                 proof: Proof::Founding,
+                claims_zero: true,
             }],
             ackers: config.all().without(primary).minus(config.outside),
             wait_for: config.wait_for,
@@ -159,42 +206,36 @@ impl Log {
             return;
         }
         match reply.answer {
-            Answer::Frozen { has, follows } => {
+            Answer::Frozen { written: false, .. }
+                if !config.makes(Mistake::UnwrittenFreezeCounts) => {}
+            Answer::Frozen { has, held, .. } => {
                 let slot = &mut self.frozen[usize::from(reply.from.0)];
-                let before = slot.map_or(Set::EMPTY, |report| report.has);
+                let first = FreezeReport {
+                    has,
+                    held: held.map(|held| held.has),
+                    unbroken: held.is_none_or(|held| held.unbroken),
+                };
                 let overwrites = config.makes(Mistake::ReportsOverwritten);
-                let has = if overwrites { has } else { before.union(has) };
-                *slot = Some(FreezeReport { has, follows });
+                *slot = match *slot {
+                    Some(before) if !overwrites => Some(before.united_with(first)),
+                    _ => Some(first),
+                };
             }
-            Answer::Confirmed { has } => self.confirmed = Some(has),
+            Answer::Confirmed { has, never_began } => {
+                self.confirmed = Some(has);
+                self.unopened |= never_began;
+            }
             Answer::Exited => self.exited = true,
         }
     }
 
-    /// |V|−k+1: as many frozen ackers leave the old primary without k. A stranger counts as one more
-    /// that nobody froze.
-    pub fn enough_frozen(&self, config: &Config) -> u8 {
-        let spared = u8::from(config.makes(Mistake::OneAckerTooFew));
-        let strangers = if config.makes(Mistake::StrangersNotCounted) {
-            0
-        } else {
-            self.strangers.len()
-        };
-        self.ackers.len() + strangers - self.wait_for + 1 - spared
-    }
-
-    /// F: the replicas that reported their freeze.
+    /// The replicas that reported their freeze, in V or not.
     pub fn frozen_replicas(&self, config: &Config) -> Set<Instance> {
         config
             .all()
             .iter()
             .filter(|replica| self.report(*replica).is_some())
             .collect()
-    }
-
-    /// `AckersFrozen` stands.
-    pub fn ackers_are_frozen(&self, config: &Config) -> bool {
-        self.frozen_replicas(config).both(self.ackers).len() >= self.enough_frozen(config)
     }
 
     pub fn ever_primary(&self, instance: Instance) -> bool {
@@ -208,6 +249,7 @@ impl State {
         if log.epoch == Epoch::UNFOUNDED {
             actions.extend(self.foundable(config).map(Action::Found));
         } else if log.deposed {
+            self.actions_of_stalled(config, actions);
             let choices = self.choices(config);
             if config.makes(Mistake::OpenWithoutChoice) {
                 actions.extend(choices.iter().copied().map(Action::OrderBeforeCommit));
@@ -221,7 +263,10 @@ impl State {
             if config.joins {
                 actions.extend(self.joinable(config).map(Action::Join));
             }
+            self.actions_of_stalled(config, actions);
             self.actions_of_strangers(config, actions);
+            self.actions_of_ground(config, actions);
+            self.actions_of_looking(config, actions);
         }
     }
 
@@ -247,7 +292,7 @@ impl State {
             .report(primary)
             .map_or(Set::EMPTY, |report| report.has);
         self.log.enter_first_epoch(config, primary, need);
-        self.order_opening(config);
+        self.order_opening(config, need);
     }
 
     /// The replicas outside V that follow the primary of an epoch that opened and stands.
@@ -263,7 +308,7 @@ impl State {
                 let server = self.server(*member);
                 self.opened(epoch)
                     && server.source == Some(primary)
-                    && server.follows == Some((primary, epoch))
+                    && server.memory.follows == Some((primary, epoch))
             })
     }
 
@@ -296,7 +341,7 @@ impl State {
             let deed = if to == primary {
                 Deed::Fence
             } else {
-                Deed::Freeze
+                Deed::Freeze { of: primary }
             };
             self.orders.push(Order { to, token, deed });
         }
@@ -314,7 +359,7 @@ impl State {
         let lawful = |donor: &Instance| {
             let joined = log
                 .report(*donor)
-                .is_some_and(|report| report.follows == Some(log.primary()));
+                .is_some_and(|report| report.held.is_some());
             let joined = joined || config.makes(Mistake::FetchFromAnyone);
             joined && self.errant(config, *donor).is_empty()
         };
@@ -336,8 +381,11 @@ impl State {
         self.orders.push(Order { to, token, deed });
     }
 
-    /// The orders that go with a committed choice: one opens, the others follow.
-    pub fn order_opening(&mut self, config: &Config) {
+    /// The orders that go with a committed choice: one opens, the others follow. They may do so
+    /// before it has opened, and are compared with what it was chosen with.
+    pub fn order_opening(&mut self, config: &Config, chosen_with: Set<WriteId>) {
+        let asked = !config.makes(Mistake::OpensWithLess);
+        let chosen_with = if asked { chosen_with } else { Set::EMPTY };
         let Log {
             epoch,
             ackers,
@@ -349,7 +397,11 @@ impl State {
         for to in config.all().iter() {
             let acks = ackers.contains(to);
             let deed = if to == primary {
-                Deed::Open { need, wait_for }
+                Deed::Open {
+                    need,
+                    chosen_with,
+                    wait_for,
+                }
             } else {
                 Deed::Repoint {
                     source: primary,

@@ -1,5 +1,8 @@
 //! `mysqld`: what an instance holds, whom it follows, and what its clients were told.
 
+use super::disk::OnDisk;
+use super::ground::SemiSync;
+use super::memory::Memory;
 use super::{Action, Config, Epoch, Instance, Log, Mistake, Set, State, Token, WriteId};
 
 /// What the client of one write knows.
@@ -11,7 +14,8 @@ pub enum Acknowledged {
         counted: Set<Instance>,
     },
     /// It was told OK; `after` is the lowest higher epoch that was open by then.
-    Yes { after: Option<Epoch> },
+    /// `alone`: semi-sync was off, nobody but the primary answered.
+    Yes { after: Option<Epoch>, alone: bool },
     /// Its session was cut: nobody will be told OK, and nobody was told that it failed.
     Never,
     /// No client waits: someone wrote it on a replica, past the plane.
@@ -37,6 +41,14 @@ pub struct Server {
     pub open: Option<Epoch>,
     /// k: how many acknowledgements a commit waits for.
     pub wait_for: u8,
+    /// What it received from a donor while it was frozen, and so never acknowledged. For law U.
+    pub fetched: Set<WriteId>,
+    /// The agent has read the log since it started.
+    pub has_read: bool,
+    /// As a source; OFF after every boot.
+    pub semi_sync: SemiSync,
+    /// `offline_mode`; ON after every boot. The other switch is set wherever it is not open.
+    pub offline: bool,
     /// Whom its IO thread reads from, while it runs.
     pub source: Option<Instance>,
     /// `rpl_semi_sync_replica_enabled`; OFF after every boot.
@@ -44,11 +56,16 @@ pub struct Server {
     /// The undeposed epoch that a linearizable read confirmed, not yet acted upon.
     pub permit: Option<Epoch>,
 
+    /// What its file says instead of the next two, where it could not be written since.
+    pub on_disk: Option<OnDisk>,
     pub token: Token,
     /// Frozen or fenced: opens, and follows a primary, only for an epoch above this one.
     pub bound: Option<Epoch>,
-    /// The instance that it last replicated from, and that one's epoch.
-    pub follows: Option<(Instance, Epoch)>,
+    /// The epoch that it last began to open for; durable before the statement.
+    pub began: Option<Epoch>,
+    /// The epoch of the log when the agent started.
+    pub started_in: Epoch,
+    pub memory: Memory,
 }
 
 impl Server {
@@ -59,23 +76,38 @@ impl Server {
             up: true,
             open: None,
             wait_for: 0,
+            fetched: Set::EMPTY,
+            has_read: true,
+            semi_sync: SemiSync::Off,
+            offline: true,
             source: None,
             acks: false,
             permit: None,
+            on_disk: None,
             token: Token::default(),
             bound: None,
-            follows: None,
+            began: None,
+            started_in: Epoch::UNFOUNDED,
+            memory: Memory::NONE,
         };
         if config.founding {
             // Two servers were left writable, as happens; the others are fenced already.
             let open = (instance.0 < 2).then_some(Epoch::UNFOUNDED);
-            Self { open, ..closed }
+            let offline = open.is_none();
+            Self {
+                open,
+                offline,
+                ..closed
+            }
         } else if instance.0 >= config.instances {
             closed
         } else if instance == log.primary() {
             let token = Token::of_opening(log.epoch);
             Self {
                 open: Some(log.epoch),
+                semi_sync: SemiSync::On,
+                offline: false,
+                began: Some(log.epoch),
                 wait_for: log.wait_for,
                 token,
                 ..closed
@@ -83,12 +115,12 @@ impl Server {
         } else {
             let primary = log.primary();
             let acks = log.ackers.contains(instance);
-            let follows = Some((primary, log.epoch));
             let token = Token::of_opening(log.epoch);
             Self {
                 source: Some(primary),
                 acks,
-                follows,
+                offline: !config.makes(Mistake::FollowersOnline),
+                memory: Memory::of(primary, log.epoch),
                 token,
                 ..closed
             }
@@ -99,7 +131,9 @@ impl Server {
 impl State {
     pub fn actions_of_servers(&self, config: &Config, actions: &mut Vec<Action>) {
         let next = WriteId(self.writes.len() as u8);
-        let may_write = next.0 < config.writes_max + self.used.errants;
+        let beyond = self.used.errants + u8::from(self.used.branch);
+        let may_write = next.0 < config.writes_max + beyond;
+        self.actions_of_branches(config, actions);
 
         for on in config.every_server().iter() {
             let server = self.server(on);
@@ -134,7 +168,7 @@ impl State {
                 actions.push(Action::Repair(on));
             }
             if self.used.relay_losses < config.relay_losses_max
-                && let Some(write) = self.relayed_and_reported(on)
+                && let Some(write) = self.last_relayed(on)
             {
                 actions.push(Action::LoseRelayLog { on, write });
             }
@@ -160,7 +194,7 @@ impl State {
     pub fn write(&mut self, on: Instance, write: WriteId) {
         let server = self.server_mut(on);
         let epoch = server.open.expect("only an open server takes writes");
-        let waits = server.wait_for > 0;
+        let waits = server.wait_for > 0 && server.semi_sync == SemiSync::On;
         server.has = server.has.with(write);
         let acknowledged = Acknowledged::Waiting {
             sent: Set::EMPTY,
@@ -172,7 +206,7 @@ impl State {
             acknowledged,
         });
         if !waits {
-            self.tell_client(write);
+            self.tell_client(write, true);
         }
     }
 
@@ -192,9 +226,8 @@ impl State {
         let server = self.server_mut(on);
         server.has = server.has.with(write);
         let (acks, source) = (server.acks, server.source);
-
-        if self.server(on).bound == Some(self.log.epoch) {
-            self.used.fetched = self.used.fetched.with(on);
+        if source != server.memory.follows.map(|(of, _)| of) {
+            server.fetched = server.fetched.with(write);
         }
         let written = &mut self.writes[usize::from(write.0)];
         if acks
@@ -215,15 +248,15 @@ impl State {
         *counted = counted.with(by);
         let (origin, count) = (written.origin, counted.len());
         if count >= self.server(origin).wait_for {
-            self.tell_client(write);
+            self.tell_client(write, false);
         }
     }
 
-    fn tell_client(&mut self, write: WriteId) {
+    pub fn tell_client(&mut self, write: WriteId, alone: bool) {
         let written = &mut self.writes[usize::from(write.0)];
         let above = |(epoch, _): &&(Epoch, Instance)| *epoch > written.epoch;
         let after = self.openings.iter().find(above).map(|(epoch, _)| *epoch);
-        written.acknowledged = Acknowledged::Yes { after };
+        written.acknowledged = Acknowledged::Yes { after, alone };
     }
 
     /// Stops taking writes, and cuts the sessions that still wait for an answer.
@@ -244,10 +277,17 @@ impl State {
         server.source = None;
         server.acks = false;
         server.permit = None;
-        if config.makes(Mistake::TokenNotPersisted) {
-            server.token = Token::default();
-            server.bound = None;
-        }
+        server.offline = !config.makes(Mistake::BootedByReadOnlyAlone);
+        server.semi_sync = SemiSync::Off;
+        server.began = None; // the file that it starts from may be an older one
+        self.read_file(config, on);
+    }
+
+    pub fn restart(&mut self, on: Instance) {
+        let epoch = self.log.epoch;
+        let server = self.server_mut(on);
+        server.up = true;
+        server.started_in = epoch;
     }
 
     /// A linearizable read: the epoch stands, this is its primary, k of V hold what it has.
@@ -275,38 +315,47 @@ impl State {
     pub fn reopen(&mut self, on: Instance) {
         let server = self.server_mut(on);
         server.open = server.permit.take();
+        server.offline = false;
+        server.semi_sync = SemiSync::On;
         server.source = None;
-        server.follows = None;
+        server.memory = Memory::NONE;
     }
 
     fn may_repair(&self, config: &Config, on: Instance) -> bool {
         let server = self.server(on);
-        let Some((_, epoch)) = server.follows else {
+        let Some((_, epoch)) = server.memory.follows else {
             return false;
         };
         let frozen = server.bound.is_some_and(|bound| bound >= epoch);
         server.open.is_none()
             && server.source.is_none()
+            && server.has_read
             && (!frozen || config.makes(Mistake::FreezeUndoneByRepair))
     }
 
     pub fn repair(&mut self, on: Instance) {
         let server = self.server_mut(on);
-        server.source = server.follows.map(|(source, _)| source);
+        server.source = server.memory.follows.map(|(source, _)| source);
     }
 
-    /// The last transaction that this frozen replica has, if it has reported it. Before the report
-    /// an instance must leave V before its relay log is discarded, so that is no case of the model.
-    fn relayed_and_reported(&self, on: Instance) -> Option<WriteId> {
-        let report = self.log.frozen[usize::from(on.0)]?;
+    /// The last transaction that this replica has, if it may not have applied it. (Who ever opened
+    /// had applied what it held.)
+    fn last_relayed(&self, on: Instance) -> Option<WriteId> {
+        let opened = self.openings.iter().any(|(_, who)| *who == on);
         let last = self.server(on).has.iter().last()?;
         let relayed = self.writes[usize::from(last.0)].origin != on;
-        (self.log.deposed && relayed && report.has.contains(last)).then_some(last)
+        (relayed && !opened).then_some(last)
     }
 
+    /// What a replica loses after its first report, the report has told; what it loses before, its
+    /// agent must notice, and not count as remembered.
     pub fn lose_relay_log(&mut self, on: Instance, write: WriteId) {
         self.used.relay_losses += 1;
+        let told = self.log.report(on).is_some();
         let server = self.server_mut(on);
         server.has = server.has.without(write);
+        if !told {
+            server.memory.break_off();
+        }
     }
 }

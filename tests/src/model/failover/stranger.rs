@@ -1,6 +1,7 @@
 //! A replica that nobody registered: it has the replication account, switches semi-sync on itself,
 //! and no agent stops it. The primary counts its acknowledgements like any other.
 //!
+//! Where it names itself, it is known again; where it does not, each of its connections is one more.
 //! It acknowledges only once it was seen: what nobody sees, nobody can count.
 
 use super::plane::Log;
@@ -35,10 +36,15 @@ impl State {
     pub fn attach(&mut self, config: &Config, on: Instance) {
         self.used.attachments += 1;
         let primary = self.log.primary();
-        let counted = self.log.strangers.contains(on);
-        if !(counted && config.makes(Mistake::ReturnNotLogged)) {
-            self.log.strangers = self.log.strangers.with(on);
+        if config.nameless {
+            self.log.nameless += u8::from(!config.makes(Mistake::NamelessNotCounted));
             self.log.forgetting = false;
+        } else {
+            let counted = self.log.strangers.contains(on);
+            if !(counted && config.makes(Mistake::ReturnNotLogged)) {
+                self.log.strangers = self.log.strangers.with(on);
+                self.log.forgetting = false;
+            }
         }
         self.log.cut_after = None;
         let server = self.server_mut(on);
@@ -46,8 +52,17 @@ impl State {
         server.acks = true;
     }
 
+    /// Who attached under an epoch before is counted in none after it: an order to open cuts first.
+    pub fn cut_strangers(&mut self, config: &Config, on: Instance) {
+        for stranger in config.every_server().minus(config.all()).iter() {
+            if self.server(stranger).source == Some(on) {
+                self.detach(stranger);
+            }
+        }
+    }
+
     /// Its session is killed, and with it what lay in the socket.
-    pub fn cut_off(&mut self, on: Instance) {
+    fn detach(&mut self, on: Instance) {
         let server = self.server_mut(on);
         server.source = None;
         server.acks = false;
@@ -56,26 +71,31 @@ impl State {
                 *sent = sent.without(on);
             }
         }
+    }
+
+    pub fn cut_off(&mut self, on: Instance) {
+        self.detach(on);
         self.log.cut_after = Some(self.writes.len() as u8);
     }
 
-    /// A write begun after the cut is acknowledged: by V alone, which so holds all before it.
+    /// k of V hold a write begun after the cut, and so all before it.
     fn may_settle(&self, config: &Config) -> bool {
-        let (log, primary) = (&self.log, self.log.primary());
-        let Some(cut_after) = log.cut_after else {
+        let Some(cut_after) = self.log.cut_after else {
             return false;
         };
-        let since = self.writes.get(usize::from(cut_after)..).unwrap_or(&[]);
         config.makes(Mistake::StrangerForgottenWhenCut)
-            || since.iter().any(|write| {
-                write.origin == primary
-                    && write.epoch == log.epoch
-                    && matches!(write.acknowledged, Acknowledged::Yes { .. })
-            })
+            || self.marker_is_held(cut_after)
+            || config.makes(Mistake::StrangerForgottenByAnswer)
+                && self.marker_is_answered(cut_after)
     }
 }
 
 impl Log {
+    /// How many strangers count as members of V that nobody froze.
+    pub fn strangers_counted(&self) -> u8 {
+        self.strangers.len() + self.nameless
+    }
+
     /// The agent counts it no longer, and says so.
     pub fn forget_strangers(&mut self) {
         self.cut_after = None;
@@ -84,6 +104,7 @@ impl Log {
 
     pub fn settle_strangers(&mut self) {
         self.strangers = Set::EMPTY;
+        self.nameless = 0;
         self.forgetting = false;
     }
 }
