@@ -130,6 +130,12 @@ fn run_many(seeds: std::ops::Range<u64>, options: Options) -> bool {
         sum.fetched,
         sum.halts,
     );
+    let kinds: Vec<String> = sum
+        .kinds
+        .iter()
+        .map(|(kind, count)| format!("{kind} {count}"))
+        .collect();
+    println!("faults: {}", kinds.join(", "));
     let idle = sum.idle();
     if !idle.is_empty() {
         println!("failed: a run without {} proves nothing", idle.join(", "));

@@ -3,6 +3,7 @@
 //!
 //! Source: `raft/core/PROTOCOL.md`. Planted: `one-too-few-frozen`, `own-errant`, `no-floor`,
 //! `last-known-suffices`, `report-before-freeze`, `graceful-stop`, `opens-unapplied`,
+//! `ground-not-logged`, `settled-unheld`, `ground-age-ignored`,
 //! `purged-relay`, `reports-overwritten`.
 
 use primacy_core::ids::Epoch;
@@ -21,7 +22,7 @@ pub fn check(world: &World, host: usize, epoch: Epoch) -> Option<String> {
         .truth
         .acked
         .iter()
-        .filter(|write| !server.has(write.tx))
+        .filter(|write| !server.has(write.tx) && !world.truth.excuses(write))
         .collect::<Vec<_>>();
     let first = lost.first()?;
     Some(format!(
@@ -38,7 +39,7 @@ pub fn check(world: &World, host: usize, epoch: Epoch) -> Option<String> {
 /// An acknowledgement under an older epoch is no loss only if the newest primary has the row.
 pub fn late(world: &World, write: &Acked) -> Option<String> {
     let (epoch, host) = world.truth.opened.iter().next_back()?;
-    if *epoch <= write.epoch || world.servers[*host].has(write.tx) {
+    if *epoch <= write.epoch || world.servers[*host].has(write.tx) || world.truth.excuses(write) {
         return None;
     }
     Some(format!(

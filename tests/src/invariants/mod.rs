@@ -34,6 +34,9 @@ pub struct Acked {
     pub host: usize,
     /// True time, microseconds.
     pub at: u64,
+    /// Answered with fewer acknowledgements than the log says, since somebody had switched semi-sync
+    /// off then.
+    pub off_at: Option<u64>,
 }
 
 /// What a committed choice named.
@@ -51,18 +54,34 @@ pub struct Truth {
     pub opened: BTreeMap<Epoch, usize>,
     /// What the log named for an epoch.
     pub named: BTreeMap<Epoch, Named>,
+    /// When a node had the last sign of life of a primary before its epoch was deposed.
+    pub last_signs: BTreeMap<Epoch, u64>,
     /// The newest token that each agent obeyed in any of its runs.
     obeyed: Vec<Option<Token>>,
     /// In which inquest each vote was cast.
     votes: BTreeMap<(NodeId, Incarnation, Seq), InquestId>,
 }
 
+/// A change of the ground that came so shortly before the last sign of life, no look may have shown:
+/// `ground_age_ms`, and what a slow network makes of a look's time.
+const UNSEEN_US: u64 = 1_700_000;
+
 impl Truth {
+    /// A write that a primary answered without k of V, since somebody had just switched semi-sync
+    /// off, may be lost: nobody could see it. Where it could have been seen, it must not be.
+    pub fn excuses(&self, write: &Acked) -> bool {
+        let last = self.last_signs.get(&write.epoch);
+        write
+            .off_at
+            .is_some_and(|off| last.is_none_or(|last| off + UNSEEN_US >= *last))
+    }
+
     pub fn new(hosts: usize) -> Self {
         Self {
             acked: Vec::new(),
             opened: BTreeMap::new(),
             named: BTreeMap::new(),
+            last_signs: BTreeMap::new(),
             obeyed: vec![None; hosts],
             votes: BTreeMap::new(),
         }
@@ -76,7 +95,13 @@ impl Truth {
 
 impl World {
     /// A server answers OK to a write.
-    pub(crate) fn acknowledged(&mut self, host: usize, tx: TxId, client: bool) {
+    pub(crate) fn acknowledged(
+        &mut self,
+        host: usize,
+        tx: TxId,
+        client: bool,
+        off_at: Option<u64>,
+    ) {
         let Some(epoch) = self.servers[host].opened else {
             return self.violate("one primary", format!("{host} acknowledges, never opened"));
         };
@@ -91,6 +116,7 @@ impl World {
             epoch,
             host,
             at: self.now,
+            off_at,
         };
         if let Some(words) = w::check(self, &write) {
             self.violate("W", words);
@@ -159,6 +185,10 @@ impl World {
             self.violate("next V", words);
         }
         for cluster in state.clusters.values() {
+            if matches!(cluster.stage, Stage::Deposed(_)) {
+                let sign = self.last_sign[self.host_of(&cluster.primary)];
+                self.truth.last_signs.entry(cluster.epoch).or_insert(sign);
+            }
             let Stage::Named(promotion) = &cluster.stage else {
                 continue;
             };

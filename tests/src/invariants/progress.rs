@@ -9,7 +9,7 @@
 
 use primacy_core::agree::Verdict;
 use primacy_core::ids::{Epoch, InstanceId};
-use primacy_core::record::{Cluster, Follower, PromotionRule, Stage};
+use primacy_core::record::{Cluster, Deposition, Follower, Promotion, PromotionRule, Stage};
 
 use super::acked;
 use crate::simulator::{ANY_RUN, HEAL_US, Target, What, World, instance_name};
@@ -103,7 +103,7 @@ fn serves(world: &World) -> bool {
 
 /// Why nobody can serve without a person, if that is so.
 fn legitimate(world: &World, cluster: &Cluster) -> Option<String> {
-    match &cluster.stage {
+    hopeless(world, cluster).or_else(|| match &cluster.stage {
         Stage::Founding { .. } => None,
         Stage::Named(promotion) => {
             let primary = &world.servers[world.host_of(&cluster.primary)];
@@ -111,42 +111,104 @@ fn legitimate(world: &World, cluster: &Cluster) -> Option<String> {
             if !lacks.is_empty() {
                 return Some(format!("{} lost {}", cluster.primary, lacks.compact()));
             }
-            let able = cluster
-                .ackers
-                .members
-                .iter()
-                .filter(|id| {
-                    !matches!(promotion.followers.get(*id), Some(Follower::Refused { .. }))
-                })
-                .count();
-            (able < cluster.ackers.k as usize).then(|| {
-                format!(
-                    "{able} of V may follow {}, and a write needs {}",
-                    cluster.primary, cluster.ackers.k
-                )
-            })
+            unseen_ground(world, cluster).or_else(|| too_few_follow(cluster, promotion))
         }
-        Stage::Deposed(record) => {
-            // Fenced because it could not write, it is not reinstated; nobody else holds the need.
-            let wedged = record.judgement.verdict == Verdict::Wedged;
-            if wedged && cluster.epoch > Epoch::INITIAL {
-                return Some(
-                    "a wedged primary is fenced, and nobody else holds what it has".into(),
-                );
-            }
-            only_a_former_primary(world, cluster).or_else(|| nobody_eligible(world, cluster))
-        }
-    }
+        Stage::Deposed(record) => only_a_former_primary(world, cluster)
+            .or_else(|| nobody_eligible(world, cluster))
+            .or_else(|| forgotten(cluster, record)),
+    })
 }
 
-/// What every proof needs, a disk of a replica has lost, and only a former primary still holds it:
-/// it is no candidate before it rejoined, and does not rejoin in this version.
+fn too_few_follow(cluster: &Cluster, promotion: &Promotion) -> Option<String> {
+    let able = cluster
+        .ackers
+        .members
+        .iter()
+        .filter(|id| !matches!(promotion.followers.get(*id), Some(Follower::Refused { .. })))
+        .count();
+    (able < cluster.ackers.k as usize).then(|| {
+        format!(
+            "{able} of V may follow {}, and a write needs {}",
+            cluster.primary, cluster.ackers.k
+        )
+    })
+}
+
+/// A host is gone for good, and those that are left cannot prove, or cannot carry the cluster: more
+/// than V and k are made for.
+fn hopeless(world: &World, cluster: &Cluster) -> Option<String> {
+    let alive = |id: &InstanceId| !world.faults.dead.contains(&world.host_of(id));
+    if world.faults.dead.is_empty() || cluster.epoch == Epoch::INITIAL {
+        return None;
+    }
+    let refused = |id: &InstanceId| {
+        let followers = cluster.promotion().map(|promotion| &promotion.followers);
+        followers.is_some_and(|of| matches!(of.get(id), Some(Follower::Refused { .. })))
+    };
+    let errant = |id: &InstanceId| {
+        let held = world.servers[world.host_of(id)].holds();
+        !held.without(&cluster.primaries).is_empty()
+    };
+    let members = &cluster.ackers.members;
+    let frozen = members.iter().filter(|id| alive(id)).count();
+    let provable = frozen >= cluster.blocking() || alive(&cluster.primary);
+    let carries = |id: &InstanceId| {
+        let next = cluster.ackers.without(id);
+        let acks = next.members.iter();
+        let acks = acks.filter(|acker| alive(acker) && !refused(acker) && !errant(acker));
+        acks.count() >= next.k as usize
+    };
+    let fit = cluster.instances.iter().any(|(id, spec)| {
+        let own = *id == cluster.primary;
+        let barred = cluster.left_behind.contains(id)
+            || spec.promotion == PromotionRule::Never
+            || errant(id);
+        alive(id) && (own || !barred) && carries(id)
+    });
+    if !provable {
+        return Some(format!(
+            "{frozen} of {} ackers are left, and the primary is gone for good",
+            members.len()
+        ));
+    }
+    (!fit).then(|| "too few are left to acknowledge to anybody who may be promoted".into())
+}
+
+/// Nobody knows what a primary answered whose ground was not seen, or broken, before its end: only a
+/// person may lose that.
+fn unseen_ground(world: &World, cluster: &Cluster) -> Option<String> {
+    let inquest = cluster.inquest.as_ref()?;
+    let dead = cluster
+        .judgement
+        .as_ref()
+        .is_some_and(|of| of.verdict == Verdict::Dead);
+    let gone = world.faults.dead.contains(&world.host_of(&cluster.primary));
+    let doubt = cluster.doubt(inquest.ground_age_ms());
+    doubt
+        .filter(|_| dead && gone)
+        .map(|why| format!("the loss is unknown: {why}"))
+}
+
+/// So many have lost what they acknowledged that nobody knows what is missing.
+fn forgotten(cluster: &Cluster, record: &Deposition) -> Option<String> {
+    let forgot = record
+        .frozen
+        .values()
+        .filter(|of| of.forgot.is_some())
+        .count();
+    let doubt = cluster.doubt(record.ground_age_ms);
+    (forgot > 0 || doubt.is_some()).then(|| "what was acknowledged is not known".into())
+}
+
+/// Of those that are left, only a former primary still holds what every later one must: it is no
+/// candidate and no donor before it rejoined, and does not rejoin in this version.
 fn only_a_former_primary(world: &World, cluster: &Cluster) -> Option<String> {
     let holds = |id: &InstanceId| world.servers[world.host_of(id)].holds();
-    let (former, others): (Vec<_>, Vec<_>) = cluster
+    let left = cluster
         .instances
         .keys()
-        .partition(|id| cluster.left_behind.contains(*id));
+        .filter(|id| !world.faults.dead.contains(&world.host_of(id)));
+    let (former, others): (Vec<_>, Vec<_>) = left.partition(|id| cluster.left_behind.contains(*id));
     let lacks = |id: &&InstanceId| !holds(id).is_superset_of(&cluster.floor);
     let holder = former.iter().find(|id| !lacks(id))?;
     others
@@ -155,20 +217,29 @@ fn only_a_former_primary(world: &World, cluster: &Cluster) -> Option<String> {
         .then(|| format!("only {holder}, a former primary, still holds the floor"))
 }
 
-/// Everybody else is barred from promotion, and the deposed primary's disk has lost what is needed.
+/// Everybody who is left is barred from promotion, or lacks what is needed and may get it from nobody:
+/// who has it lacks something that the other holds, so that they have diverged.
 fn nobody_eligible(world: &World, cluster: &Cluster) -> Option<String> {
     let holds = |id: &InstanceId| world.servers[world.host_of(id)].holds();
-    let barred = cluster.instances.iter().all(|(id, spec)| {
-        *id == cluster.primary
-            || cluster.left_behind.contains(id)
-            || spec.promotion == PromotionRule::Never
-            || !holds(id).without(&cluster.primaries).is_empty()
+    let gone = |id: &InstanceId| world.faults.dead.contains(&world.host_of(id));
+    let former = |id: &InstanceId| cluster.left_behind.contains(id);
+    let unable = cluster.instances.iter().all(|(id, spec)| {
+        let held = holds(id);
+        let barred = gone(id)
+            || former(id)
+            || (*id != cluster.primary
+                && (spec.promotion == PromotionRule::Never
+                    || !held.without(&cluster.primaries).is_empty()));
+        let missing = cluster.floor.subtract(&held);
+        let donor = cluster.instances.keys().any(|other| {
+            other != id
+                && *other != cluster.primary
+                && !gone(other)
+                && !former(other)
+                && holds(other).is_superset_of(&held)
+                && !holds(other).intersect(&missing).is_empty()
+        });
+        barred || (!missing.is_empty() && (*id == cluster.primary || !donor))
     });
-    let whole = holds(&cluster.primary).is_superset_of(&cluster.floor);
-    (barred && !whole).then(|| {
-        format!(
-            "{} lost what is needed, and nobody else may be promoted",
-            cluster.primary
-        )
-    })
+    unable.then(|| "nobody who is left may be promoted and has, or may fetch, the floor".into())
 }

@@ -20,8 +20,12 @@ impl World {
 
     pub(super) fn flush(&mut self, host: usize, writer: Writer, key: u64) {
         let server = &mut self.servers[host];
-        let by_hand = matches!(writer, Writer::Nobody);
-        if ((server.fenced() || server.fencing) && !by_hand) || server.conflicts(key) {
+        let passes = match writer {
+            Writer::Nobody => true,
+            Writer::Xa => !server.offline && !server.fencing,
+            Writer::Client { .. } | Writer::Marker { .. } => !server.fenced() && !server.fencing,
+        };
+        if !passes || server.conflicts(key) {
             return self.answer_writer(host, &writer, false);
         }
         if server.stuck {
@@ -66,7 +70,7 @@ impl World {
                     writer,
                 });
             } else {
-                self.engine_commit(host, tx, &writer, true);
+                self.engine_commit(host, tx, at, &writer, true);
             }
         }
         self.pump(host);
@@ -84,7 +88,7 @@ impl World {
                 return;
             }
             let first = server.waiting.pop_front().expect("there is one");
-            self.engine_commit(host, first.tx, &first.writer, true);
+            self.engine_commit(host, first.tx, first.position, &first.writer, true);
         }
     }
 
@@ -96,7 +100,7 @@ impl World {
             self.synced(host, synced - 1);
         }
         while let Some(first) = self.servers[host].waiting.pop_front() {
-            self.engine_commit(host, first.tx, &first.writer, answer_ok);
+            self.engine_commit(host, first.tx, first.position, &first.writer, answer_ok);
         }
         let stuck = std::mem::take(&mut self.servers[host].stuck_commits);
         for (writer, _) in stuck {
@@ -104,15 +108,18 @@ impl World {
         }
     }
 
-    fn engine_commit(&mut self, host: usize, id: TxId, writer: &Writer, ok: bool) {
+    fn engine_commit(&mut self, host: usize, id: TxId, position: usize, writer: &Writer, ok: bool) {
         let tx = self.txns[id];
+        // Somebody had switched semi-sync off: fewer have it than the log says must.
+        let short = self.servers[host].acks(position) < self.servers[host].k as usize;
+        let off_at = self.servers[host].off_at.filter(|_| short);
         let server = &mut self.servers[host];
         server.execute(id, &tx);
         if ok && !server.semi_source {
             server.no_tx += 1;
         }
         if ok && !matches!(writer, Writer::Nobody) {
-            self.acknowledged(host, id, matches!(writer, Writer::Client { .. }));
+            self.acknowledged(host, id, matches!(writer, Writer::Client { .. }), off_at);
         }
         self.answer_writer(host, writer, ok);
     }
@@ -142,7 +149,14 @@ impl World {
                 };
                 self.op_ended(host, *agent_run, *id, result);
             }
-            Writer::Nobody => {}
+            Writer::Xa | Writer::Nobody => {}
+        }
+    }
+
+    /// Semi-sync was switched off: who waited is answered, with the acknowledgements that there are.
+    pub(super) fn answer_all_alone(&mut self, host: usize) {
+        while let Some(first) = self.servers[host].waiting.pop_front() {
+            self.engine_commit(host, first.tx, first.position, &first.writer, true);
         }
     }
 

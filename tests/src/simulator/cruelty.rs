@@ -160,6 +160,13 @@ impl World {
         if moved && new.epoch > Epoch(1) && reinstated && self.rng.chance(500) {
             return self.after_reinstatement(&new);
         }
+        if moved
+            && new.epoch > Epoch(1)
+            && !reinstated
+            && let Some(us) = self.faults.death_of_chosen_us.take()
+        {
+            return self.strike(Fault::Death(primary), us, 1);
+        }
         if moved && new.epoch > Epoch(1) && !reinstated && self.rng.chance(80) {
             return self.before_anybody_joins(primary);
         }

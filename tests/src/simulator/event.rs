@@ -105,6 +105,14 @@ pub enum What {
     Synced {
         position: usize,
     },
+    SemiSyncOff {
+        back_us: u64,
+    },
+    /// Whoever switched semi-sync off switches it on again.
+    SemiSyncOn,
+    XaCommit {
+        key: u64,
+    },
     Booted {
         host: usize,
     },

@@ -1,6 +1,8 @@
 //! What befalls a run: a schedule that the seed makes, and blows struck at the worst moment, when
 //! the log reaches a stage. At last everything is healed, and progress is demanded.
 
+use std::collections::BTreeSet;
+
 use primacy_core::ids::Epoch;
 use primacy_core::record::Cluster;
 
@@ -40,6 +42,74 @@ pub enum Fault {
     RelayLost(usize),
     /// An operator aborts what has been started; its end lifts that.
     Abort,
+    /// A host is lost for good, with its disk.
+    Death(usize),
+    /// Somebody switches semi-sync off on the open primary.
+    SemiSyncOff,
+    /// Somebody switches it off and on again, so that a look later nothing of it is to be seen but a
+    /// counter.
+    Flip,
+    /// A transaction manager recovers: it commits a branch where it prepared it, at its own time.
+    Xa,
+    /// Another server answers at the address of this host while its own is gone.
+    Imposter(usize),
+    /// Every agent stands still, and nothing else.
+    AgentsAsleep,
+}
+
+impl Fault {
+    /// One word a kind, for the counts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Fault::KillServer(_) => "server killed",
+            Fault::Pause(_) => "paused",
+            Fault::KillAgent(_) => "agent killed",
+            Fault::KillNode(_) => "node killed",
+            Fault::Power { .. } => "power lost",
+            Fault::Cut(_) => "network cut",
+            Fault::Slow(_) => "network slow",
+            Fault::Lossy(_) => "network lossy",
+            Fault::ClockRate(..) => "clock off",
+            Fault::StuckDisk(_) => "disk stuck",
+            Fault::SlowApplier(_) => "applier slow",
+            Fault::Errant(_) => "errant write",
+            Fault::Stranger => "stranger",
+            Fault::Election => "election",
+            Fault::RelayLost(_) => "relay log lost",
+            Fault::Abort => "abort",
+            Fault::Death(_) => "host dead for good",
+            Fault::SemiSyncOff => "semi-sync off",
+            Fault::Flip => "semi-sync flipped",
+            Fault::Xa => "XA recovery",
+            Fault::Imposter(_) => "another server at its address",
+            Fault::AgentsAsleep => "agents asleep",
+        }
+    }
+
+    /// Every kind that a run without operators is to show.
+    pub const KINDS: [&str; 21] = [
+        "server killed",
+        "paused",
+        "agent killed",
+        "node killed",
+        "power lost",
+        "network cut",
+        "network slow",
+        "network lossy",
+        "clock off",
+        "disk stuck",
+        "applier slow",
+        "errant write",
+        "stranger",
+        "election",
+        "relay log lost",
+        "host dead for good",
+        "semi-sync off",
+        "semi-sync flipped",
+        "XA recovery",
+        "another server at its address",
+        "agents asleep",
+    ];
 }
 
 #[derive(Debug)]
@@ -60,6 +130,12 @@ pub struct Faults {
     /// Blows at the moment when the log reaches a stage.
     pub(super) cruelty_permille: u64,
     pub(super) relay_lost: bool,
+    /// A new primary's host is lost for good so long after it was chosen.
+    pub(super) death_of_chosen_us: Option<u64>,
+    /// Hosts that never come back.
+    pub dead: BTreeSet<usize>,
+    /// Hosts at whose address another server answers.
+    pub(super) imposters: BTreeSet<usize>,
     pub errant: bool,
     pub log_unknown: u64,
     pub log_twice: u64,
@@ -93,6 +169,16 @@ impl Faults {
         let fault = self.of_primary(rng);
         let lasts = rng.between(1_000_000, 12_000_000);
         self.add(at, lasts, fault);
+        if rng.chance(250) {
+            match rng.below(3) {
+                0 => {
+                    let host = rng.index(hosts);
+                    self.add(rng.between(4_000_000, 14_000_000), 1, Fault::Death(host));
+                }
+                1 => self.death_of_chosen_us = Some(rng.below(300_000)),
+                _ => self.death_of_chosen_us = Some(rng.between(1_500_000, 2_000_000)),
+            }
+        }
         for _ in 0..rng.between(2, 9) {
             let at = rng.between(FIRST_US, HEAL_US - 2_000_000);
             let lasts = rng.between(50_000, 6_000_000);
@@ -135,7 +221,7 @@ impl Faults {
         let host = rng.index(hosts);
         let node = rng.index(3);
         let places = 3 + hosts;
-        match rng.below(24) {
+        match rng.below(29) {
             0 => Fault::KillServer(host),
             1 => Fault::Pause(vec![Target::Mysqld(host)]),
             2 => Fault::Pause(vec![Target::Agent(host)]),
@@ -206,6 +292,11 @@ impl Faults {
                 }
             }
             22 => Fault::Stranger,
+            23 => Fault::SemiSyncOff,
+            24 => Fault::Flip,
+            25 => Fault::Xa,
+            26 => Fault::Imposter(host),
+            27 => Fault::AgentsAsleep,
             _ => Fault::Election,
         }
     }
@@ -243,6 +334,7 @@ impl World {
         let fault = self.faults.planned[index].fault.clone();
         if begins {
             self.counts.faults += 1;
+            *self.counts.kinds.entry(fault.name()).or_default() += 1;
             self.note("FAULT", || format!("{fault:?}"));
             let lasts = self.faults.planned[index].lasts_us;
             let what = What::Fault {
@@ -307,6 +399,19 @@ impl World {
             }
             Fault::Election => self.elect(),
             Fault::Abort => self.abort(),
+            Fault::Death(host) => self.die_for_good(*host),
+            Fault::SemiSyncOff => self.switch_semi_sync(None),
+            Fault::Flip => {
+                let us = self.rng.between(5_000, 80_000);
+                self.switch_semi_sync(Some(us));
+            }
+            Fault::Xa => self.recover_xa(),
+            Fault::Imposter(host) => {
+                self.faults.imposters.insert(*host);
+            }
+            Fault::AgentsAsleep => {
+                (0..self.members).for_each(|host| self.pause(Target::Agent(host)));
+            }
             Fault::RelayLost(host) => {
                 let deposed = self.shop().is_some_and(|shop| shop.deposition().is_some());
                 if !deposed || !self.servers[*host].powered {
@@ -330,10 +435,12 @@ impl World {
             Fault::KillAgent(host) => self.revive(Target::Agent(*host)),
             Fault::KillNode(node) => self.revive(Target::Node(*node)),
             Fault::Power { hosts, nodes } => {
-                for &host in hosts {
+                for &host in hosts.iter().filter(|host| !self.faults.dead.contains(host)) {
                     self.servers[host].powered = true;
-                    self.revive(Target::Agent(host));
                 }
+                hosts
+                    .iter()
+                    .for_each(|host| self.revive(Target::Agent(*host)));
                 nodes
                     .iter()
                     .for_each(|node| self.revive(Target::Node(*node)));
@@ -348,7 +455,17 @@ impl World {
                 let stranger = self.members;
                 self.stop_io(stranger);
             }
+            Fault::Imposter(host) => {
+                self.faults.imposters.remove(host);
+            }
+            Fault::AgentsAsleep => {
+                (0..self.members).for_each(|host| self.resume(Target::Agent(host)));
+            }
             Fault::KillServer(_)
+            | Fault::Death(_)
+            | Fault::SemiSyncOff
+            | Fault::Flip
+            | Fault::Xa
             | Fault::ClockRate(..)
             | Fault::Errant(_)
             | Fault::Election

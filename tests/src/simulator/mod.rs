@@ -12,6 +12,7 @@
 //! | `network`, `faults`, `cruelty` | delay, loss, cuts, crashes, stops | the world |
 //! | `clients` | writers | applications |
 //! | `operators` | aborts and approvals | people at the command line |
+//! | `people` | settings changed, foreign servers, hosts lost for good | everybody else |
 //!
 //! The laws are in `crate::invariants`; `planted` holds the mistakes that they must find.
 
@@ -27,6 +28,7 @@ mod mysql;
 mod network;
 mod nodes;
 mod operators;
+mod people;
 mod planted;
 mod prng;
 mod process;
@@ -40,7 +42,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use faults::HEAL_US;
+pub use faults::{Fault, HEAL_US};
 pub use mysql::{Mysqld, TxId};
 pub use planted::Planted;
 pub use world::{Counts, Target, Violation, World, instance_name};
@@ -87,7 +89,7 @@ pub fn run(options: Options) -> Report {
     }
     Report {
         options,
-        counts: world.counts,
+        counts: world.counts.clone(),
         violation: world.violation.clone(),
         trace: world.timeline.text(),
         ended_ms: world.now / 1_000,

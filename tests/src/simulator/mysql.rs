@@ -14,6 +14,7 @@ use primacy_core::ids::Epoch;
 use primacy_core::observe::{IoThread, Pulse, Seen, SourceGround};
 
 use super::motions::{Prepared, RunningOp};
+use super::planted::Planted;
 use super::replication::{Dump, Io};
 use super::world::{Gate, Target, What, World};
 
@@ -41,6 +42,8 @@ pub enum Writer {
         id: OpId,
         before: Box<GtidSet>,
     },
+    /// A branch that a transaction manager commits, and takes for committed when it is answered.
+    Xa,
     /// Written by hand, nobody waits.
     Nobody,
 }
@@ -69,6 +72,8 @@ pub struct Mysqld {
     /// How often semi-sync was switched off, and how many writes were answered alone.
     pub no_times: u64,
     pub no_tx: u64,
+    /// When somebody switched it off last.
+    pub off_at: Option<u64>,
     /// For which epoch it was opened; the truth, which no process sees.
     pub opened: Option<Epoch>,
     /// Writes hang before the binlog: a full or stuck disk.
@@ -125,6 +130,7 @@ impl Mysqld {
             k: 1,
             no_times: 0,
             no_tx: 0,
+            off_at: None,
             opened: None,
             stuck: false,
             stuck_commits: Vec::new(),
@@ -204,7 +210,7 @@ impl Mysqld {
     }
 
     /// What a death leaves: the disk. `power` takes what was flushed and not synced, too.
-    fn die(&mut self, power: bool, txns: &[Txn]) -> Vec<Writer> {
+    fn die(&mut self, power: bool, boots_open: bool, txns: &[Txn]) -> Vec<Writer> {
         let mut cut: Vec<Writer> = self.waiting.drain(..).map(|wait| wait.writer).collect();
         cut.extend(std::mem::take(&mut self.unsynced).into_values());
         cut.extend(self.stuck_commits.drain(..).map(|(writer, _)| writer));
@@ -230,7 +236,7 @@ impl Mysqld {
         self.applying = false;
         self.semi_source = false;
         self.super_read_only = true;
-        self.offline = true;
+        self.offline = !boots_open;
         self.fencing = false;
         self.opened = None;
         (self.no_times, self.no_tx) = (0, 0);
@@ -277,7 +283,8 @@ impl World {
         if !server.gate.up && !server.booting {
             return;
         }
-        let cut = server.die(power, &self.txns);
+        let boots_open = self.options.planted == Some(Planted::BootsReadOnly);
+        let cut = server.die(power, boots_open, &self.txns);
         self.note(&Target::Mysqld(host).to_string(), || {
             if power { "lost power" } else { "killed" }.into()
         });
@@ -325,6 +332,13 @@ impl World {
             What::Received { connection } => self.received(host, connection),
             What::AcksArrive { replica } => self.acks_arrive(host, replica),
             What::Apply => self.apply_next(host),
+            What::SemiSyncOff { back_us } => self.switch_off(host, Some(back_us)),
+            What::SemiSyncOn => {
+                // Of one that was fenced or put back meanwhile nothing is left to do.
+                let server = &mut self.servers[host];
+                server.semi_source |= server.opened.is_some();
+            }
+            What::XaCommit { key } => self.xa_commit(host, key),
             What::Repair => self.repair(host),
             other => unreachable!("not a server's: {other:?}"),
         }

@@ -7,7 +7,7 @@ use primacy_core::act::{AgentInput, Order, OrderKind};
 use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{ClusterId, Committed, Epoch, Incarnation, InstanceId, Tick, Token};
 use primacy_core::node::{Leads, Node, NodeInput, NodeOutput, NodeSettings};
-use primacy_core::observe::{Probe, Pulse, Seen};
+use primacy_core::observe::{MysqldWord, Probe, Pulse, Seen};
 use primacy_core::record::{Command, FEATURE_LEVEL, Proposal, State};
 
 use super::planted::Planted;
@@ -142,6 +142,26 @@ impl World {
 
     fn node_input(&mut self, node: usize, input: NodeInput) {
         let now = self.now;
+        match &input {
+            NodeInput::Beat { beat, .. }
+                if matches!(beat.word.says, MysqldWord::Running { .. }) =>
+            {
+                let host = self.host_of(&beat.instance);
+                self.last_sign[host] = now;
+            }
+            NodeInput::Pulse {
+                instance,
+                pulse: Pulse::Answered { .. },
+                seen: Some(seen),
+                ..
+            } => {
+                let host = self.host_of(instance);
+                if self.servers[host].uuid == seen.server_uuid {
+                    self.last_sign[host] = now;
+                }
+            }
+            _ => {}
+        }
         let proc = &mut self.nodes[node];
         let tick = proc.clock.tick(now);
         let Some(core) = proc.node.as_mut() else {

@@ -55,6 +55,13 @@ planted! {
     ReturnNotLogged, "return-not-logged", "does not log a stranger anew that was forgotten and is back";
     LevelRaisedEarly, "level-raised-early", "raises the feature level when most voters know it";
     OpensUnapplied, "opens-unapplied", "opens without having applied what it needs";
+    BootsReadOnly, "boots-read-only", "boots with super_read_only alone, which XA COMMIT passes";
+    AnyServerCounts, "any-server-counts", "takes any server at its address for the enrolled one";
+    GroundNotLogged, "ground-not-logged", "does not say in the log that the ground is broken";
+    SettledUnheld, "settled-unheld", "takes an answered marker for one that k of V hold";
+    GroundAgeIgnored, "ground-age-ignored", "claims zero however long ago the ground was seen";
+    BlindAtOnce, "blind-at-once", "forgets what it saw of a new primary before it was chosen";
+    UnionNeeded, "union-needed", "needs what any acker holds, though nobody was told";
 }
 
 impl Planted {
@@ -185,6 +192,18 @@ fn distort_cluster(
                 {
                     deposition.frozen.insert(instance.clone(), report.clone());
                 }
+            }
+        }
+        Planted::GroundNotLogged => cluster.ground.broken.clear(),
+        Planted::GroundAgeIgnored if deposed_now => {
+            if let Stage::Deposed(deposition) = &mut cluster.stage {
+                deposition.ground_age_ms = Some(0);
+            }
+        }
+        Planted::UnionNeeded if named_now => {
+            let record = was.and_then(Cluster::deposition);
+            for report in record.iter().flat_map(|record| record.frozen.values()) {
+                cluster.floor.union_with(&report.holds());
             }
         }
         Planted::NoFloor if deposed_now => {

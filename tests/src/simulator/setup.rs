@@ -15,6 +15,7 @@ use super::agents::AgentProc;
 use super::clients::Client;
 use super::mysql::Mysqld;
 use super::nodes::NodeProc;
+use super::planted::Planted;
 use super::prng::Rng;
 use super::world::{ANY_RUN, Clock, Target, What, World, instance_name};
 
@@ -118,6 +119,10 @@ impl Plan {
 
 impl World {
     pub(super) fn set_up(&mut self, plan: &Plan) {
+        let mut registration = plan.registration();
+        if self.options.planted == Some(Planted::BlindAtOnce) {
+            registration.policy.reach_ms = 0;
+        }
         let servers = plan.instances.len() + 1;
         for _ in &plan.nodes {
             let clock = Clock::new(0, &mut self.rng);
@@ -157,7 +162,7 @@ impl World {
                     plane: "sim".into(),
                     level: FEATURE_LEVEL,
                 },
-                Command::Register(Box::new(plan.registration())),
+                Command::Register(Box::new(registration)),
             ],
         };
         self.after(0, Target::World, ANY_RUN, What::LogTick);

@@ -55,7 +55,7 @@ impl Ord for Entry {
 }
 
 /// What a run did; a sweep in which one of these is zero has proved nothing.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Counts {
     pub failovers: u64,
     pub reinstated: u64,
@@ -66,6 +66,8 @@ pub struct Counts {
     /// Epochs whose need was fetched before anybody could be chosen.
     pub fetched: u64,
     pub halts: u64,
+    /// How often each kind of fault struck.
+    pub kinds: BTreeMap<&'static str, u64>,
 }
 
 /// A law that did not hold.
@@ -99,6 +101,8 @@ pub struct World {
     pub cuts_hang_until: u64,
     /// When the log's primary last worked off its relay log, every fault over.
     pub caught_up: u64,
+    /// When a node last had a sign of life of each host.
+    pub last_sign: Vec<u64>,
     /// How many of the servers belong to the cluster; the rest are strangers.
     pub members: usize,
     numbers: u64,
@@ -129,6 +133,7 @@ impl World {
             stranger: Stranger::default(),
             cuts_hang_until: 0,
             caught_up: 0,
+            last_sign: vec![0; plan.instances.len() + 1],
             violation: None,
             done: false,
             members: plan.instances.len(),
@@ -301,6 +306,9 @@ impl World {
         };
         match event.what {
             What::Asked { node, probe, .. } => {
+                if self.imposter_answers(host, node, probe) {
+                    return;
+                }
                 let pulse = Pulse::Failed { reset: true };
                 self.answer_probe(host, node, probe, pulse, None);
             }

@@ -1,6 +1,7 @@
 //! The planner: which proof, what is needed, which candidate, and why the others not.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::basis::{Basis, Return, basis, loss, returns};
 use super::evidence::Evidence;
@@ -14,30 +15,36 @@ use crate::record::{Ackers, Cluster, Deposition, PromotionRule};
 /// An old primary that would serve no better than before is chosen again only where everybody else
 /// has been heard, and none qualifies.
 pub fn choose(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
-    plan(cluster, false)
+    choose_with(cluster, &Circumstances::default())
 }
 
-/// The same, once those that are not heard were waited for.
-pub fn choose_at_last(cluster: &Cluster) -> Result<Choice, Vec<Reason>> {
-    plan(cluster, true)
+/// What the log does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Those that are not heard were waited for: an old primary that would serve no better than before
+    /// need not be the last one that was.
+    pub last_resort: bool,
+    /// Whose agents are not heard now, whatever they reported: none of them is chosen while another
+    /// qualifies. It could not be told whether it opens, nor that it died.
+    pub unheard: BTreeSet<InstanceId>,
 }
 
-fn plan(cluster: &Cluster, last_resort: bool) -> Result<Choice, Vec<Reason>> {
+pub fn choose_with(cluster: &Cluster, now: &Circumstances) -> Result<Choice, Vec<Reason>> {
     let Some(deposition) = cluster.deposition() else {
         return Err(vec![Reason::NotDeposed]);
     };
     let evidence = Evidence::new(cluster, deposition);
     let basis = basis(&evidence)?;
     match returns(&evidence, &basis)? {
-        Return::No => best(&evidence, &basis),
+        Return::No => best(&evidence, &basis, &now.unheard),
         Return::First(holds) => Ok(reinstate(cluster, deposition, basis, holds)),
-        Return::Last(holds, why) => best(&evidence, &basis).or_else(|mut reasons| {
+        Return::Last(holds, why) => best(&evidence, &basis, &now.unheard).or_else(|mut reasons| {
             let heard = |id: &InstanceId| {
                 *id == cluster.primary
                     || cluster.left_behind.contains(id)
                     || deposition.frozen.contains_key(id)
             };
-            if last_resort || cluster.instances.keys().all(heard) {
+            if now.last_resort || cluster.instances.keys().all(heard) {
                 return Ok(reinstate(cluster, deposition, basis, holds));
             }
             let instance = cluster.primary.clone();
@@ -71,7 +78,11 @@ fn reinstate(cluster: &Cluster, deposition: &Deposition, basis: Basis, holds: Gt
 }
 
 /// The best of those that are frozen and qualify.
-fn best(evidence: &Evidence<'_>, basis: &Basis) -> Result<Choice, Vec<Reason>> {
+fn best(
+    evidence: &Evidence<'_>,
+    basis: &Basis,
+    unheard: &BTreeSet<InstanceId>,
+) -> Result<Choice, Vec<Reason>> {
     let cluster = evidence.cluster;
     let loss = loss(evidence, basis).map_err(|why| vec![why])?;
     let need = basis.need.clone();
@@ -87,7 +98,7 @@ fn best(evidence: &Evidence<'_>, basis: &Basis) -> Result<Choice, Vec<Reason>> {
             None => qualified.push(id),
         }
     }
-    qualified.sort_by_key(|id| rank(evidence, &need, id));
+    qualified.sort_by_key(|id| (unheard.contains(*id), rank(evidence, &need, id)));
     let Some(to) = qualified.first().map(|id| (*id).clone()) else {
         return Err(reasons);
     };

@@ -96,9 +96,9 @@ fn sources(
     from
 }
 
-/// Whether this frozen one may be a source of what is needed: it brings nothing that only it has
-/// and nobody replicated, lacks nothing that the other holds, and its binary log goes back far
-/// enough.
+/// Whether this frozen one may be a source of what is needed: it followed the deposed primary, or
+/// holds nothing but what is needed whoever reports; it lacks nothing that the other holds, and its
+/// binary log goes back far enough.
 fn may_give(evidence: &Evidence<'_>, donor: &InstanceId, held: &GtidSet) -> bool {
     let cluster = evidence.cluster;
     let report = &evidence.deposition.frozen[donor];
@@ -106,7 +106,8 @@ fn may_give(evidence: &Evidence<'_>, donor: &InstanceId, held: &GtidSet) -> bool
     *donor != cluster.primary
         // It is fenced, takes no replica, and may hold what nobody acknowledged.
         && !cluster.left_behind.contains(donor)
-        && report.replicated_from.as_ref() == Some(&cluster.primary)
+        && (report.replicated_from.as_ref() == Some(&cluster.primary)
+            || evidence.base().union(held).is_superset_of(&gives))
         && evidence.errant(donor).is_empty()
         && gives.is_superset_of(held)
         && held.is_superset_of(&report.purged)

@@ -19,7 +19,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use check::{check, check_fetch};
-pub use choose::{choose, choose_at_last};
+pub use choose::{Circumstances, choose, choose_with};
 pub use feasible::feasible;
 pub use fetch::{Fetch, Fetching, fetches};
 pub use reason::{Doubt, Reason, Unfit};

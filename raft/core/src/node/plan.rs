@@ -1,15 +1,21 @@
 //! Decide, while leading: who is next, or who fetches what before anybody can be.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Node;
 use crate::agree::Verdict;
-use crate::decide::{Choice, Fetch, Reason, check, check_fetch, choose, choose_at_last, fetches};
-use crate::ids::Tick;
+use crate::decide::{
+    Choice, Circumstances, Fetch, Reason, check, check_fetch, choose_with, fetches,
+};
+use crate::ids::{InstanceId, Tick};
 use crate::record::{Cluster, Command, Deposition};
 
 /// A fetch that has not ended after this is tried between two others, if there are any.
 const FETCH_PATIENCE_MS: u64 = 10_000;
+
+/// An agent that was not heard for so long may be gone, whatever it reported before.
+const UNHEARD_MS: u64 = 1_000;
 
 /// Where the old primary's confirmed final set is all that tells the content, how long the leader
 /// waits for enough ackers to tell it: nothing that nobody acknowledged is needed then.
@@ -32,7 +38,7 @@ pub(super) struct Plan {
 #[derive(Debug)]
 struct Made {
     of: Arc<Cluster>,
-    last_resort: bool,
+    with: Circumstances,
     choice: Result<Choice, Vec<Reason>>,
     fetches: Vec<Fetch>,
 }
@@ -45,10 +51,24 @@ impl Node {
         if !patient {
             self.give_up_fence(now, cluster, deposition);
         }
-        match self.make(cluster, !patient) {
+        let with = Circumstances {
+            last_resort: !patient,
+            unheard: self.unheard(now, cluster),
+        };
+        match self.make(cluster, with) {
             (Ok(choice), _) => self.propose(now, cluster, deposition, choice),
             (Err(reasons), options) => self.fetch(now, cluster, deposition, &reasons, options),
         }
+    }
+
+    /// Whose agents this node does not hear now.
+    fn unheard(&self, now: Tick, cluster: &Cluster) -> BTreeSet<InstanceId> {
+        let heard = |id: &InstanceId| {
+            let watch = self.watches.get(id);
+            watch.is_some_and(|watch| watch.heard_within(now, UNHEARD_MS))
+        };
+        let ids = cluster.instances.keys();
+        ids.filter(|id| !heard(id)).cloned().collect()
     }
 
     /// What answers and cannot write was ordered to fence, and has not answered for as long as a
@@ -69,25 +89,22 @@ impl Node {
     fn make(
         &mut self,
         cluster: &Arc<Cluster>,
-        last_resort: bool,
+        with: Circumstances,
     ) -> (Result<Choice, Vec<Reason>>, Vec<Fetch>) {
         let plan = self.lead.plans.entry(cluster.id.clone()).or_default();
         let stands = plan
             .made
             .take()
-            .filter(|made| Arc::ptr_eq(&made.of, cluster) && made.last_resort == last_resort);
+            .filter(|made| Arc::ptr_eq(&made.of, cluster) && made.with == with);
         let made = stands.unwrap_or_else(|| {
-            let choice = match last_resort {
-                false => choose(cluster),
-                true => choose_at_last(cluster),
-            };
+            let choice = choose_with(cluster, &with);
             let fetches = match &choice {
                 Ok(_) => Vec::new(),
                 Err(_) => fetches(cluster),
             };
             Made {
                 of: cluster.clone(),
-                last_resort,
+                with,
                 choice,
                 fetches,
             }
@@ -117,6 +134,13 @@ impl Node {
     fn propose(&mut self, now: Tick, cluster: &Cluster, deposition: &Deposition, choice: Choice) {
         if !self.all_heard(now, cluster, deposition) {
             return;
+        }
+        if self.unheard(now, cluster).contains(&choice.to) {
+            let what = format!(
+                "{} is next, and its agent is not heard; waiting for it, or for another that qualifies",
+                choice.to
+            );
+            return self.wait(cluster, vec![what]);
         }
         let broken = check(cluster, &choice);
         if broken.is_empty() {

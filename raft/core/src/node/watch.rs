@@ -223,6 +223,12 @@ impl Watch {
         self.progress.reached(now, &asked)
     }
 
+    pub fn heard_within(&self, now: Tick, ms: u64) -> bool {
+        self.beat
+            .as_ref()
+            .is_some_and(|(at, _)| now.since_ms(*at) <= ms)
+    }
+
     /// The newest beat, if it is recent.
     pub fn fresh_beat(&self, now: Tick) -> Option<&Heartbeat> {
         let (at, beat) = self.beat.as_ref()?;

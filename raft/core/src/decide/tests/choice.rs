@@ -417,7 +417,12 @@ fn one_that_would_serve_no_better_returns_only_if_nobody_else_qualifies() {
         let expected =
             format!("p came back, but {why}: it opens again only if nobody else qualifies");
         assert!(text.ends_with(&expected), "{text}");
-        assert_eq!(choose_at_last(world.cluster()).unwrap().to, instance("p"));
+        let waited = Circumstances {
+            last_resort: true,
+            ..Circumstances::default()
+        };
+        let choice = choose_with(world.cluster(), &waited).expect("nobody else");
+        assert_eq!(choice.to, instance("p"));
     };
     let mut world = deposed("pab", 1);
     world.must(fenced(1, "p", confirmed(true)));
@@ -445,6 +450,24 @@ fn one_that_would_serve_no_better_returns_only_if_nobody_else_qualifies() {
     let mut world = wedged("pab", 1);
     world.must(fenced(1, "p", confirmed(false)));
     waits(&world, "it could not write");
+}
+
+#[test]
+fn one_that_is_not_heard_is_not_chosen_while_another_qualifies() {
+    let mut world = deposed("pab", 1);
+    for letter in ["a", "b"] {
+        world.freeze(report(letter, "p:1-14", ""));
+    }
+    let to = |unheard: &str| {
+        let now = Circumstances {
+            unheard: instances(unheard),
+            ..Circumstances::default()
+        };
+        choose_with(world.cluster(), &now).expect("both qualify").to
+    };
+    assert_eq!(to(""), instance("a"));
+    assert_eq!(to("a"), instance("b"));
+    assert_eq!(to("ab"), instance("a"));
 }
 
 /// A fence that has no answer for as long as a silence must last is not waited for.

@@ -160,6 +160,30 @@ fn a_donor_followed_this_primary_and_holds_nothing_of_its_own() {
     );
 }
 
+/// One that has not joined the newest primary still holds what the epoch before needed.
+#[test]
+fn one_that_holds_nothing_but_what_is_needed_may_give_it() {
+    let mut world = World::serving("pabc", 1);
+    let of_a = FreezeReport {
+        replicated_from: Some(instance("z")),
+        ..report("a", "p:1-11", "")
+    };
+    let spec = world.cluster_mut().instances.get_mut(&instance("a"));
+    spec.expect("a").promotion = PromotionRule::Never;
+    world.silence("");
+    world.freeze(of_a);
+    for letter in ["b", "c"] {
+        world.freeze(report(letter, "p:1-9", ""));
+    }
+    assert_eq!(options(&world)[0], "b from a: p:10-11");
+    // Whatever is beyond may be phantom.
+    world.freeze(FreezeReport {
+        replicated_from: Some(instance("z")),
+        ..report("a", "p:1-12", "")
+    });
+    assert_eq!(options(&world), [""; 0]);
+}
+
 #[test]
 fn a_former_primary_gives_and_takes_nothing() {
     for left in ["a", "b"] {

@@ -9,7 +9,7 @@ mod sound;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
-use super::{Choice, LossBound, Proof, check, choose, choose_at_last, feasible};
+use super::{Choice, Circumstances, LossBound, Proof, check, choose, choose_with, feasible};
 use crate::gtid::GtidSet;
 use crate::ids::Epoch;
 use crate::observe::{Fault, GroundLook, SightKind};
