@@ -95,6 +95,12 @@ mod tests {
             semi_sync_source: false,
             semi_sync_replicas: Default::default(),
             waiting: 0,
+            semi_sync_dumps: Vec::new(),
+            ground: Default::default(),
+            ack_waits: 0,
+            ack_wait_ms: None,
+            probes: Default::default(),
+            login_error: None,
         }
     }
 

@@ -6,9 +6,11 @@
 
 use std::time::Duration;
 
+use mysql_async::Row;
+use primacy_core::act::SourceGround;
 use tokio::time::Instant;
 
-use super::session::{Session, SessionError, Target, flag, gtid_set, text};
+use super::session::{Rows, Session, SessionError, Target, flag, gtid_set, number, text};
 
 /// What one look saw. Everything but `Answered`, `Failed` and `Unable` is silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +47,31 @@ pub struct Seen {
     pub server_uuid: String,
     pub super_read_only: bool,
     pub gtid_executed: String,
+    /// What its acknowledgements rest on; `None` on a server without semi-sync.
+    pub ground: Option<SourceGround>,
     /// From the question to the answer, or from the connect on.
     pub took: Duration,
 }
 
 const LOOK: &str = "SELECT 1; SELECT @@server_uuid AS uuid, \
     CAST(@@global.super_read_only AS CHAR) AS sro, @@global.gtid_executed AS executed";
+
+/// In the same round trip: a sign of life that does not say what acknowledgements are worth would
+/// let somebody believe that all is well. USAGE suffices.
+const GROUND: &str = "\
+SELECT CAST(@@global.rpl_semi_sync_source_enabled AS CHAR) AS enabled,
+ CAST(@@global.rpl_semi_sync_source_wait_for_replica_count AS CHAR) AS k,
+ CAST(@@global.rpl_semi_sync_source_timeout AS CHAR) AS timeout,
+ CAST(@@global.rpl_semi_sync_source_wait_point AS CHAR) AS wait_point,
+ CAST(@@global.rpl_semi_sync_source_wait_no_replica AS CHAR) AS wait_no_replica,
+ CAST(@@global.sync_binlog AS CHAR) AS sync_binlog,
+ CAST(@@global.innodb_flush_log_at_trx_commit AS CHAR) AS flush_log;
+SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_status
+ WHERE VARIABLE_NAME IN ('Rpl_semi_sync_source_status','Rpl_semi_sync_source_no_times',
+ 'Rpl_semi_sync_source_no_tx','Rpl_semi_sync_source_clients')";
+
+/// ER_UNKNOWN_SYSTEM_VARIABLE: it has no semi-sync.
+const UNKNOWN_VARIABLE: u16 = 1193;
 
 /// Asks on a session that is logged in. Unless it answers, the session is spent.
 pub async fn warm(session: &mut Session, deadline: Instant) -> Sight {
@@ -71,14 +92,43 @@ pub async fn fresh(target: &Target, deadline: Instant) -> Sight {
 }
 
 async fn look(session: &mut Session, deadline: Instant) -> Result<Seen, SessionError> {
-    let sets = session.ask(LOOK, deadline).await?;
+    let sets = match session.ask(&format!("{LOOK};{GROUND}"), deadline).await {
+        Err(error) if error.code() == Some(UNKNOWN_VARIABLE) => session.ask(LOOK, deadline).await?,
+        answer => answer?,
+    };
     let row = sets.get(1).and_then(|rows| rows.first());
     let row = row.ok_or(SessionError::Unexpected("uuid"))?;
     Ok(Seen {
         server_uuid: text(row, "uuid").ok_or(SessionError::Unexpected("uuid"))?,
         super_read_only: flag(row, "sro")?,
         gtid_executed: gtid_set(row, "executed")?,
+        ground: match (sets.get(2).and_then(|rows| rows.first()), sets.get(3)) {
+            (Some(variables), Some(status)) => Some(ground(variables, status)?),
+            _ => None,
+        },
         took: Duration::ZERO,
+    })
+}
+
+fn ground(variables: &Row, status: &Rows) -> Result<SourceGround, SessionError> {
+    let status = |name: &'static str| {
+        let mut rows = status.iter();
+        let row = rows.find(|row| text(row, "name").as_deref() == Some(name));
+        row.ok_or(SessionError::Unexpected(name))
+    };
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    Ok(SourceGround {
+        enabled: flag(variables, "enabled")?,
+        status: flag(status("Rpl_semi_sync_source_status")?, "value")?,
+        timeout_ms: number(variables, "timeout")?,
+        wait_point: text(variables, "wait_point").unwrap_or_default(),
+        wait_no_replica: flag(variables, "wait_no_replica")?,
+        k: small(number(variables, "k")?),
+        no_times: number(status("Rpl_semi_sync_source_no_times")?, "value")?,
+        no_tx: number(status("Rpl_semi_sync_source_no_tx")?, "value")?,
+        clients: small(number(status("Rpl_semi_sync_source_clients")?, "value")?),
+        sync_binlog: number(variables, "sync_binlog")?,
+        flush_log: number(variables, "flush_log")?,
     })
 }
 

@@ -5,7 +5,9 @@
 //! is killed before the statement of a later order runs, also after the agent restarted. An op
 //! killed late has taken effect before the next begins, never after it.
 
-use primacy_core::act::{Op, OpDone, OpError, OpId, Opened, Survey};
+use primacy_core::act::{
+    ChannelSeen, Ground, Op, OpDone, OpError, OpId, Opened, SemiSyncDump, SourceGround, Survey,
+};
 use primacy_core::ids::Epoch;
 use primacy_core::observe::IoThread;
 
@@ -80,6 +82,56 @@ impl World {
                 .map(|(replica, dump)| (self.servers[*replica].uuid, dump.session))
                 .collect(),
             waiting: server.waiting.len() as u64,
+            semi_sync_dumps: server
+                .dumps
+                .iter()
+                .filter(|(_, dump)| dump.semi)
+                .map(|(replica, dump)| SemiSyncDump {
+                    session: dump.session,
+                    uuid: Some(self.servers[*replica].uuid),
+                })
+                .collect(),
+            ground: self.ground(host),
+            ack_waits: server.waiting.len() as u64,
+            ack_wait_ms: None,
+            probes: server.probes(self.agents[host].gate.run),
+            login_error: None,
+        }
+    }
+
+    /// Nobody changes a setting: those that a managed instance boots with.
+    fn ground(&self, host: usize) -> Ground {
+        let server = &self.servers[host];
+        Ground {
+            source: SourceGround {
+                enabled: server.semi_source,
+                status: server.semi_source,
+                timeout_ms: u64::from(u32::MAX),
+                wait_point: "AFTER_SYNC".into(),
+                wait_no_replica: true,
+                k: server.k,
+                no_times: 0,
+                no_tx: 0,
+                clients: server.dumps.values().filter(|dump| dump.semi).count() as u32,
+                sync_binlog: 1,
+                flush_log: 1,
+            },
+            sync_relay_log: 1,
+            relay_log_recovery: false,
+            channels: server.source.map_or_else(Vec::new, |source| {
+                vec![ChannelSeen {
+                    name: String::new(),
+                    host: format!("i{}", source + 1),
+                    port: 3306,
+                    source_uuid: Some(self.servers[source].uuid),
+                    io: server.io.state,
+                    applier_runs: server.applier && server.broken.is_empty(),
+                    delay_s: 0,
+                }]
+            }),
+            filters: Vec::new(),
+            binlog: Some(("binlog.000001".into(), 1)),
+            event_scheduler: "OFF".into(),
         }
     }
 

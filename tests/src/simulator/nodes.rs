@@ -137,6 +137,7 @@ impl World {
                     begun: asked.begun,
                     pulse,
                     executed: executed.map(|set| *set),
+                    look: Default::default(),
                 };
                 self.node_input(node, input);
             }

@@ -5,6 +5,7 @@
 //! obeyed, and makes that token durable before it acts on it.
 
 mod agent;
+mod look;
 mod op;
 mod order;
 mod seal;
@@ -13,6 +14,7 @@ mod seal;
 mod tests;
 
 pub use agent::{Acknowledgement, Agent, AgentInput, AgentOutput, NamedPrimary, Settings};
+pub use look::{ChannelSeen, Ground, NotSent, ProbeAt, SemiSyncDump, ServerLook, SourceGround};
 pub use op::{Marker, Op, OpDone, OpError, OpId, Opened, Survey};
 pub use order::{Adopted, Order, OrderKind, Reply, Said, acker_uuids, orders};
 pub use seal::Seal;

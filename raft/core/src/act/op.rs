@@ -9,6 +9,8 @@ use crate::gtid::{GtidSet, Uuid};
 use crate::ids::Epoch;
 use crate::observe::IoThread;
 
+use super::look::{Ground, NotSent, ProbeAt, SemiSyncDump};
+
 /// Numbers the ops of one run of an agent; a result of an op that was superseded is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpId(pub u64);
@@ -77,6 +79,17 @@ pub struct Survey {
     pub semi_sync_replicas: BTreeMap<Uuid, u64>,
     /// Threads that wait for an acknowledgement, or behind a global read lock.
     pub waiting: u64,
+    /// Every connection that switched semi-sync on, whatever it says of itself.
+    pub semi_sync_dumps: Vec<SemiSyncDump>,
+    pub ground: Ground,
+    /// Threads that wait for an acknowledgement.
+    pub ack_waits: u64,
+    /// For how long the statement has run that has done so longest, in whole seconds.
+    pub ack_wait_ms: Option<u64>,
+    /// What each write probe under way is at.
+    pub probes: BTreeMap<OpId, ProbeAt>,
+    /// Why the agent's account cannot log in, if its newest try was refused.
+    pub login_error: Option<String>,
 }
 
 impl Survey {
@@ -118,6 +131,8 @@ pub enum OpDone {
     },
     Opened(Opened),
     Marked(Marker),
+    /// A marker that certainly reached no acker, and why.
+    NotSent(NotSent),
     Cleaned,
     Cut,
 }

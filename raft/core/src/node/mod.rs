@@ -19,7 +19,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::act::{Acknowledgement, NamedPrimary, Order, Reply, acker_uuids};
+use crate::act::{Acknowledgement, NamedPrimary, Order, Reply, ServerLook, acker_uuids};
 use crate::gtid::GtidSet;
 use crate::ids::{
     ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Position, Region, Seq,
@@ -96,6 +96,8 @@ pub enum NodeInput {
         pulse: Pulse,
         /// What it had executed, if it said so.
         executed: Option<GtidSet>,
+        /// Who answered, and what its acknowledgements rest on.
+        look: ServerLook,
     },
     Reply(Box<Reply>),
     /// How the proposal under this number ended.
@@ -231,6 +233,7 @@ impl Node {
                 begun,
                 pulse,
                 executed,
+                look: _,
             } => {
                 self.pulse(now, &instance, probe, begun, pulse, executed, &mut out);
             }

@@ -10,6 +10,7 @@
 mod adoption;
 mod fetch;
 mod orders;
+mod probes;
 mod promises;
 mod server;
 mod standing;
@@ -17,8 +18,8 @@ mod standing;
 use std::collections::BTreeMap;
 
 use super::{
-    Acknowledgement, Agent, AgentInput, AgentOutput, Marker, NamedPrimary, Op, OpDone, OpError,
-    OpId, Opened, Order, OrderKind, Said, Seal, Settings, Survey, orders,
+    Acknowledgement, Agent, AgentInput, AgentOutput, Ground, Marker, NamedPrimary, Op, OpDone,
+    OpError, OpId, Opened, Order, OrderKind, Said, Seal, Settings, Survey, orders,
 };
 use crate::gtid::GtidSet;
 use crate::ids::{Committed, Epoch, Generation, Incarnation, PlaneId, Tick, Token};
@@ -46,12 +47,30 @@ fn fenced() -> Survey {
         semi_sync_source: false,
         semi_sync_replicas: BTreeMap::new(),
         waiting: 0,
+        semi_sync_dumps: Vec::new(),
+        ground: Ground::default(),
+        ack_waits: 0,
+        ack_wait_ms: None,
+        probes: BTreeMap::new(),
+        login_error: None,
     }
 }
 
 fn open() -> Survey {
     Survey {
         super_read_only: false,
+        ..fenced()
+    }
+}
+
+/// Replicating from `b`, acknowledging.
+fn following() -> Survey {
+    Survey {
+        source: Some(("b.example".into(), 3306)),
+        io: IoThread::On,
+        applier_runs: true,
+        acking: true,
+        read_position: ("binlog.000001".into(), 197),
         ..fenced()
     }
 }

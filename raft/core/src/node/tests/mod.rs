@@ -161,6 +161,7 @@ impl Plane {
                     begun: Tick(begun),
                     pulse,
                     executed: None,
+                    look: Default::default(),
                 };
                 self.tell(i, input);
             }

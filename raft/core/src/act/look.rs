@@ -1,0 +1,116 @@
+//! What a look at a server shows of the ground that proofs rest on: raw values, judged elsewhere.
+
+use serde::{Deserialize, Serialize};
+
+use crate::gtid::Uuid;
+use crate::observe::IoThread;
+
+/// What the acknowledgements of an open primary rest on. Every account may read it, so that a
+/// node's probe sees what an agent does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceGround {
+    /// `rpl_semi_sync_source_enabled`.
+    pub enabled: bool,
+    /// `Rpl_semi_sync_source_status`: off while enabled means that commits are answered alone.
+    pub status: bool,
+    pub timeout_ms: u64,
+    pub wait_point: String,
+    pub wait_no_replica: bool,
+    pub k: u32,
+    /// How often it was switched off, by a timeout or by hand, since it started or was flushed.
+    pub no_times: u64,
+    /// Commits that were answered without an acknowledgement.
+    pub no_tx: u64,
+    /// Semi-sync replicas by the server's own count, which lags behind.
+    pub clients: u32,
+    pub sync_binlog: u64,
+    /// `innodb_flush_log_at_trx_commit`.
+    pub flush_log: u64,
+}
+
+/// What a node's probe read beside the answer itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerLook {
+    /// Who answered, which may be another server at the same address.
+    pub server_uuid: Option<Uuid>,
+    /// `None`: it answered with an error, or has no semi-sync.
+    pub ground: Option<SourceGround>,
+}
+
+/// One replication channel, whatever it is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChannelSeen {
+    /// Empty: the one by which an order replicates.
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub source_uuid: Option<Uuid>,
+    pub io: IoThread,
+    pub applier_runs: bool,
+    /// `SOURCE_DELAY`.
+    pub delay_s: u64,
+}
+
+/// What else an agent's survey reads beside the state that its orders change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ground {
+    pub source: SourceGround,
+    pub sync_relay_log: u64,
+    pub relay_log_recovery: bool,
+    pub channels: Vec<ChannelSeen>,
+    /// Each replication filter in the server's words, with its channel where it has one.
+    pub filters: Vec<String>,
+    /// The newest binary log and its number, as it was up to a second before: to ask for it waits
+    /// for the disk, and a survey must not. `None` until it was read.
+    pub binlog: Option<(String, u64)>,
+    pub event_scheduler: String,
+}
+
+/// A connection to which the server sends its binary log, and whose acknowledgements count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SemiSyncDump {
+    pub session: u64,
+    /// `None`: it names no server, or nothing that is a `server_uuid`.
+    pub uuid: Option<Uuid>,
+}
+
+/// What a write probe that is under way is at, as the server's threads and locks show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeAt {
+    /// It waits for an acknowledgement.
+    Acknowledgement,
+    /// In its commit: behind others that wait for one, or for the disk.
+    Commit,
+    /// Behind a lock; which, and who holds it.
+    Lock(String),
+    /// Anywhere else, with no lock in its way.
+    Work,
+}
+
+/// Why a write probe was not sent to the ackers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum NotSent {
+    /// The agent's account cannot log in.
+    #[error("{0}")]
+    Login(String),
+    /// There is no connection left, or no descriptor.
+    #[error("{0}")]
+    NoConnection(String),
+    /// Which lock it waited for, and who holds it.
+    #[error("behind a lock: {0}")]
+    Locked(String),
+    #[error("the server is read-only")]
+    ReadOnly,
+    /// It hangs in its write or commit: the disk is full, or stuck.
+    #[error("its disk does not take the write")]
+    Disk,
+    /// The marker table is missing, or is not what it was.
+    #[error("{0}")]
+    Table(String),
+    #[error("{0}")]
+    Other(String),
+}
