@@ -11,6 +11,8 @@ mod adoption;
 mod agents;
 #[path = "real/asking.rs"]
 mod asking;
+#[path = "real/balancer.rs"]
+mod balancer;
 #[path = "real/choice.rs"]
 mod choice;
 #[path = "real/control_plane.rs"]
@@ -29,6 +31,8 @@ mod logs;
 mod nodes;
 #[path = "real/operator.rs"]
 mod operator;
+#[path = "real/passwords.rs"]
+mod passwords;
 #[path = "real/readiness.rs"]
 mod readiness;
 #[path = "real/relay.rs"]

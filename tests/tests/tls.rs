@@ -91,9 +91,11 @@ impl Plane {
             listen: self.addresses[id as usize - 1].parse().expect("an address"),
             dir: self.dir.path().join(format!("{plane}-{id}")),
             members: members.collect(),
+            source: None,
             probe: ProbeAccount {
                 user: "nobody".into(),
                 password: String::new(),
+                password_file: None,
                 tls: true,
             },
             raft: RaftTimes::default(),

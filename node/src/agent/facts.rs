@@ -10,10 +10,11 @@ use primacy_core::lint::{Boot, Facts};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::door::Door;
 use crate::config::AgentConfig;
 use crate::durable;
 use crate::mysqld::process::Watched;
-use crate::mysqld::session::{Session, within};
+use crate::mysqld::session::{OWN_VARIABLES, within};
 use crate::mysqld::{facts, manager, options};
 
 /// A node waits a little longer for the answer.
@@ -26,12 +27,13 @@ const CONNECTS: usize = 3;
 /// be asked. On a session of its own: neither an order nor a survey waits for it.
 pub(super) async fn gather(
     config: &AgentConfig,
+    door: &Door,
     peers: &BTreeMap<InstanceId, String>,
 ) -> Result<Facts, String> {
     let deadline = within(LIMIT);
-    let target = super::sql::target(config);
     let asked = async {
-        let mut session = Session::connect(&target, deadline).await?;
+        let mut session = door.enter(deadline).await?;
+        session.execute(OWN_VARIABLES, deadline).await?;
         let found = facts::facts(&mut session, deadline).await;
         session.close(deadline).await;
         found

@@ -1,4 +1,9 @@
-//! `GET /primary`, `/replica`, `/health`: all that a load balancer needs.
+//! `GET /primary`, `/replica`, `/health`: all that a load balancer needs; HEAD and OPTIONS say the
+//! same.
+//!
+//! **Invariant:** each answer is true at the moment when it is given, on a clock that goes on while a
+//! host is suspended: a request that waited in a frozen host's socket is answered by what has been
+//! seen since.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,16 +16,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use primacy_core::act::Agent;
+use primacy_core::ids::Tick;
 use primacy_core::observe::{IoThread, Role};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::lag::Lag;
+use super::listener::{Bounded, raise_descriptors};
+use super::local::Answered;
 use crate::clock;
 
 /// The one parameter of `/replica`.
 const MAX_LAG: &str = "max_lag_ms";
+/// What was seen longer ago than this is no word on the present.
+const NOW_MS: u64 = 500;
 
 /// What the agent answers, published after each step of its state machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -32,6 +42,12 @@ pub struct Serving {
     pub replicating: bool,
     /// closed, open, frozen or following.
     pub role: &'static str,
+    /// When the state machine last went on.
+    #[serde(skip)]
+    ticked: Option<Tick>,
+    /// When the newest answered survey began.
+    #[serde(skip)]
+    surveyed: Option<Tick>,
 }
 
 impl Serving {
@@ -50,8 +66,26 @@ impl Serving {
             replicating: survey
                 .is_some_and(|survey| survey.io == IoThread::On && survey.applier_runs),
             role,
+            ticked: Some(clock::now()),
+            surveyed: agent.answered(),
         }
     }
+
+    /// Why it may not take writes now; `local`: when its newest answered local probe began.
+    fn not_primary(&self, now: Tick, local: Option<Tick>) -> Option<&'static str> {
+        if self.primary_epoch.is_none() {
+            return Some("it is not open as the primary, or nobody has confirmed that it still is");
+        }
+        if !fresh(now, self.ticked) {
+            return Some("its agent has not gone on since it was stopped");
+        }
+        (!fresh(now, local)).then_some("its server does not answer")
+    }
+}
+
+/// Whether something happened just now.
+fn fresh(now: Tick, at: Option<Tick>) -> bool {
+    at.is_some_and(|at| now.since_ms(at) < NOW_MS)
 }
 
 /// What every request reads.
@@ -59,6 +93,7 @@ impl Serving {
 struct Ears {
     serving: watch::Receiver<Serving>,
     lag: Arc<Mutex<Lag>>,
+    local: Arc<Answered>,
 }
 
 /// Listens; serves in the background for as long as the process lives.
@@ -66,21 +101,36 @@ pub(super) async fn serve(
     at: SocketAddr,
     serving: watch::Receiver<Serving>,
     lag: Arc<Mutex<Lag>>,
+    local: Arc<Answered>,
 ) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(at)
         .await
         .with_context(|| format!("http = {at}: cannot listen there; choose a free address"))?;
-    let router = Router::new()
-        .route("/primary", get(primary))
-        .route("/replica", get(replica))
-        .route("/health", get(health))
-        .with_state(Ears { serving, lag });
+    raise_descriptors();
+    let ears = Ears {
+        serving,
+        lag,
+        local,
+    };
+    let router = router(ears);
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        if let Err(error) = axum::serve(Bounded::new(listener), router).await {
             tracing::error!(%error, "the agent's HTTP listener ended");
         }
     });
     Ok(())
+}
+
+fn router(ears: Ears) -> Router {
+    let mut router = Router::new();
+    // HEAD is GET without its body.
+    for slash in ["", "/"] {
+        router = router
+            .route(&format!("/primary{slash}"), get(primary).options(primary))
+            .route(&format!("/replica{slash}"), get(replica).options(replica))
+            .route(&format!("/health{slash}"), get(health).options(health));
+    }
+    router.with_state(ears)
 }
 
 fn answer(yes: bool, serving: Serving) -> Response {
@@ -94,8 +144,12 @@ fn answer(yes: bool, serving: Serving) -> Response {
 
 /// 200 only while it may take writes.
 async fn primary(State(ears): State<Ears>) -> Response {
-    let now = ears.serving.borrow().clone();
-    answer(now.primary_epoch.is_some(), now)
+    let mut said = ears.serving.borrow().clone();
+    let why = said.not_primary(clock::now(), ears.local.at());
+    if why.is_some() {
+        said.primary_epoch = None;
+    }
+    answer(why.is_none(), said)
 }
 
 /// 200 while it replicates from the primary that the log names, and may be behind it by no more
@@ -114,7 +168,7 @@ async fn replica(
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .at(clock::now(), clock::wall_ms());
-    let why = objection(&serving, lag, bound);
+    let why = objection(clock::now(), &serving, lag, bound);
     let code = if why.is_none() {
         StatusCode::OK
     } else {
@@ -157,12 +211,16 @@ fn bound(asked: &BTreeMap<String, String>) -> Result<Option<u64>, String> {
 
 /// Why this is no replica to read from now.
 fn objection(
+    now: Tick,
     serving: &Serving,
     lag: Result<u64, &'static str>,
     bound: Option<u64>,
 ) -> Option<String> {
     if serving.following_epoch.is_none() {
         return Some("it follows no primary by order of the control plane".into());
+    }
+    if !fresh(now, serving.ticked) || !fresh(now, serving.surveyed) {
+        return Some("its server has not been seen replicating just now".into());
     }
     if !serving.replicating {
         return Some("its replication threads do not both run".into());
@@ -212,11 +270,84 @@ mod tests {
     }
 
     #[test]
+    fn a_primary_is_judged_at_the_moment_of_the_answer() {
+        let open = Serving {
+            primary_epoch: Some(2),
+            ticked: Some(Tick(10_000)),
+            ..Serving::default()
+        };
+        let closed = Serving {
+            primary_epoch: None,
+            ..open.clone()
+        };
+        let table = [
+            (&open, 10_010, Some(9_900), true),
+            (&open, 10_010, None, false),
+            // A hung server: its newest answer was asked for half a second ago.
+            (&open, 10_010, Some(9_511), true),
+            (&open, 10_010, Some(9_510), false),
+            // A host that was frozen: the request waited longer than the state machine slept.
+            (&open, 10_499, Some(10_400), true),
+            (&open, 10_500, Some(10_400), false),
+            (&open, 18_000, Some(9_900), false),
+            (&closed, 10_010, Some(9_900), false),
+        ];
+        for (serving, now, local, expected) in table {
+            let refused = serving.not_primary(Tick(now), local.map(Tick));
+            assert_eq!(refused.is_none(), expected, "{now} {local:?}: {refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_method_and_spelling_of_a_balancer_is_answered() {
+        let (sender, serving) = watch::channel(Serving::default());
+        let local = Arc::new(Answered::default());
+        let ears = Ears {
+            serving,
+            lag: Arc::default(),
+            local: local.clone(),
+        };
+        let ask = async |method: &str, path: &str| {
+            let request = axum::http::Request::builder().method(method).uri(path);
+            let request = request.body(axum::body::Body::empty()).expect("a request");
+            let asked = tower::ServiceExt::oneshot(router(ears.clone()), request);
+            asked.await.expect("an answer").status().as_u16()
+        };
+        for open in [true, false] {
+            local.note(clock::now());
+            sender.send_replace(Serving {
+                primary_epoch: open.then_some(1),
+                ticked: Some(clock::now()),
+                ..Serving::default()
+            });
+            for method in ["GET", "HEAD", "OPTIONS"] {
+                for path in ["/primary", "/primary/"] {
+                    let expected = if open { 200 } else { 503 };
+                    assert_eq!(ask(method, path).await, expected, "{method} {path}");
+                }
+                assert_eq!(ask(method, "/health/").await, 200, "{method}");
+                assert_eq!(ask(method, "/replica/").await, 503, "{method}");
+            }
+        }
+    }
+
+    #[test]
     fn a_replica_is_refused_for_a_reason() {
+        let now = Tick(10_000);
         let follows = Serving {
             following_epoch: Some(2),
             replicating: true,
+            ticked: Some(now),
+            surveyed: Some(Tick(9_501)),
             ..Serving::default()
+        };
+        let unseen = Serving {
+            surveyed: Some(Tick(9_500)),
+            ..follows.clone()
+        };
+        let asleep = Serving {
+            ticked: Some(Tick(2_000)),
+            ..follows.clone()
         };
         let halts = Serving {
             replicating: false,
@@ -246,6 +377,18 @@ mod tests {
                 Some("its replication threads do not both run"),
             ),
             (
+                &unseen,
+                Ok(0),
+                None,
+                Some("its server has not been seen replicating just now"),
+            ),
+            (
+                &asleep,
+                Ok(0),
+                None,
+                Some("its server has not been seen replicating just now"),
+            ),
+            (
                 &Serving::default(),
                 Ok(0),
                 None,
@@ -253,7 +396,7 @@ mod tests {
             ),
         ];
         for (serving, lag, bound, expected) in table {
-            assert_eq!(objection(serving, lag, bound).as_deref(), expected);
+            assert_eq!(objection(now, serving, lag, bound).as_deref(), expected);
         }
     }
 }

@@ -97,6 +97,10 @@ mod tests {
             waiting: 0,
             semi_sync_dumps: Vec::new(),
             ground: Default::default(),
+            ack_waits: 0,
+            ack_wait_ms: None,
+            probes: Default::default(),
+            login_error: None,
         }
     }
 

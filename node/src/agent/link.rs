@@ -1,6 +1,7 @@
 //! The links to all control nodes: beats and replies go up each of them, orders come down.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use primacy_core::act::{AgentInput, Reply};
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
+use super::door::Door;
 use super::facts;
 use crate::clock;
 use crate::config::AgentConfig;
@@ -48,6 +50,7 @@ impl Links {
     pub fn open(
         config: &AgentConfig,
         transport: &Transport,
+        door: Arc<Door>,
         inputs: mpsc::Sender<AgentInput>,
     ) -> Self {
         // The clock and the process: no two agents that are alive share both.
@@ -61,6 +64,7 @@ impl Links {
                     address: address.clone(),
                     config: config.clone(),
                     transport: transport.clone(),
+                    door: door.clone(),
                     run,
                     inputs: inputs.clone(),
                 };
@@ -92,6 +96,7 @@ struct Link {
     address: String,
     config: AgentConfig,
     transport: Transport,
+    door: Arc<Door>,
     run: u64,
     inputs: mpsc::Sender<AgentInput>,
 }
@@ -209,9 +214,9 @@ impl Link {
         peers: BTreeMap<InstanceId, String>,
         sender: mpsc::Sender<AttachRequest>,
     ) {
-        let config = self.config.clone();
+        let (config, door) = (self.config.clone(), self.door.clone());
         tokio::spawn(async move {
-            let facts = Box::new(facts::gather(&config, &peers).await);
+            let facts = Box::new(facts::gather(&config, &door, &peers).await);
             match wire(&Up::Facts { ask, facts }) {
                 // A link that is gone meanwhile has nobody who waits.
                 Ok(message) => drop(sender.send(message).await),

@@ -3,11 +3,16 @@
 //! **Invariant:** outputs are carried out in their order, and a seal is on disk before the next
 //! output is looked at.
 
+mod door;
 mod facts;
 mod http;
 mod lag;
 mod link;
+mod listener;
+mod local;
+mod probes;
 mod server;
+mod sessions;
 mod sql;
 mod words;
 
@@ -45,9 +50,9 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let (serving, served) = watch::channel(Serving::default());
     let transport = config.transport()?;
     crate::keep_fresh(&transport);
-    let links = link::Links::open(&config, &transport, inputs.clone());
     let sql = sql::Executor::new(&config, inputs.clone());
-    http::serve(config.http, served, sql.lag()).await?;
+    let links = link::Links::open(&config, &transport, sql.door(), inputs.clone());
+    http::serve(config.http, served, sql.lag(), sql.local()).await?;
     let server = Arc::new(server::Server::new(&config, inputs.clone())?);
     if !server.adopt().await {
         // Whether it may be started now depends on what it was: the state machine knows.

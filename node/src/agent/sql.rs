@@ -4,64 +4,69 @@
 //! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use primacy_core::act::{AgentInput, Marker, Op, OpDone, OpError, OpId, Opened, Survey};
 use primacy_core::ids::Tick;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
+use super::door::Door;
 use super::lag::Lag;
+use super::local::{self, Answered};
+use super::probes::{self, UnderWay, no_session};
+use super::sessions::{Busy, Errand, Sessions};
 use super::words::{acks, op_error, session_error, set, survey, to_survey, uuid};
 use crate::clock;
-use crate::config::AgentConfig;
-use crate::mysqld::follow::{Source, SourceTransport, follow, receive};
-use crate::mysqld::inspect::inspect;
+use crate::config::{AgentConfig, reload};
+use crate::mysqld::follow::{Followed, Source, SourceTransport, follow, receive};
+use crate::mysqld::inspect::{inspect, newest_binlog};
 use crate::mysqld::marker;
-use crate::mysqld::ops::{self, Opener};
-use crate::mysqld::session::{Address, Login, Session, Target, Transport, text, within};
+use crate::mysqld::ops;
+use crate::mysqld::session::{Session, within};
 
 /// A look that takes longer is no look: the local probe has failed.
 const SURVEY_LIMIT: Duration = Duration::from_millis(500);
 /// STOP REPLICA IO_THREAD takes two seconds toward a black hole.
 const FREEZE_LIMIT: Duration = Duration::from_secs(5);
-/// Super_read_only, offline_mode, and two lock waits of a second; then SIGKILL.
-const FENCE_LIMIT: Duration = Duration::from_millis(3_500);
+/// From the order on, the end of earlier sessions included; then SIGKILL. A healthy primary takes a
+/// tenth of it.
+const FENCE_LIMIT: Duration = Duration::from_millis(1_200);
 const APPLY_LIMIT: Duration = Duration::from_secs(600);
 const STEP_LIMIT: Duration = Duration::from_secs(5);
 /// The primary hangs without acknowledgements; its markers with it.
 const MARKER_LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at the newest binary log.
+const BINLOG_EVERY: Duration = Duration::from_secs(1);
+/// One that waits for a disk is not repeated beside itself.
+const BINLOG_LIMIT: Duration = Duration::from_secs(600);
 /// Between two logins of the replication account from here.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
-
-/// What a kept session is for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Purpose {
-    Look,
-    Order,
-    Spare,
-}
 
 pub(super) struct Executor {
     shared: Arc<Shared>,
     inputs: mpsc::Sender<AgentInput>,
-    running: Arc<Mutex<BTreeMap<OpId, AbortHandle>>>,
+    running: Arc<Mutex<BTreeMap<OpId, JoinHandle<()>>>>,
 }
 
 struct Shared {
-    target: Target,
-    replication: (Login, SourceTransport),
-    kept: Mutex<BTreeMap<Purpose, Session>>,
-    /// The server's number of each op's session, so that a superseded order's can be killed.
-    sessions: Mutex<BTreeMap<OpId, u64>>,
-    /// Sessions that were given up while their statement may still run.
-    leftovers: Mutex<Vec<u64>>,
-    /// Sessions of an earlier run of this agent are gone.
-    alone: AtomicBool,
-    opener: Mutex<Option<Opener>>,
+    door: Arc<Door>,
+    transport: SourceTransport,
+    /// Those on the server that runs now.
+    sessions: Mutex<Arc<Sessions>>,
+    /// On which surveys are made.
+    looks: Mutex<Option<Session>>,
+    /// Armed, its token checked or being checked.
+    opener: Mutex<Option<Busy>>,
+    /// Ops that were cancelled, and whose futures may not be gone yet.
+    ending: Mutex<Vec<JoinHandle<()>>>,
     markers: AtomicU64,
+    probes: UnderWay,
+    /// The newest binary log, as it was when that was last asked for.
+    binlog: Mutex<Option<(String, u64)>>,
+    answered: Arc<Answered>,
     /// When the replication account last tried to log in from here.
     replicas_known: Mutex<Option<tokio::time::Instant>>,
     lag: Arc<Mutex<Lag>>,
@@ -75,44 +80,65 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Executor {
     pub fn new(config: &AgentConfig, inputs: mpsc::Sender<AgentInput>) -> Self {
-        let mysql = &config.mysql;
-        let transport = if mysql.replication_tls {
+        let transport = if config.mysql.replication_tls {
             SourceTransport::Tls
         } else {
             SourceTransport::PublicKey
         };
+        let door = Door::new(config);
+        if let Some(path) = config.source.clone() {
+            let (first, told) = (config.password_files(), door.clone());
+            let (load, files) = (AgentConfig::load, AgentConfig::password_files);
+            tokio::spawn(reload::follow(path, first, load, files, move |config| {
+                told.read(config);
+            }));
+        }
         let shared = Shared {
-            target: target(config),
-            replication: (
-                Login::new(&mysql.replication_user, &mysql.replication_password),
-                transport,
-            ),
-            kept: Mutex::default(),
-            sessions: Mutex::default(),
-            leftovers: Mutex::default(),
-            alone: AtomicBool::new(false),
+            sessions: Mutex::new(Sessions::new(door.clone())),
+            door,
+            transport,
+            looks: Mutex::default(),
             opener: Mutex::default(),
+            ending: Mutex::default(),
             // Marker rows of two runs of an agent differ.
             markers: AtomicU64::new(clock::first_count()),
+            probes: UnderWay::default(),
+            binlog: Mutex::default(),
+            answered: Arc::default(),
             replicas_known: Mutex::default(),
             lag: Arc::default(),
         };
+        let shared = Arc::new(shared);
+        tokio::spawn(probe_locally(Arc::downgrade(&shared)));
+        tokio::spawn(look_at_binlog(Arc::downgrade(&shared)));
         Self {
-            shared: Arc::new(shared),
+            shared,
             inputs,
             running: Arc::default(),
         }
     }
 
-    /// The server that the kept sessions belong to is gone, or another has come up: their numbers
-    /// mean nothing to it.
+    /// The server that the sessions belong to is gone, or another has come up: their numbers mean
+    /// nothing to it.
     pub fn reset(&self) {
-        lock(&self.shared.kept).clear();
-        lock(&self.shared.sessions).clear();
-        lock(&self.shared.leftovers).clear();
+        *lock(&self.shared.sessions) = Sessions::new(self.shared.door.clone());
+        lock(&self.shared.looks).take();
         lock(&self.shared.opener).take();
         lock(&self.shared.replicas_known).take();
         *lock(&self.shared.lag) = Lag::default();
+        self.shared.answered.forget();
+        self.shared.door.anew();
+        lock(&self.shared.binlog).take();
+    }
+
+    /// How the agent gets into its server.
+    pub fn door(&self) -> Arc<Door> {
+        self.shared.door.clone()
+    }
+
+    /// When the server last answered a local probe.
+    pub fn local(&self) -> Arc<Answered> {
+        self.shared.answered.clone()
     }
 
     /// How far this replica is behind, as its surveys tell.
@@ -129,111 +155,63 @@ impl Executor {
         );
         let task = tokio::spawn(async move {
             let result = shared.carry_out(id, op).await;
-            lock(&shared.sessions).remove(&id);
             lock(&running).remove(&id);
             let _ = inputs.send(AgentInput::OpEnded { id, result }).await;
         });
-        lock(&self.running).insert(id, task.abort_handle());
-        if task.is_finished() {
-            lock(&self.running).remove(&id);
+        let mut running = lock(&self.running);
+        if !task.is_finished() {
+            running.insert(id, task);
         }
     }
 
-    /// Ends an op that a newer order supersedes, and kills its session.
+    /// Ends an op that a newer order supersedes. Its session is ended, and its end awaited, by the
+    /// next order, before that does anything else.
     pub fn cancel(&self, id: OpId) {
         if let Some(task) = lock(&self.running).remove(&id) {
             task.abort();
+            lock(&self.shared.ending).push(task);
         }
-        let Some(session) = lock(&self.shared.sessions).remove(&id) else {
-            return;
-        };
-        let shared = self.shared.clone();
-        tokio::spawn(async move {
-            let deadline = within(STEP_LIMIT);
-            if let Ok(mut spare) = shared.session(Purpose::Spare, deadline).await {
-                let _ = ops::kill_sessions(&mut spare, &[session], deadline).await;
-                shared.keep(Purpose::Spare, spare);
-            }
-        });
     }
 }
 
-/// The agent's own `mysqld`, through its socket.
-pub(super) fn target(config: &AgentConfig) -> Target {
-    Target {
-        address: Address::Socket(super::server::instance(config).socket()),
-        login: Login::new(&config.mysql.user, &config.mysql.password),
-        transport: Transport::Plain,
+/// What an op may do to the server while another order is carried out.
+fn errand(op: &Op) -> Errand {
+    match op {
+        Op::PrepareOpen
+        | Op::Open { .. }
+        | Op::Adopt { .. }
+        | Op::Follow { .. }
+        | Op::Fetch { .. } => Errand::Opens,
+        Op::Survey
+        | Op::Freeze
+        | Op::Fence
+        | Op::WaitApplied { .. }
+        | Op::Marker { .. }
+        | Op::CleanUp
+        | Op::Cut { .. } => Errand::Other,
     }
 }
 
 impl Shared {
-    async fn session(
-        &self,
-        purpose: Purpose,
-        deadline: tokio::time::Instant,
-    ) -> Result<Session, OpError> {
-        if let Some(kept) = lock(&self.kept).remove(&purpose) {
-            return Ok(kept);
-        }
-        Session::connect(&self.target, deadline)
-            .await
-            .map_err(|error| session_error(&error))
-    }
-
-    fn keep(&self, purpose: Purpose, session: Session) {
-        if session.is_usable() {
-            lock(&self.kept).insert(purpose, session);
-        }
-    }
-
     async fn carry_out(&self, id: OpId, op: Op) -> Result<OpDone, OpError> {
+        let sessions = lock(&self.sessions).clone();
         match op {
-            Op::Survey => {
-                let (begun, deadline) = (clock::now(), within(SURVEY_LIMIT));
-                let mut session = self.session(Purpose::Look, deadline).await?;
-                let result = self.look(&mut session, begun, deadline).await;
-                self.keep(Purpose::Look, session);
-                // The sessions that a fence and a freeze will want stand before they do.
-                for purpose in [Purpose::Order, Purpose::Spare] {
-                    if result.is_ok() && !lock(&self.kept).contains_key(&purpose) {
-                        let busy = !lock(&self.sessions).is_empty();
-                        if !busy && let Ok(session) = self.session(purpose, deadline).await {
-                            self.keep(purpose, session);
-                        }
-                    }
-                }
-                if result.is_ok() {
-                    self.know_replicas(deadline).await;
-                }
-                Ok(OpDone::Surveyed(Box::new(result?)))
-            }
-            Op::PrepareOpen => {
-                let deadline = within(STEP_LIMIT);
-                let opener = ops::prepare_open(&self.target, deadline)
-                    .await
-                    .map_err(|error| op_error(&error))?;
-                let mut session = self.session(Purpose::Order, deadline).await?;
-                let seen = survey(&mut session, deadline).await;
-                self.keep(Purpose::Order, session);
-                let seen = seen?;
-                *lock(&self.opener) = Some(opener);
-                Ok(OpDone::Prepared {
-                    executed: seen.executed,
-                    server_uuid: seen.server_uuid,
-                })
-            }
+            Op::Survey => self.survey(&sessions).await,
+            Op::PrepareOpen => self.prepare_open(&sessions).await,
             Op::Open { k } => {
                 let opener = lock(&self.opener).take();
-                let opener = opener.ok_or(OpError::Unknown("the session is gone".into()))?;
-                ops::open(opener, acks(k)?, within(STEP_LIMIT))
+                let mut opener = opener.ok_or(OpError::Unknown("the session is gone".into()))?;
+                let begun = clock::now();
+                ops::open(&mut opener, acks(k)?, within(STEP_LIMIT))
                     .await
                     .map_err(|error| op_error(&error))?;
+                opener.done();
+                self.answered.note(begun);
                 Ok(OpDone::Opened(Opened))
             }
-            Op::Marker { epoch, create } => self.marker(epoch.0, create).await,
+            Op::Marker { epoch, create } => self.marker(&sessions, id, epoch.0, create).await,
+            Op::Fence => self.fence(&sessions).await,
             Op::Freeze
-            | Op::Fence
             | Op::WaitApplied { .. }
             | Op::Follow { .. }
             | Op::Fetch { .. }
@@ -241,20 +219,104 @@ impl Shared {
             | Op::CleanUp
             | Op::Cut { .. }
             | Op::Repair { .. } => {
-                let deadline = within(STEP_LIMIT);
-                let mut session = self.session(Purpose::Order, deadline).await?;
-                self.kill_leftovers(&mut session, deadline).await?;
-                let number = u64::from(session.id());
-                lock(&self.sessions).insert(id, number);
+                let mut session = self
+                    .begin(&sessions, errand(&op), within(STEP_LIMIT))
+                    .await?;
                 let result = self.order(&mut session, op).await;
-                if !session.is_usable() {
-                    // Given up, but perhaps still at work in the server.
-                    lock(&self.leftovers).push(number);
-                }
-                self.keep(Purpose::Order, session);
+                session.done();
                 result
             }
         }
+    }
+
+    /// A session for an order, when what earlier ones left at work is gone.
+    async fn begin(
+        &self,
+        sessions: &Arc<Sessions>,
+        errand: Errand,
+        deadline: tokio::time::Instant,
+    ) -> Result<Busy, OpError> {
+        self.superseded().await;
+        let session = sessions.take(errand, deadline).await;
+        let mut session = session.map_err(|error| session_error(&error))?;
+        let ended = sessions.end_earlier(&mut session, false, deadline).await;
+        ended.map_err(|error| op_error(&error))?;
+        Ok(session)
+    }
+
+    /// Waits for the futures of cancelled ops to be dropped, which takes no time of the server's:
+    /// only then is it certain that they send no statement, and that their sessions are known.
+    async fn superseded(&self) {
+        lock(&self.opener).take();
+        let ending = std::mem::take(&mut *lock(&self.ending));
+        for task in ending {
+            let _ = task.await;
+        }
+    }
+
+    async fn survey(&self, sessions: &Arc<Sessions>) -> Result<OpDone, OpError> {
+        let (begun, deadline) = (clock::now(), within(SURVEY_LIMIT));
+        let kept = lock(&self.looks).take();
+        let mut session = match kept {
+            Some(session) => session,
+            None => sessions
+                .log_in(deadline)
+                .await
+                .map_err(|error| session_error(&error))?,
+        };
+        let result = self.look(&mut session, begun, deadline).await;
+        if session.is_usable() {
+            *lock(&self.looks) = Some(session);
+        }
+        if result.is_ok() {
+            // What a fence, a freeze and an opening will want stands before they do.
+            sessions.fill(within(STEP_LIMIT));
+            self.know_replicas();
+        }
+        Ok(OpDone::Surveyed(Box::new(result?)))
+    }
+
+    /// The session dies of an idle second from here on: whoever sleeps between the check of the
+    /// token and the statement opens nothing late.
+    async fn prepare_open(&self, sessions: &Arc<Sessions>) -> Result<OpDone, OpError> {
+        let deadline = within(STEP_LIMIT);
+        let mut opener = self.begin(sessions, Errand::Opens, deadline).await?;
+        let found = ops::executed(&mut opener, deadline).await;
+        let (server_uuid, executed) = found.map_err(|error| session_error(&error))?;
+        let prepared = OpDone::Prepared {
+            executed: set(&executed)?,
+            server_uuid: uuid(&server_uuid)?,
+        };
+        *lock(&self.opener) = Some(opener);
+        Ok(prepared)
+    }
+
+    /// Nothing that might open it again is left when its own switches are thrown. An error says
+    /// that only SIGKILL closes it.
+    async fn fence(&self, sessions: &Arc<Sessions>) -> Result<OpDone, OpError> {
+        let failed = |error: ops::OpsError| op_error(&error);
+        let deadline = within(FENCE_LIMIT);
+        self.superseded().await;
+        let taken = tokio::try_join!(
+            sessions.take(Errand::Other, deadline),
+            sessions.take(Errand::Other, deadline),
+        );
+        let (mut session, mut spare) = taken.map_err(|error| session_error(&error))?;
+        sessions
+            .end_earlier(&mut session, true, deadline)
+            .await
+            .map_err(failed)?;
+        sessions.end_markers(&mut session, deadline).await;
+        let fenced = ops::fence(&mut session, &mut spare, deadline)
+            .await
+            .map_err(failed);
+        session.done();
+        spare.done();
+        let fenced = fenced?;
+        Ok(OpDone::Fenced {
+            final_set: set(&fenced.final_executed)?,
+            server_uuid: uuid(&fenced.server_uuid)?,
+        })
     }
 
     /// The replication account logs in from here, before a replica has to.
@@ -262,7 +324,7 @@ impl Shared {
     /// `caching_sha2_password` asks an account that it does not remember for the password itself:
     /// two round trips more, one with TLS, between a re-point and its first acknowledgement. A new
     /// password and FLUSH PRIVILEGES make it forget, hence again now and then.
-    async fn know_replicas(&self, deadline: tokio::time::Instant) {
+    fn know_replicas(&self) {
         let now = tokio::time::Instant::now();
         {
             let mut known = lock(&self.replicas_known);
@@ -271,15 +333,21 @@ impl Shared {
             }
             *known = Some(now);
         }
-        let target = Target {
-            login: self.replication.0.clone(),
-            ..self.target.clone()
+        let Some(login) = self.door.replication.all().into_iter().next() else {
+            return;
         };
-        match Session::connect(&target, deadline).await {
-            Ok(session) => session.close(deadline).await,
-            // Replicas take longer, then, or fail with a message of their own.
-            Err(error) => tracing::debug!("the replication account does not log in here: {error}"),
-        }
+        let target = self.door.target_as(login);
+        // Beside the surveys: a login may hang where they do not.
+        tokio::spawn(async move {
+            let deadline = within(STEP_LIMIT);
+            match Session::connect(&target, deadline).await {
+                Ok(session) => session.close(deadline).await,
+                // Replicas take longer, then, or fail with a message of their own.
+                Err(error) => {
+                    tracing::debug!("the replication account does not log in here: {error}");
+                }
+            }
+        });
     }
 
     /// A survey that also tells how far this replica is behind.
@@ -292,48 +360,14 @@ impl Shared {
         let seen = inspect(session, deadline)
             .await
             .map_err(|error| session_error(&error))?;
-        let survey = to_survey(&seen)?;
+        let mut survey = to_survey(&seen)?;
+        // What the server does not show of them takes nothing from the rest.
+        let probes = self.probes.look(session, deadline).await;
+        survey.probes = probes.unwrap_or_default();
+        survey.login_error = self.door.trouble();
+        survey.ground.binlog = lock(&self.binlog).clone();
         lock(&self.lag).look(begun, &survey, seen.applied_commit_ms);
         Ok(survey)
-    }
-
-    /// One order at a time: what an earlier one, or an earlier run of this agent, left at work in
-    /// the server is killed first. A START REPLICA queued in a stopped server would undo a freeze.
-    async fn kill_leftovers(
-        &self,
-        session: &mut Session,
-        deadline: tokio::time::Instant,
-    ) -> Result<(), OpError> {
-        let failed = |error: ops::OpsError| op_error(&error);
-        if !self.alone.load(Ordering::Acquire) {
-            let mine: Vec<u64> = [Purpose::Look, Purpose::Spare]
-                .iter()
-                .filter_map(|purpose| lock(&self.kept).get(purpose).map(|s| u64::from(s.id())))
-                .chain([u64::from(session.id())])
-                .collect();
-            // A replication thread bears the name of the session that started it.
-            let sql = "SELECT CAST(PROCESSLIST_ID AS CHAR) AS id FROM performance_schema.threads \
-                       WHERE PROCESSLIST_USER=SUBSTRING_INDEX(CURRENT_USER(),'@',1) \
-                       AND PROCESSLIST_ID IS NOT NULL AND NAME NOT LIKE 'thread/sql/replica%'";
-            let sets = session
-                .ask(sql, deadline)
-                .await
-                .map_err(|error| session_error(&error))?;
-            let found = sets
-                .into_iter()
-                .flatten()
-                .filter_map(|row| text(&row, "id"));
-            let others = found
-                .filter_map(|id| id.parse().ok())
-                .filter(|id| !mine.contains(id));
-            lock(&self.leftovers).extend(others);
-            self.alone.store(true, Ordering::Release);
-        }
-        let leftovers = std::mem::take(&mut *lock(&self.leftovers));
-        ops::kill_sessions(session, &leftovers, deadline)
-            .await
-            .map_err(failed)?;
-        Ok(())
     }
 
     async fn order(&self, session: &mut Session, op: Op) -> Result<OpDone, OpError> {
@@ -344,19 +378,6 @@ impl Shared {
                 let deadline = within(FREEZE_LIMIT);
                 let frozen = ops::freeze(session, deadline).await.map_err(failed)?;
                 Ok(OpDone::Frozen(Box::new(to_survey(&frozen)?)))
-            }
-            Op::Fence => {
-                let deadline = within(FENCE_LIMIT);
-                let mut spare = self.session(Purpose::Spare, deadline).await?;
-                let fenced = ops::fence(session, &mut spare, deadline)
-                    .await
-                    .map_err(failed);
-                self.keep(Purpose::Spare, spare);
-                let fenced = fenced?;
-                Ok(OpDone::Fenced {
-                    final_set: set(&fenced.final_executed)?,
-                    server_uuid: uuid(&fenced.server_uuid)?,
-                })
             }
             Op::WaitApplied { set } => {
                 // A candidate that restarted boots with its applier stopped.
@@ -381,11 +402,13 @@ impl Shared {
                 let source = self.source(host, port, heartbeat_ms);
                 // A fenced instance that serves reads lets its readers in.
                 ops::go_online(session, deadline).await.map_err(failed)?;
-                follow(session, &source, acking, deadline)
-                    .await
-                    .map_err(|error| {
-                        OpError::Unknown(format!("{:#}", anyhow::Error::new(error)))
-                    })?;
+                let followed = follow(session, &source, acking, deadline).await;
+                let followed = followed.map_err(|error| {
+                    OpError::Unknown(format!("{:#}", anyhow::Error::new(error)))
+                })?;
+                if followed == Followed::AnotherLogin {
+                    self.door.replication.turn();
+                }
                 Ok(OpDone::Followed)
             }
             Op::Fetch {
@@ -431,41 +454,124 @@ impl Shared {
                     .map_err(failed)?;
                 Ok(OpDone::Repaired)
             }
-            Op::Survey | Op::PrepareOpen | Op::Open { .. } | Op::Marker { .. } => {
+            Op::Survey | Op::PrepareOpen | Op::Open { .. } | Op::Marker { .. } | Op::Fence => {
                 Err(OpError::Refused("not an op of the order session".into()))
             }
         }
     }
 
     fn source(&self, host: String, port: u16, heartbeat_ms: u64) -> Source {
-        let (login, transport) = self.replication.clone();
         Source {
             host,
             port,
-            login,
-            transport,
+            logins: self.door.replication.all(),
+            transport: self.transport,
             heartbeat: Duration::from_millis(heartbeat_ms),
         }
     }
 
-    /// On a connection of its own: its commit waits for the acknowledgement.
-    async fn marker(&self, epoch: u64, create: bool) -> Result<OpDone, OpError> {
-        let failed = |error: ops::OpsError| op_error(&error);
+    /// On a session of its own: its commit waits for the acknowledgement. What fails before the row
+    /// is on its way proves nothing of the ackers, and says why.
+    async fn marker(
+        &self,
+        sessions: &Arc<Sessions>,
+        id: OpId,
+        epoch: u64,
+        create: bool,
+    ) -> Result<OpDone, OpError> {
         let deadline = within(MARKER_LIMIT);
-        let connect = || Session::connect(&self.target, deadline);
-        let mut session = connect().await.map_err(|error| session_error(&error))?;
-        if create {
-            marker::ensure_marker_table(&mut session, deadline)
-                .await
-                .map_err(failed)?;
-        }
+        let session = sessions.take(Errand::Marker, within(STEP_LIMIT)).await;
+        let mut session = match session {
+            Ok(session) => session,
+            Err(error) => return Ok(OpDone::NotSent(no_session(&error))),
+        };
+        self.probes.begins(id, u64::from(session.id()));
         let n = self.markers.fetch_add(1, Ordering::Relaxed) % 64;
-        let (before, after) = marker::marker(session, epoch, n, deadline)
-            .await
-            .map_err(failed)?;
-        Ok(OpDone::Marked(Marker {
-            before: set(&before)?,
-            after: set(&after)?,
-        }))
+        let written = async {
+            if create {
+                marker::ensure_marker_table(&mut session, deadline).await?;
+            }
+            marker::marker(&mut session, epoch, n, deadline).await
+        };
+        let written = written.await;
+        let lock = self.probes.ended(id);
+        session.done();
+        match written {
+            Ok((before, after)) => Ok(OpDone::Marked(Marker {
+                before: set(&before)?,
+                after: set(&after)?,
+            })),
+            Err(error) => probes::ended(&error, lock),
+        }
     }
 }
+
+/// Asks the server all the while whether it answers, also while an earlier question waits: an answer
+/// that takes a third of a second on a busy machine is as good as any.
+async fn probe_locally(shared: Weak<Shared>) {
+    let mut ticks = tokio::time::interval(local::EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let kept: Arc<Mutex<Vec<(Arc<Sessions>, Session)>>> = Arc::default();
+    let at_once = Arc::new(tokio::sync::Semaphore::new(local::AT_ONCE));
+    loop {
+        ticks.tick().await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let Ok(turn) = at_once.clone().try_acquire_owned() else {
+            continue;
+        };
+        let kept = kept.clone();
+        tokio::spawn(async move {
+            let sessions = lock(&shared.sessions).clone();
+            let same = |of: &Arc<Sessions>| Arc::ptr_eq(of, &sessions);
+            let mut session = {
+                let mut kept = lock(&kept);
+                kept.retain(|(of, _)| same(of));
+                kept.pop().map(|(_, session)| session)
+            };
+            let answered = local::probe(&sessions, &mut session).await;
+            if let Ok(begun) = answered
+                && same(&lock(&shared.sessions))
+            {
+                shared.answered.note(begun);
+            }
+            if let Some(session) = session {
+                lock(&kept).push((sessions, session));
+            }
+            drop(turn);
+        });
+    }
+}
+
+/// Asks for the newest binary log now and then, on a session of its own: that waits for a lock which
+/// a commit holds while the disk hangs, and nothing else may wait for it.
+async fn look_at_binlog(shared: Weak<Shared>) {
+    let mut ticks = tokio::time::interval(BINLOG_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut kept: Option<(Arc<Sessions>, Session)> = None;
+    loop {
+        ticks.tick().await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let sessions = lock(&shared.sessions).clone();
+        let same = kept.take().filter(|(of, _)| Arc::ptr_eq(of, &sessions));
+        let mut session = match same {
+            Some((_, session)) => session,
+            None => match sessions.log_in(within(STEP_LIMIT)).await {
+                Ok(session) => session,
+                Err(_) => continue,
+            },
+        };
+        if let Ok(found) = newest_binlog(&mut session, within(BINLOG_LIMIT)).await
+            && Arc::ptr_eq(&sessions, &lock(&shared.sessions))
+        {
+            *lock(&shared.binlog) = found;
+        }
+        kept = session.is_usable().then_some((sessions, session));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,16 @@
 //! MySQL's words in the core's: errors, sets, what a look shows.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::num::NonZeroU16;
 
-use primacy_core::act::{Ground, OpError, SemiSyncDump, Survey};
+use primacy_core::act::{ChannelSeen, Ground, OpError, SemiSyncDump, Survey};
 use primacy_core::gtid::{GtidSet, Uuid};
-use primacy_core::observe::IoThread;
+use primacy_core::observe::{IoThread, SourceGround};
 use tokio::time::Instant;
 
 use crate::mysqld::bringup::Version;
-use crate::mysqld::inspect::{Dump, Inspection, ThreadState, inspect};
+use crate::mysqld::inspect::{Channel, Inspection, Pulse, ThreadState, inspect};
 use crate::mysqld::ops::OpsError;
 use crate::mysqld::session::{Session, SessionError};
 
@@ -62,21 +63,22 @@ pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
     let replica = pulse.replica.as_ref();
     let error =
         replica.and_then(|replica| replica.io_error.as_ref().or(replica.sql_error.as_ref()));
-    // What others say of themselves may be anything; it must not blind this agent.
-    let known = |dump: &Dump| {
-        dump.replica_uuid
-            .as_ref()
-            .and_then(|text| text.parse().ok())
-    };
-    let semi_sync = || seen.dumps.iter().filter(|dump| dump.semi_sync);
-    let semi_sync_dumps = semi_sync()
+    // What others say of themselves is no reason to see nothing.
+    let semi_sync_dumps: Vec<SemiSyncDump> = seen
+        .dumps
+        .iter()
+        .filter(|dump| dump.semi_sync)
         .map(|dump| SemiSyncDump {
             session: dump.processlist_id,
-            uuid: known(dump),
+            uuid: dump
+                .replica_uuid
+                .as_ref()
+                .and_then(|said| said.parse().ok()),
         })
         .collect();
-    let semi_sync_replicas = semi_sync()
-        .filter_map(|dump| Some((known(dump)?, dump.processlist_id)))
+    let semi_sync_replicas = semi_sync_dumps
+        .iter()
+        .filter_map(|dump| Some((dump.uuid?, dump.session)))
         .collect();
     Ok(Survey {
         server_uuid: uuid(&pulse.server_uuid)?,
@@ -90,11 +92,7 @@ pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
             .unwrap_or_default(),
         purged: set(&pulse.gtid_purged)?,
         source: replica.map(|replica| (replica.source_host.clone(), replica.source_port)),
-        io: match replica.map(|replica| replica.io) {
-            Some(ThreadState::Yes) => IoThread::On,
-            Some(ThreadState::Connecting) => IoThread::Connecting,
-            Some(ThreadState::No) | None => IoThread::Off,
-        },
+        io: replica.map_or(IoThread::Off, |replica| io_thread(replica.io)),
         applier_runs: replica.is_some_and(|replica| replica.sql == ThreadState::Yes),
         acking: pulse.semi_sync.replica_enabled,
         heartbeats: replica.map_or(0, |replica| replica.heartbeats),
@@ -108,9 +106,55 @@ pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
         semi_sync_replicas,
         waiting: u64::from(seen.waiting_for_ack) + u64::from(seen.waiting_for_global_lock),
         semi_sync_dumps,
-        ground: Ground {
-            source: pulse.semi_sync.ground.clone(),
-            ..Ground::default()
-        },
+        ground: ground(pulse),
+        ack_waits: u64::from(seen.waiting_for_ack),
+        ack_wait_ms: seen.oldest_ack_wait_s.map(|seconds| seconds * 1_000),
+        probes: BTreeMap::new(),
+        login_error: None,
     })
+}
+
+fn io_thread(state: ThreadState) -> IoThread {
+    match state {
+        ThreadState::Yes => IoThread::On,
+        ThreadState::Connecting => IoThread::Connecting,
+        ThreadState::No => IoThread::Off,
+    }
+}
+
+fn ground(pulse: &Pulse) -> Ground {
+    let (semi_sync, settings) = (&pulse.semi_sync, &pulse.settings);
+    Ground {
+        source: SourceGround {
+            enabled: semi_sync.source_enabled,
+            status: semi_sync.source_status,
+            timeout_ms: settings.timeout_ms,
+            wait_point: settings.wait_point.clone(),
+            wait_no_replica: settings.wait_no_replica,
+            k: u32::from(semi_sync.acks_required),
+            no_times: settings.no_times,
+            no_tx: settings.no_tx,
+            clients: semi_sync.source_clients,
+            sync_binlog: settings.sync_binlog,
+            flush_log: settings.flush_log,
+        },
+        sync_relay_log: settings.sync_relay_log,
+        relay_log_recovery: settings.relay_log_recovery,
+        channels: pulse.channels.iter().map(channel).collect(),
+        filters: pulse.filters.clone(),
+        binlog: None,
+        event_scheduler: settings.event_scheduler.clone(),
+    }
+}
+
+fn channel(channel: &Channel) -> ChannelSeen {
+    ChannelSeen {
+        name: channel.name.clone(),
+        host: channel.host.clone(),
+        port: channel.port,
+        source_uuid: channel.source_uuid.parse().ok(),
+        io: io_thread(channel.io),
+        applier_runs: channel.sql == ThreadState::Yes,
+        delay_s: channel.delay_s,
+    }
 }

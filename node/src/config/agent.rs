@@ -5,7 +5,10 @@ use primacy_core::ids::{ClusterId, InstanceId};
 use primacy_proto::tls::{TlsError, Transport, Wanted};
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, TlsFiles, contradiction, read, tls, tls_error};
+use super::secret::{Secret, beside};
+use super::{ConfigError, TlsFiles, contradiction, gives, read, tls, tls_error};
+
+const PREFIX: &str = "PRIMACY_AGENT_";
 
 /// One agent, as its file says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +30,9 @@ pub struct AgentConfig {
     pub tls: Option<TlsFiles>,
     pub mysql: MysqlAccess,
     pub server: ServerControl,
+    /// The file that says so.
+    #[serde(skip)]
+    pub source: Option<PathBuf>,
 }
 
 /// The accounts on its own `mysqld`, and what replicas log in with.
@@ -34,9 +40,17 @@ pub struct AgentConfig {
 #[serde(deny_unknown_fields)]
 pub struct MysqlAccess {
     pub user: String,
+    /// This or `password_file`, whose text it is. Both are read again when they change.
+    #[serde(default)]
     pub password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
     pub replication_user: String,
+    /// This or `replication_password_file`, likewise.
+    #[serde(default)]
     pub replication_password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_password_file: Option<PathBuf>,
     /// Whether replicas connect with TLS.
     #[serde(default = "yes")]
     pub replication_tls: bool,
@@ -67,7 +81,9 @@ fn small() -> u32 {
 
 impl AgentConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = read(path, "PRIMACY_AGENT_")?;
+        let mut config: Self = read(path, PREFIX)?;
+        config.source = Some(path.into());
+        config.settle_passwords(path)?;
         if config.nodes.is_empty() {
             return contradiction(path, "nodes", "[]", "name the control nodes");
         }
@@ -98,6 +114,36 @@ impl AgentConfig {
         }
         config.transport().map_err(tls_error(path))?;
         Ok(config)
+    }
+
+    /// The files beside its own that hold passwords.
+    pub fn password_files(&self) -> Vec<PathBuf> {
+        let mysql = &self.mysql;
+        let files = [&mysql.password_file, &mysql.replication_password_file];
+        files.into_iter().flatten().cloned().collect()
+    }
+
+    fn settle_passwords(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let mysql = &mut self.mysql;
+        mysql.password_file = beside(path, mysql.password_file.take());
+        let file = mysql.replication_password_file.take();
+        mysql.replication_password_file = beside(path, file);
+        Secret {
+            field: "mysql.password",
+            given: gives(path, PREFIX, "mysql.password"),
+            password: &mut mysql.password,
+            file: mysql.password_file.as_ref(),
+            replication: false,
+        }
+        .settle(path)?;
+        Secret {
+            field: "mysql.replication_password",
+            given: gives(path, PREFIX, "mysql.replication_password"),
+            password: &mut mysql.replication_password,
+            file: mysql.replication_password_file.as_ref(),
+            replication: true,
+        }
+        .settle(path)
     }
 
     /// Reads the certificate, if there is one.

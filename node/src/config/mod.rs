@@ -2,6 +2,8 @@
 
 mod agent;
 mod node;
+pub mod reload;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -51,6 +53,16 @@ fn read<T: DeserializeOwned>(path: &Path, prefix: &str) -> Result<T, ConfigError
             // Figment names the key and what it expected.
             reason: error.to_string(),
         })
+}
+
+/// Whether a key is given, in the file or in the environment.
+fn gives(path: &Path, prefix: &str, key: &str) -> bool {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    Figment::new()
+        .merge(Toml::string(&text))
+        .merge(Env::prefixed(prefix).split("__"))
+        .find_value(key)
+        .is_ok()
 }
 
 /// What is wrong with a `[tls]`, and in which file that is.

@@ -7,7 +7,10 @@ use primacy_proto::tls::{TlsError, Transport, Wanted};
 use primacy_raft::Timing;
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, TlsFiles, contradiction, read, tls, tls_error};
+use super::secret::{Secret, beside};
+use super::{ConfigError, TlsFiles, contradiction, gives, read, tls, tls_error};
+
+const PREFIX: &str = "PRIMACY_NODE_";
 
 /// One control node, as its file says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +42,9 @@ pub struct NodeConfig {
     /// Without a certificate it listens beyond this machine only where this says so.
     #[serde(default)]
     pub plaintext: bool,
+    /// The file that says so.
+    #[serde(skip)]
+    pub source: Option<PathBuf>,
 }
 
 /// Some megabytes of log, and a snapshot every few days of a quiet plane.
@@ -85,11 +91,15 @@ pub struct MemberConfig {
 }
 
 /// The account by which a node looks at instances. It never writes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbeAccount {
     pub user: String,
+    /// This or `password_file`, whose text it is. Both are read again when they change.
+    #[serde(default)]
     pub password: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
     /// Seldom wrong, hence the default. Without it passwords cross the network in the clear.
     #[serde(default = "yes")]
     pub tls: bool,
@@ -133,10 +143,25 @@ impl RaftTimes {
 
 impl NodeConfig {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = read(path, "PRIMACY_NODE_")?;
+        let mut config: Self = read(path, PREFIX)?;
+        config.source = Some(path.into());
+        config.probe.password_file = beside(path, config.probe.password_file.take());
+        Secret {
+            field: "probe.password",
+            given: gives(path, PREFIX, "probe.password"),
+            password: &mut config.probe.password,
+            file: config.probe.password_file.as_ref(),
+            replication: false,
+        }
+        .settle(path)?;
         config.check(path)?;
         config.transport().map_err(tls_error(path))?;
         Ok(config)
+    }
+
+    /// The files beside its own that hold passwords.
+    pub fn password_files(&self) -> Vec<PathBuf> {
+        self.probe.password_file.iter().cloned().collect()
     }
 
     /// Reads the certificate, if there is one.
@@ -225,8 +250,10 @@ mod tests {
             probe: ProbeAccount {
                 user: "probe".into(),
                 password: String::new(),
+                password_file: None,
                 tls: true,
             },
+            source: None,
             raft,
             round_trip_ms,
             snapshot_every: snapshot_every(),

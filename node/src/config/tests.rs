@@ -331,3 +331,70 @@ fn the_examples_of_the_readme_load() {
     let state = primacy_core::record::State::default();
     primacy_core::decide::check_registration(&state, &registration).unwrap();
 }
+
+#[test]
+fn a_password_is_here_or_in_a_file_and_can_be_used() {
+    let own = "password = \"secret\"\nreplication";
+    let refused = |to: &str, words: &[&str]| refused(AgentConfig::load, AGENT, own, to, words);
+    refused("replication", &["mysql.password", "mysql.password_file"]);
+    refused(
+        "password = \"secret\"\npassword_file = \"own\"\nreplication",
+        &["mysql.password", "not both", "(not shown)"],
+    );
+    refused(
+        "password_file = \"nowhere\"\nreplication",
+        &["mysql.password_file", "nowhere", "cannot be read"],
+    );
+    refused(
+        "password = \"a\\tb\"\nreplication",
+        &["mysql.password", "control characters"],
+    );
+    let long = format!("replication_password = \"{}\"", "x".repeat(33));
+    super::tests::refused(
+        AgentConfig::load,
+        AGENT,
+        "replication_password = \"secret\"",
+        &long,
+        &["mysql.replication_password", "32 characters"],
+    );
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("agent.toml");
+    let text = AGENT.replacen(own, "password_file = \"own\"\nreplication", 1);
+    std::fs::write(&path, text).expect("a file");
+    for odd in ["it's", "back\\slash", "\"quoted\" and spaced", "süß"] {
+        std::fs::write(dir.path().join("own"), format!("{odd}\n")).expect("a file");
+        let config = AgentConfig::load(&path).expect("it can be used");
+        assert_eq!(config.mysql.password, odd);
+        assert_eq!(config.password_files(), [dir.path().join("own")]);
+    }
+}
+
+#[tokio::test]
+async fn changed_files_are_taken_over_and_bad_ones_are_not() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, own) = (dir.path().join("agent.toml"), dir.path().join("own"));
+    let from = "password = \"secret\"\nreplication";
+    let text = AGENT.replacen(from, "password_file = \"own\"\nreplication", 1);
+    std::fs::write(&path, &text).expect("a file");
+    std::fs::write(&own, "first").expect("a file");
+    let (sender, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    let (load, files) = (AgentConfig::load, AgentConfig::password_files);
+    let first = AgentConfig::load(&path).expect("good").password_files();
+    tokio::spawn(super::reload::follow(
+        path.clone(),
+        first,
+        load,
+        files,
+        move |config| {
+            let _ = sender.send(config.mysql.password.clone());
+        },
+    ));
+    let mut next = async || taken.recv().await.expect("it goes on");
+    std::fs::write(&own, "second").expect("a file");
+    assert_eq!(next().await, "second");
+    std::fs::write(&path, "nonsense = ").expect("a file");
+    let here = text.replacen("password_file = \"own\"", "password = \"third\"", 1);
+    std::fs::write(&path, here).expect("a file");
+    assert_eq!(next().await, "third");
+}

@@ -70,11 +70,7 @@ impl Driver {
             memory.seen_alive,
             first.clone(),
         );
-        let mut probers = Probers::new(
-            self.config.probe.clone(),
-            Duration::from_millis(self.config.round_trip_ms),
-            self.inputs.clone(),
-        );
+        let mut probers = Probers::new(&self.config, self.inputs.clone());
         let mut founded = None;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -78,9 +78,11 @@ pub(super) fn start_nodes(ground: &Ground<'_>) -> anyhow::Result<(Nodes, Vec<Str
             listen,
             dir: ground.dir.join(&name),
             members: members.clone(),
+            source: None,
             probe: ProbeAccount {
                 user: ground.template.accounts.control.user.clone(),
                 password: ground.template.accounts.control.password().to_owned(),
+                password_file: None,
                 tls: false,
             },
             raft: RaftTimes::across(round_trip_ms),
@@ -143,11 +145,14 @@ pub(super) async fn start_places(
                     .issue(&format!("agent/{CLUSTER}/{id}"))?
                     .into(),
             ),
+            source: None,
             mysql: MysqlAccess {
                 user: ground.template.accounts.agent.user.clone(),
                 password: ground.template.accounts.agent.password().to_owned(),
+                password_file: None,
                 replication_user: ground.template.accounts.repl.user.clone(),
                 replication_password: ground.template.accounts.repl.password().to_owned(),
+                replication_password_file: None,
                 replication_tls: false,
             },
             server: ServerControl {

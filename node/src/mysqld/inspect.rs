@@ -7,7 +7,6 @@
 //! them for equality, and age them on a clock of your own.
 
 use mysql_async::Row;
-use primacy_core::observe::SourceGround;
 use tokio::time::Instant;
 
 use super::session::{Rows, Session, SessionError, flag, gtid_set, number, text};
@@ -26,6 +25,39 @@ pub struct Pulse {
     pub semi_sync: SemiSync,
     /// `None` on an instance that was never told to replicate, or was reset.
     pub replica: Option<Replica>,
+    pub settings: Settings,
+    /// Every replication channel, whatever it is for.
+    pub channels: Vec<Channel>,
+    /// Replication filters in the server's words: of each channel, and those for channels to come.
+    pub filters: Vec<String>,
+}
+
+/// What the guarantees rest on and any session may change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub timeout_ms: u64,
+    pub wait_point: String,
+    pub wait_no_replica: bool,
+    /// Goes up when semi-sync is switched off, by a timeout or by hand; FLUSH STATUS zeroes it.
+    pub no_times: u64,
+    pub no_tx: u64,
+    pub sync_binlog: u64,
+    pub flush_log: u64,
+    pub sync_relay_log: u64,
+    pub relay_log_recovery: bool,
+    pub event_scheduler: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    /// Empty until it has connected once.
+    pub source_uuid: String,
+    pub io: ThreadState,
+    pub sql: ThreadState,
+    pub delay_s: u64,
 }
 
 impl Pulse {
@@ -37,7 +69,7 @@ impl Pulse {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SemiSync {
     pub source_enabled: bool,
     /// k: how many acknowledgements a commit waits for.
@@ -52,8 +84,6 @@ pub struct SemiSync {
     pub source_clients: u32,
     /// Commits that wait for acknowledgements.
     pub waiting_sessions: u32,
-    /// What the acknowledgements of a primary rest on.
-    pub ground: SourceGround,
 }
 
 /// The channel `''`, the only one a managed instance has.
@@ -94,9 +124,11 @@ pub struct Fault {
 pub struct Dump {
     /// For `cut`.
     pub processlist_id: u64,
-    /// `None` from a program that does not say, a backup of the binary log, say.
+    /// Whatever it gives as its identity. `None` from a program that does not say, a backup of the
+    /// binary log, say.
     pub replica_uuid: Option<String>,
-    /// Whether its acknowledgements count. MySQL has no list of who may: whoever asks, does.
+    /// Whether its acknowledgements count. MySQL has no list of who may: whoever asks, does, with
+    /// any number but zero; what is no number is counted here all the same.
     pub semi_sync: bool,
 }
 
@@ -107,6 +139,8 @@ pub struct Inspection {
     pub dumps: Vec<Dump>,
     /// Threads in "Waiting for semi-sync ACK from replica".
     pub waiting_for_ack: u32,
+    /// Seconds for which the statement has run that waits so and has run longest.
+    pub oldest_ack_wait_s: Option<u64>,
     /// Threads in "Waiting for global read lock": behind a fence that is being set, or stuck.
     pub waiting_for_global_lock: u32,
     /// When the newest transaction that this replica's applier executed was committed on the
@@ -122,12 +156,15 @@ SELECT @@server_uuid AS uuid, CAST(@@server_id AS CHAR) AS server_id, @@version 
  @@global.gtid_executed AS executed, @@global.gtid_purged AS purged,
  CAST(@@global.rpl_semi_sync_source_enabled AS CHAR) AS source_on,
  CAST(@@global.rpl_semi_sync_source_wait_for_replica_count AS CHAR) AS k,
+ CAST(@@global.rpl_semi_sync_replica_enabled AS CHAR) AS replica_on,
  CAST(@@global.rpl_semi_sync_source_timeout AS CHAR) AS timeout,
- @@global.rpl_semi_sync_source_wait_point AS wait_point,
- CAST(@@global.rpl_semi_sync_source_wait_no_replica AS CHAR) AS no_replica,
+ CAST(@@global.rpl_semi_sync_source_wait_point AS CHAR) AS wait_point,
+ CAST(@@global.rpl_semi_sync_source_wait_no_replica AS CHAR) AS wait_no_replica,
  CAST(@@global.sync_binlog AS CHAR) AS sync_binlog,
  CAST(@@global.innodb_flush_log_at_trx_commit AS CHAR) AS flush_log,
- CAST(@@global.rpl_semi_sync_replica_enabled AS CHAR) AS replica_on;
+ CAST(@@global.sync_relay_log AS CHAR) AS sync_relay,
+ CAST(@@global.relay_log_recovery AS CHAR) AS relay_recovery,
+ CAST(@@global.event_scheduler AS CHAR) AS events;
 SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_status
  WHERE VARIABLE_NAME IN ('Rpl_semi_sync_source_status','Rpl_semi_sync_replica_status',
  'Rpl_semi_sync_source_clients','Rpl_semi_sync_source_wait_sessions',
@@ -135,18 +172,25 @@ SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.gl
 SHOW REPLICA STATUS;
 SELECT RECEIVED_TRANSACTION_SET AS received, CAST(COUNT_RECEIVED_HEARTBEATS AS CHAR) AS beats,
  CAST(LAST_HEARTBEAT_TIMESTAMP AS CHAR) AS beat, LAST_QUEUED_TRANSACTION AS queued
- FROM performance_schema.replication_connection_status WHERE CHANNEL_NAME=''";
+ FROM performance_schema.replication_connection_status WHERE CHANNEL_NAME='';
+SELECT CONCAT(FILTER_NAME,'=',FILTER_RULE) AS filter
+ FROM performance_schema.replication_applier_global_filters WHERE FILTER_RULE<>''";
 
-/// Dump threads announce themselves in user variables of their own.
+/// Dump threads announce themselves in user variables of their own; those of older servers have
+/// other names for them, which a source takes as well.
 const CONNECTED: &str = "
 SELECT CAST(t.PROCESSLIST_ID AS CHAR) AS id,
- MAX(IF(v.VARIABLE_NAME='replica_uuid', CAST(v.VARIABLE_VALUE AS CHAR), NULL)) AS uuid,
- CAST(MAX(v.VARIABLE_NAME='rpl_semi_sync_replica' AND CAST(v.VARIABLE_VALUE AS CHAR)<>'0') AS CHAR)
-  AS semi_sync
+ MAX(IF(v.VARIABLE_NAME IN ('replica_uuid','slave_uuid'), CAST(v.VARIABLE_VALUE AS CHAR), NULL))
+  AS uuid,
+ CAST(MAX(v.VARIABLE_NAME IN ('rpl_semi_sync_replica','rpl_semi_sync_slave')
+  AND IFNULL(CAST(v.VARIABLE_VALUE AS CHAR),'0') NOT IN ('','0')) AS CHAR) AS semi_sync
  FROM performance_schema.threads t LEFT JOIN performance_schema.user_variables_by_thread v
- ON v.THREAD_ID=t.THREAD_ID AND v.VARIABLE_NAME IN ('replica_uuid','rpl_semi_sync_replica')
+ ON v.THREAD_ID=t.THREAD_ID AND v.VARIABLE_NAME IN
+ ('replica_uuid','slave_uuid','rpl_semi_sync_replica','rpl_semi_sync_slave')
  WHERE t.PROCESSLIST_COMMAND LIKE 'Binlog Dump%' GROUP BY t.PROCESSLIST_ID;
 SELECT CAST(SUM(PROCESSLIST_STATE='Waiting for semi-sync ACK from replica') AS CHAR) AS ack,
+ CAST(MAX(IF(PROCESSLIST_STATE='Waiting for semi-sync ACK from replica',PROCESSLIST_TIME,NULL))
+  AS CHAR) AS oldest,
  CAST(SUM(PROCESSLIST_STATE='Waiting for global read lock') AS CHAR) AS global_lock
  FROM performance_schema.threads WHERE TYPE='FOREGROUND'";
 
@@ -170,17 +214,38 @@ pub async fn inspect(session: &mut Session, deadline: Instant) -> Result<Inspect
     read_inspection(&session.ask(&inspection(), deadline).await?)
 }
 
+/// The newest binary log and its number; `None` where none is written. It waits for whoever writes
+/// one, and so for a disk that hangs: not part of a look.
+pub async fn newest_binlog(
+    session: &mut Session,
+    deadline: Instant,
+) -> Result<Option<(String, u64)>, SessionError> {
+    // It was renamed in 8.2.
+    let sql = if session.version() >= (8, 2, 0) {
+        "SHOW BINARY LOG STATUS"
+    } else {
+        "SHOW MASTER STATUS"
+    };
+    let sets = session.ask(sql, deadline).await?;
+    let file = sets.first().and_then(|rows| text(rows.first()?, "File"));
+    Ok(file.and_then(|file| {
+        let number = file.rsplit_once('.')?.1.parse().ok()?;
+        Some((file, number))
+    }))
+}
+
 pub(super) fn read_inspection(sets: &[Rows]) -> Result<Inspection, SessionError> {
     let pulse = read_pulse(sets)?;
     let dumps = sets
-        .get(4)
+        .get(5)
         .ok_or(SessionError::Unexpected("the connected replicas"))?;
-    let waits = first(sets, 5)?;
-    let applied = text(first(sets, 6)?, "committed");
+    let waits = first(sets, 6)?;
+    let applied = text(first(sets, 7)?, "committed");
     Ok(Inspection {
         pulse,
         dumps: dumps.iter().map(read_dump).collect::<Result<_, _>>()?,
         waiting_for_ack: count(waits, "ack")?,
+        oldest_ack_wait_s: text(waits, "oldest").and_then(|seconds| seconds.parse().ok()),
         waiting_for_global_lock: count(waits, "global_lock")?,
         applied_commit_ms: applied.and_then(|ms| ms.parse().ok()).filter(|ms| *ms > 0),
     })
@@ -197,24 +262,11 @@ fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
             .find(|row| text(row, "name").as_deref() == Some(name));
         row.ok_or(SessionError::Unexpected(name))
     };
-    let channel = sets.get(2).and_then(|rows| {
-        rows.iter()
-            .find(|row| text(row, "Channel_Name").as_deref() == Some(""))
-    });
+    let channels = sets.get(2).map_or(&[][..], Vec::as_slice);
+    let channel = channels
+        .iter()
+        .find(|row| text(row, "Channel_Name").as_deref() == Some(""));
     let connection = sets.get(3).and_then(|rows| rows.first());
-    let ground = SourceGround {
-        enabled: flag(own, "source_on")?,
-        status: flag(status("Rpl_semi_sync_source_status")?, "value")?,
-        timeout_ms: number(own, "timeout")?,
-        wait_point: text(own, "wait_point").unwrap_or_default(),
-        wait_no_replica: flag(own, "no_replica")?,
-        k: count(own, "k")?,
-        no_times: number(status("Rpl_semi_sync_source_no_times")?, "value")?,
-        no_tx: number(status("Rpl_semi_sync_source_no_tx")?, "value")?,
-        clients: count(status("Rpl_semi_sync_source_clients")?, "value")?,
-        sync_binlog: number(own, "sync_binlog")?,
-        flush_log: number(own, "flush_log")?,
-    };
     Ok(Pulse {
         server_uuid: text(own, "uuid").ok_or(SessionError::Unexpected("uuid"))?,
         server_id: count(own, "server_id")?,
@@ -233,13 +285,83 @@ fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
             replica_status: flag(status("Rpl_semi_sync_replica_status")?, "value")?,
             source_clients: count(status("Rpl_semi_sync_source_clients")?, "value")?,
             waiting_sessions: count(status("Rpl_semi_sync_source_wait_sessions")?, "value")?,
-            ground,
         },
         replica: match (channel, connection) {
             (Some(channel), Some(connection)) => read_replica(channel, connection)?,
             _ => None,
         },
+        settings: Settings {
+            timeout_ms: number(own, "timeout")?,
+            wait_point: text(own, "wait_point").unwrap_or_default(),
+            wait_no_replica: flag(own, "wait_no_replica")?,
+            no_times: number(status("Rpl_semi_sync_source_no_times")?, "value")?,
+            no_tx: number(status("Rpl_semi_sync_source_no_tx")?, "value")?,
+            sync_binlog: number(own, "sync_binlog")?,
+            flush_log: number(own, "flush_log")?,
+            sync_relay_log: number(own, "sync_relay")?,
+            relay_log_recovery: flag(own, "relay_recovery")?,
+            event_scheduler: text(own, "events").unwrap_or_default(),
+        },
+        channels: channels
+            .iter()
+            .filter_map(|row| read_channel(row).transpose())
+            .collect::<Result<_, _>>()?,
+        filters: filters(channels, sets.get(4)),
     })
+}
+
+/// The columns of `SHOW REPLICA STATUS` that name what a channel leaves out.
+const FILTER_COLUMNS: [&str; 8] = [
+    "Replicate_Do_DB",
+    "Replicate_Ignore_DB",
+    "Replicate_Do_Table",
+    "Replicate_Ignore_Table",
+    "Replicate_Wild_Do_Table",
+    "Replicate_Wild_Ignore_Table",
+    "Replicate_Rewrite_DB",
+    "Replicate_Ignore_Server_Ids",
+];
+
+fn filters(channels: &[Row], global: Option<&Rows>) -> Vec<String> {
+    let mut found: Vec<String> = global
+        .into_iter()
+        .flatten()
+        .filter_map(|row| text(row, "filter"))
+        .collect();
+    for row in channels {
+        let channel = text(row, "Channel_Name").unwrap_or_default();
+        for column in FILTER_COLUMNS {
+            let Some(rule) = text(row, column).filter(|rule| !rule.is_empty()) else {
+                continue;
+            };
+            let filter = format!("{}={rule}", column.to_ascii_uppercase());
+            found.push(if channel.is_empty() {
+                filter
+            } else {
+                format!("{filter} on channel {channel}")
+            });
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn read_channel(row: &Row) -> Result<Option<Channel>, SessionError> {
+    let host = text(row, "Source_Host").unwrap_or_default();
+    if host.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Channel {
+        name: text(row, "Channel_Name").unwrap_or_default(),
+        host,
+        port: u16::try_from(number(row, "Source_Port")?)
+            .map_err(|_| SessionError::Unexpected("Source_Port"))?,
+        source_uuid: text(row, "Source_UUID").unwrap_or_default(),
+        io: thread_state(row, "Replica_IO_Running")?,
+        sql: thread_state(row, "Replica_SQL_Running")?,
+        delay_s: number(row, "SQL_Delay")?,
+    }))
 }
 
 fn read_replica(channel: &Row, connection: &Row) -> Result<Option<Replica>, SessionError> {

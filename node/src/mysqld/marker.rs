@@ -34,12 +34,12 @@ pub async fn ensure_marker_table(session: &mut Session, deadline: Instant) -> Re
 /// A session of its own each, and a row of its own: a commit that waits for its acknowledgement
 /// holds its row's lock, and takes its session with it at the deadline.
 pub async fn marker(
-    mut session: Session,
+    session: &mut Session,
     epoch: u64,
     n: u64,
     deadline: Instant,
 ) -> Result<(String, String), OpsError> {
-    let (_, before) = executed(&mut session, deadline)
+    let (_, before) = executed(session, deadline)
         .await
         .map_err(at("read what is executed"))?;
     let sql = format!(
@@ -50,10 +50,9 @@ pub async fn marker(
         .execute(&sql, deadline)
         .await
         .map_err(at("write a marker"))?;
-    let (_, after) = executed(&mut session, deadline)
+    let (_, after) = executed(session, deadline)
         .await
         .map_err(at("read what is executed"))?;
-    session.close(deadline).await;
     Ok((before, after))
 }
 
@@ -68,9 +67,4 @@ pub async fn forget_markers(
         .execute(&sql, deadline)
         .await
         .map_err(at("forget old markers"))
-}
-
-/// The only probe that sees a full or frozen disk, which reads and logins do not.
-pub async fn write_probe(session: Session, epoch: u64, deadline: Instant) -> Result<(), OpsError> {
-    marker(session, epoch, 0, deadline).await.map(|_| ())
 }

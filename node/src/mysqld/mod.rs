@@ -39,4 +39,4 @@ pub mod session;
 pub mod template;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,18 +8,20 @@
 
 use std::{num::NonZeroU16, time::Duration};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::inspect::{Inspection, Replica, ThreadState, inspection, read_inspection};
-use super::session::{Session, SessionError, Target, flag, gtid_set, number, quote, text, within};
+use super::session::{Session, SessionError, flag, gtid_set, number, quote, text, within};
 
-/// How long `super_read_only` may take before `offline_mode` has to clear the way. A healthy
+/// How long `super_read_only` may take before `offline_mode` clears the way beside it. A healthy
 /// primary with 50 writers takes 42–112 ms; `lock_wait_timeout` ends a blocked one at 1 s
 /// (measured on 9.7.4).
-const FENCE_STEP: Duration = Duration::from_millis(1200);
+const FENCE_STEP: Duration = Duration::from_millis(500);
 /// A busy primary always has some commits in the air; a healthy acker answers in milliseconds.
 const ACKS_ON_THEIR_WAY: Duration = Duration::from_millis(500);
 const WAITING_EVERY: Duration = Duration::from_millis(5);
+/// Between two looks whether a killed session is gone.
+const ENDED_EVERY: Duration = Duration::from_millis(1);
 /// ER_LOCK_WAIT_TIMEOUT.
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 /// ER_NO_SUCH_THREAD: it ended by itself.
@@ -49,6 +51,10 @@ pub enum OpsError {
          SIGKILL closes this instance"
     )]
     OnlyKillingHelps { waiting: u64 },
+    #[error("earlier sessions do not end: {sessions:?}; only SIGKILL is certain now")]
+    StillAtWork { sessions: Vec<u64> },
+    #[error("both switches were answered, and yet it is open: somebody else opened it")]
+    OpenedMeanwhile,
     #[error("{0} commits wait for acknowledgements: turning semi-sync off would acknowledge them")]
     CommitsWaiting(u64),
 }
@@ -63,7 +69,7 @@ impl OpsError {
     }
 }
 
-pub(super) fn at(step: &'static str) -> impl FnOnce(SessionError) -> OpsError {
+pub(crate) fn at(step: &'static str) -> impl FnOnce(SessionError) -> OpsError {
     move |source| OpsError::Step { step, source }
 }
 
@@ -111,70 +117,90 @@ pub struct Fenced {
     pub forced: bool,
 }
 
-/// Closes an instance: `super_read_only` and `offline_mode`, both answered OK.
+/// Closes an instance: `super_read_only` and `offline_mode`, both answered OK, and both read again
+/// with the final set.
 ///
 /// Two sessions, logged in beforehand, because a stuck switch takes its session with it and a
 /// stuck server may let nobody in. The variable reads 1 while its SET still waits, so only the OK
 /// counts. Both are needed: XA COMMIT passes `super_read_only`. `offline_mode` shuts every
 /// application's socket before it answers, so a transaction that commits after the set was read
-/// was acknowledged to nobody.
+/// was acknowledged to nobody. Sessions that might open it again are ended by the caller, before.
 ///
-/// 12–19 ms with ten writers, about 1 s with stuck clients. An error says which step failed; the
-/// caller's next resort is SIGKILL (`Watched::kill_and_prove`).
+/// 12–19 ms with ten writers, half a second with stuck clients. An error says which step failed;
+/// the caller's next resort is SIGKILL (`Watched::kill_and_prove`).
 pub async fn fence(
     session: &mut Session,
     spare: &mut Session,
     deadline: Instant,
 ) -> Result<Fenced, OpsError> {
     const READ_ONLY: &str = "SET SESSION lock_wait_timeout=1; SET GLOBAL super_read_only=ON";
-    const OFFLINE: &str = "SET SESSION lock_wait_timeout=1; SET GLOBAL offline_mode=ON";
-    let stuck = |error: &SessionError| {
-        matches!(error, SessionError::TimedOut | SessionError::Discarded)
-            || error.code() == Some(LOCK_WAIT_TIMEOUT)
-    };
+    const OFFLINE: &str = "SET GLOBAL offline_mode=ON";
 
-    let gently = session
-        .execute(READ_ONLY, deadline.min(within(FENCE_STEP)))
-        .await;
-    let forced = match gently {
-        Ok(()) => {
-            session
-                .execute(OFFLINE, deadline)
-                .await
-                .map_err(at("set offline_mode"))?;
-            false
+    let gently = session.execute(READ_ONLY, deadline);
+    tokio::pin!(gently);
+    let mut answer = timeout(FENCE_STEP, &mut gently).await.ok();
+    let forced = match &answer {
+        Some(Ok(())) => false,
+        Some(Err(error)) if error.code() == Some(LOCK_WAIT_TIMEOUT) => true,
+        // MySQL's own refusal is an answer; a session that broke is not.
+        Some(Err(SessionError::Server { code, message })) => {
+            let (code, message) = (*code, message.clone());
+            return Err(at("set super_read_only")(SessionError::Server {
+                code,
+                message,
+            }));
         }
-        Err(error) if stuck(&error) => {
-            spare
-                .execute(OFFLINE, deadline)
-                .await
-                .map_err(at("set offline_mode"))?;
-            // Commits that wait for an acknowledgement keep the lock though their clients are gone,
-            // and no later try gets it: with every acker stopped it was 1205 each time.
-            match still_waiting(spare, deadline).await? {
-                0 => {}
-                waiting => return Err(OpsError::OnlyKillingHelps { waiting }),
-            }
-            // What blocked it otherwise is gone or going; each try ends after a second.
-            while let Err(error) = spare.execute(READ_ONLY, deadline).await {
-                if error.code() != Some(LOCK_WAIT_TIMEOUT) || Instant::now() >= deadline {
-                    return Err(at("set super_read_only after offline_mode")(error));
-                }
-            }
-            true
-        }
-        Err(error) => return Err(at("set super_read_only")(error)),
+        Some(Err(_)) | None => true,
     };
-
-    let reader = if forced { spare } else { session };
-    let (server_uuid, final_executed) = executed(reader, deadline)
+    spare
+        .execute(OFFLINE, deadline)
+        .await
+        .map_err(at("set offline_mode"))?;
+    if forced {
+        // Commits that wait for an acknowledgement keep the lock though their clients are gone, and
+        // no later try gets it: with every acker stopped it was 1205 each time.
+        match still_waiting(spare, deadline).await? {
+            0 => {}
+            waiting => return Err(OpsError::OnlyKillingHelps { waiting }),
+        }
+        let mut last = match answer.take() {
+            Some(answer) => answer,
+            None => gently.await,
+        };
+        // What blocked it otherwise is gone or going; each try ends after a second.
+        while let Err(error) = last {
+            let refused = error.code().is_some_and(|code| code != LOCK_WAIT_TIMEOUT);
+            if refused || Instant::now() >= deadline || !spare.is_usable() {
+                return Err(at("set super_read_only after offline_mode")(error));
+            }
+            last = spare.execute(READ_ONLY, deadline).await;
+        }
+    }
+    let closed = closed(spare, deadline)
         .await
         .map_err(at("read the final set"))?;
+    let (server_uuid, final_executed) = closed.ok_or(OpsError::OpenedMeanwhile)?;
     Ok(Fenced {
         server_uuid,
         final_executed,
         forced,
     })
+}
+
+/// Who it is and what it has executed, read together with both switches: `None` unless both are on.
+async fn closed(
+    session: &mut Session,
+    deadline: Instant,
+) -> Result<Option<(String, String)>, SessionError> {
+    let sql = "SELECT @@server_uuid AS uuid, @@global.gtid_executed AS executed, \
+               CAST(@@global.super_read_only AS CHAR) AS sro, \
+               CAST(@@global.offline_mode AS CHAR) AS offline";
+    let sets = session.ask(sql, deadline).await?;
+    let row = sets.first().and_then(|rows| rows.first());
+    let row = row.ok_or(SessionError::Unexpected("executed"))?;
+    let uuid = text(row, "uuid").ok_or(SessionError::Unexpected("uuid"))?;
+    let both = flag(row, "sro")? && flag(row, "offline")?;
+    Ok(both.then_some((uuid, gtid_set(row, "executed")?)))
 }
 
 /// Commits that wait for acknowledgements when those on their way have had time to arrive. Every
@@ -230,47 +256,34 @@ pub async fn wait_applied(
     }
 }
 
-/// A session that can only be used at once: the server closes it after one idle second.
+/// Lets the server close a session after one idle second.
 ///
-/// Made *before* the order's token is checked. If this process is then stopped for a while, and
-/// another instance opened meanwhile, its late `open` finds the session dead.
-#[derive(Debug)]
-pub struct Opener(Session);
-
-impl Opener {
-    /// For `kill_sessions`: an order kills the session of an earlier one before it acts.
-    pub fn id(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-pub async fn prepare_open(target: &Target, deadline: Instant) -> Result<Opener, OpsError> {
-    let step = "prepare to open";
-    let mut session = Session::connect(target, deadline).await.map_err(at(step))?;
+/// Done *before* an order's token is checked: if this process is then stopped for a while, and
+/// another instance opened meanwhile, its late statement finds the session dead.
+pub async fn arm(session: &mut Session, deadline: Instant) -> Result<(), SessionError> {
     session
         .execute("SET SESSION wait_timeout=1", deadline)
         .await
-        .map_err(at(step))?;
-    Ok(Opener(session))
 }
 
-/// Opens an instance for writes that wait for `acks` replicas.
+/// Opens an instance for writes that wait for `acks` replicas; clients are let in last.
 ///
 /// The applier is left alone: STOP REPLICA may hang for 60 s, and once everything is applied it
 /// holds no lock. `clean_up` comes later. 0.5–8 ms (measured on 9.7.4).
-pub async fn open(opener: Opener, acks: NonZeroU16, deadline: Instant) -> Result<String, OpsError> {
-    let Opener(mut session) = opener;
+pub async fn open(
+    session: &mut Session,
+    acks: NonZeroU16,
+    deadline: Instant,
+) -> Result<String, OpsError> {
     let sql = format!(
-        "SET GLOBAL offline_mode=OFF; \
-         SET GLOBAL rpl_semi_sync_source_wait_for_replica_count={acks}; \
+        "SET GLOBAL rpl_semi_sync_source_wait_for_replica_count={acks}; \
          SET GLOBAL rpl_semi_sync_source_enabled=ON; \
-         SET GLOBAL super_read_only=OFF; SET GLOBAL read_only=OFF"
+         SET GLOBAL super_read_only=OFF; SET GLOBAL read_only=OFF; SET GLOBAL offline_mode=OFF"
     );
     session.execute(&sql, deadline).await.map_err(at("open"))?;
-    let (_, executed) = executed(&mut session, deadline)
+    let (_, executed) = executed(session, deadline)
         .await
         .map_err(at("read what it has"))?;
-    session.close(deadline).await;
     Ok(executed)
 }
 
@@ -320,11 +333,8 @@ pub async fn repair_ground(
     Ok(())
 }
 
-pub async fn local_probe(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
-    session
-        .execute("SELECT 1", deadline)
-        .await
-        .map_err(at("probe"))
+pub async fn local_probe(session: &mut Session, deadline: Instant) -> Result<(), SessionError> {
+    session.execute("SELECT 1", deadline).await
 }
 
 /// Ends a promoted instance's former life as a replica.
@@ -370,8 +380,8 @@ pub async fn clean_up(session: &mut Session, deadline: Instant) -> Result<(), Op
     Ok(())
 }
 
-/// Cuts sessions by their processlist ids: strangers among the ackers, or an earlier order's.
-/// Returns how many were still there.
+/// Cuts sessions by their processlist ids: strangers among the ackers, an applier. Returns how many
+/// were still there.
 pub async fn kill_sessions(
     session: &mut Session,
     ids: &[u64],
@@ -386,6 +396,39 @@ pub async fn kill_sessions(
         }
     }
     Ok(killed)
+}
+
+/// Ends sessions of our own and waits until the server has none of them any more: what one was at
+/// is done by then, or never will be.
+///
+/// One that waits for an acknowledgement is not ended by this, nor by anything short of SIGKILL
+/// (measured on 9.7.4): then this is an error.
+pub async fn end_sessions(
+    session: &mut Session,
+    ids: &[u64],
+    deadline: Instant,
+) -> Result<(), OpsError> {
+    let mut left = ids.to_vec();
+    loop {
+        let mut still = Vec::new();
+        for id in left {
+            match session.execute(&format!("KILL {id}"), deadline).await {
+                Ok(()) => still.push(id),
+                // It is not so far that it can be killed.
+                Err(error) if error.code() == Some(KILL_DENIED) => still.push(id),
+                Err(error) if error.code() == Some(NO_SUCH_THREAD) => {}
+                Err(error) => return Err(at("end an earlier session")(error)),
+            }
+        }
+        if still.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() + ENDED_EVERY >= deadline {
+            return Err(OpsError::StillAtWork { sessions: still });
+        }
+        tokio::time::sleep(ENDED_EVERY).await;
+        left = still;
+    }
 }
 
 /// What was received and is not executed; empty on an instance that does not replicate.
@@ -403,7 +446,7 @@ pub(super) async fn unapplied(
     }
 }
 
-pub(super) async fn executed(
+pub(crate) async fn executed(
     session: &mut Session,
     deadline: Instant,
 ) -> Result<(String, String), SessionError> {

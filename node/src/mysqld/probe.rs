@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use mysql_async::Row;
 use primacy_core::observe::{self as core, SourceGround};
 use tokio::time::Instant;
 
@@ -46,6 +47,7 @@ pub struct Seen {
     pub server_uuid: String,
     pub super_read_only: bool,
     pub gtid_executed: String,
+    /// What its acknowledgements rest on; `None` on a server without semi-sync.
     pub ground: Option<SourceGround>,
     /// From the question to the answer, or from the connect on.
     pub took: Duration,
@@ -62,18 +64,25 @@ impl Seen {
     }
 }
 
-/// The ground in the same round trip: every account may read it. A server without the plugin has no
-/// such variables, and answers all the same.
 const LOOK: &str = "SELECT 1; SELECT @@server_uuid AS uuid, \
-    CAST(@@global.super_read_only AS CHAR) AS sro, @@global.gtid_executed AS executed; \
-    SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_variables \
-    WHERE VARIABLE_NAME IN ('rpl_semi_sync_source_enabled','rpl_semi_sync_source_timeout',\
-    'rpl_semi_sync_source_wait_point','rpl_semi_sync_source_wait_no_replica',\
-    'rpl_semi_sync_source_wait_for_replica_count','sync_binlog','innodb_flush_log_at_trx_commit') \
-    UNION ALL \
-    SELECT VARIABLE_NAME, VARIABLE_VALUE FROM performance_schema.global_status \
-    WHERE VARIABLE_NAME IN ('Rpl_semi_sync_source_status','Rpl_semi_sync_source_no_times',\
-    'Rpl_semi_sync_source_no_tx','Rpl_semi_sync_source_clients')";
+    CAST(@@global.super_read_only AS CHAR) AS sro, @@global.gtid_executed AS executed";
+
+/// In the same round trip: a sign of life that does not say what acknowledgements are worth would
+/// let somebody believe that all is well. USAGE suffices.
+const GROUND: &str = "\
+SELECT CAST(@@global.rpl_semi_sync_source_enabled AS CHAR) AS enabled,
+ CAST(@@global.rpl_semi_sync_source_wait_for_replica_count AS CHAR) AS k,
+ CAST(@@global.rpl_semi_sync_source_timeout AS CHAR) AS timeout,
+ CAST(@@global.rpl_semi_sync_source_wait_point AS CHAR) AS wait_point,
+ CAST(@@global.rpl_semi_sync_source_wait_no_replica AS CHAR) AS wait_no_replica,
+ CAST(@@global.sync_binlog AS CHAR) AS sync_binlog,
+ CAST(@@global.innodb_flush_log_at_trx_commit AS CHAR) AS flush_log;
+SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value FROM performance_schema.global_status
+ WHERE VARIABLE_NAME IN ('Rpl_semi_sync_source_status','Rpl_semi_sync_source_no_times',
+ 'Rpl_semi_sync_source_no_tx','Rpl_semi_sync_source_clients')";
+
+/// ER_UNKNOWN_SYSTEM_VARIABLE: it has no semi-sync.
+const UNKNOWN_VARIABLE: u16 = 1193;
 
 /// Asks on a session that is logged in. Unless it answers, the session is spent.
 pub async fn warm(session: &mut Session, deadline: Instant) -> Sight {
@@ -94,41 +103,43 @@ pub async fn fresh(target: &Target, deadline: Instant) -> Sight {
 }
 
 async fn look(session: &mut Session, deadline: Instant) -> Result<Seen, SessionError> {
-    let sets = session.ask(LOOK, deadline).await?;
+    let sets = match session.ask(&format!("{LOOK};{GROUND}"), deadline).await {
+        Err(error) if error.code() == Some(UNKNOWN_VARIABLE) => session.ask(LOOK, deadline).await?,
+        answer => answer?,
+    };
     let row = sets.get(1).and_then(|rows| rows.first());
     let row = row.ok_or(SessionError::Unexpected("uuid"))?;
     Ok(Seen {
         server_uuid: text(row, "uuid").ok_or(SessionError::Unexpected("uuid"))?,
         super_read_only: flag(row, "sro")?,
         gtid_executed: gtid_set(row, "executed")?,
-        ground: ground(sets.get(2)).ok(),
+        ground: match (sets.get(2).and_then(|rows| rows.first()), sets.get(3)) {
+            (Some(variables), Some(status)) => Some(ground(variables, status)?),
+            _ => None,
+        },
         took: Duration::ZERO,
     })
 }
 
-/// Without the plugin there is none.
-fn ground(rows: Option<&Rows>) -> Result<SourceGround, SessionError> {
-    let of = |name: &'static str| {
-        let rows = rows.into_iter().flatten();
-        let mut named = rows
-            .filter(|row| text(row, "name").is_some_and(|found| found.eq_ignore_ascii_case(name)));
-        named.next().ok_or(SessionError::Unexpected(name))
+fn ground(variables: &Row, status: &Rows) -> Result<SourceGround, SessionError> {
+    let status = |name: &'static str| {
+        let mut rows = status.iter();
+        let row = rows.find(|row| text(row, "name").as_deref() == Some(name));
+        row.ok_or(SessionError::Unexpected(name))
     };
-    let count = |name| number(of(name)?, "value");
-    let small = |name| count(name).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
-    let on = |name| flag(of(name)?, "value");
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     Ok(SourceGround {
-        enabled: on("rpl_semi_sync_source_enabled")?,
-        status: on("Rpl_semi_sync_source_status")?,
-        timeout_ms: count("rpl_semi_sync_source_timeout")?,
-        wait_point: text(of("rpl_semi_sync_source_wait_point")?, "value").unwrap_or_default(),
-        wait_no_replica: on("rpl_semi_sync_source_wait_no_replica")?,
-        k: small("rpl_semi_sync_source_wait_for_replica_count")?,
-        no_times: count("Rpl_semi_sync_source_no_times")?,
-        no_tx: count("Rpl_semi_sync_source_no_tx")?,
-        clients: small("Rpl_semi_sync_source_clients")?,
-        sync_binlog: count("sync_binlog")?,
-        flush_log: count("innodb_flush_log_at_trx_commit")?,
+        enabled: flag(variables, "enabled")?,
+        status: flag(status("Rpl_semi_sync_source_status")?, "value")?,
+        timeout_ms: number(variables, "timeout")?,
+        wait_point: text(variables, "wait_point").unwrap_or_default(),
+        wait_no_replica: flag(variables, "wait_no_replica")?,
+        k: small(number(variables, "k")?),
+        no_times: number(status("Rpl_semi_sync_source_no_times")?, "value")?,
+        no_tx: number(status("Rpl_semi_sync_source_no_tx")?, "value")?,
+        clients: small(number(status("Rpl_semi_sync_source_clients")?, "value")?),
+        sync_binlog: number(variables, "sync_binlog")?,
+        flush_log: number(variables, "flush_log")?,
     })
 }
 

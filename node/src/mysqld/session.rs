@@ -15,6 +15,17 @@ use tokio::time::{Instant, timeout_at};
 const MAX_ALLOWED_PACKET_BYTES: usize = 64 << 20;
 const WAIT_TIMEOUT_SECONDS: usize = 28_800;
 
+/// Every variable of a session that what we ask relies on, whatever the server's defaults are. A lock
+/// is waited for during one second: what it is in the way of says so then, instead of hanging.
+pub const OWN_VARIABLES: &str = "\
+SET NAMES utf8mb4; SET SESSION autocommit=1, completion_type=0, \
+sql_mode='NO_BACKSLASH_ESCAPES,STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', \
+lock_wait_timeout=1, innodb_lock_wait_timeout=1, time_zone='+00:00', max_execution_time=0, \
+transaction_isolation='REPEATABLE-READ', transaction_read_only=0, sql_log_bin=1, \
+gtid_next='AUTOMATIC', sql_safe_updates=0, sql_select_limit=DEFAULT, sql_big_selects=1, \
+max_join_size=DEFAULT, sql_auto_is_null=0, foreign_key_checks=1, unique_checks=1, \
+net_read_timeout=30, net_write_timeout=60";
+
 /// A user and a password, which no Debug output shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
@@ -177,6 +188,7 @@ pub struct Session {
     /// `None` once a deadline was missed or the connection broke.
     conn: Option<Conn>,
     id: u32,
+    version: (u16, u16, u16),
 }
 
 impl Session {
@@ -187,6 +199,7 @@ impl Session {
             .map_err(|_| SessionError::TimedOut)??;
         Ok(Session {
             id: conn.id(),
+            version: conn.server_version(),
             conn: Some(conn),
         })
     }
@@ -194,6 +207,11 @@ impl Session {
     /// Its number at the server, for KILL.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// As the server greeted.
+    pub fn version(&self) -> (u16, u16, u16) {
+        self.version
     }
 
     /// Whether it may be asked again.
@@ -301,15 +319,15 @@ pub(super) fn flag(row: &Row, column: &'static str) -> Result<bool, SessionError
     }
 }
 
-/// A string literal. Refuses what could end it early under any `sql_mode`; no GTID set, host name
-/// or password of ours has such a character.
+/// A string literal, under a `sql_mode` with NO_BACKSLASH_ESCAPES: only the quote itself is special
+/// there. Statements that cross the network with a foreign value set that mode themselves.
 pub(super) fn quote(value: &str) -> Result<String, SessionError> {
-    if value.contains(['\'', '\\']) || value.contains(char::is_control) {
+    if value.contains(char::is_control) {
         return Err(SessionError::Unexpected(
-            "a value without quotes, backslashes and control characters",
+            "a value without control characters",
         ));
     }
-    Ok(format!("'{value}'"))
+    Ok(format!("'{}'", value.replace('\'', "''")))
 }
 
 /// A deadline this far from now.

@@ -5,7 +5,9 @@
 //! is killed before the statement of a later order runs, also after the agent restarted. An op
 //! killed late has taken effect before the next begins, never after it.
 
-use primacy_core::act::{Ground, Op, OpDone, OpError, OpId, Opened, SemiSyncDump, Survey};
+use primacy_core::act::{
+    ChannelSeen, Ground, Op, OpDone, OpError, OpId, Opened, SemiSyncDump, Survey,
+};
 use primacy_core::ids::Epoch;
 use primacy_core::observe::IoThread;
 
@@ -89,10 +91,35 @@ impl World {
                     uuid: Some(self.servers[*replica].uuid),
                 })
                 .collect(),
-            ground: Ground {
-                source: server.ground(),
-                ..Ground::default()
-            },
+            ground: self.ground(host),
+            ack_waits: server.waiting.len() as u64,
+            ack_wait_ms: None,
+            probes: server.probes(self.agents[host].gate.run),
+            login_error: None,
+        }
+    }
+
+    /// Nobody changes a setting: those that a managed instance boots with.
+    fn ground(&self, host: usize) -> Ground {
+        let server = &self.servers[host];
+        Ground {
+            source: server.ground(),
+            sync_relay_log: 1,
+            relay_log_recovery: false,
+            channels: server.source.map_or_else(Vec::new, |source| {
+                vec![ChannelSeen {
+                    name: String::new(),
+                    host: format!("i{}", source + 1),
+                    port: 3306,
+                    source_uuid: Some(self.servers[source].uuid),
+                    io: server.io.state,
+                    applier_runs: server.applier && server.broken.is_empty(),
+                    delay_s: 0,
+                }]
+            }),
+            filters: Vec::new(),
+            binlog: Some(("binlog.000001".into(), 1)),
+            event_scheduler: "OFF".into(),
         }
     }
 

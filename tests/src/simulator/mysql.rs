@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use primacy_core::act::{OpDone, OpId};
+use primacy_core::act::{OpDone, OpId, ProbeAt};
 use primacy_core::gtid::{Gtid, GtidSet, Uuid};
 use primacy_core::ids::Epoch;
 use primacy_core::observe::{IoThread, Pulse, Seen, SourceGround};
@@ -176,6 +176,22 @@ impl Mysqld {
             no_tx: self.no_tx,
             ..SourceGround::ordered(self.k)
         }
+    }
+
+    /// What the markers of this run of the agent are at that have not come to an end.
+    pub fn probes(&self, run: u64) -> BTreeMap<OpId, ProbeAt> {
+        let waiting = self.waiting.iter().map(|wait| &wait.writer);
+        let waiting = waiting.map(|writer| (writer, ProbeAt::Acknowledgement));
+        let stuck = self.stuck_commits.iter().map(|(writer, _)| writer);
+        let committing = self.unsynced.values().chain(stuck);
+        let committing = committing.map(|writer| (writer, ProbeAt::Commit));
+        let markers = waiting.chain(committing);
+        markers
+            .filter_map(|(writer, at)| match writer {
+                Writer::Marker { agent_run, id, .. } if *agent_run == run => Some((*id, at)),
+                Writer::Marker { .. } | Writer::Client { .. } | Writer::Xa | Writer::Nobody => None,
+            })
+            .collect()
     }
 
     /// Whether this very transaction was executed here, not one of the same name.

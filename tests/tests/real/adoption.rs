@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use primacy::mysqld::follow::{Source, SourceTransport, follow};
-use primacy::mysqld::ops::{open, prepare_open};
+use primacy::mysqld::ops::open;
 use primacy::mysqld::session::{Address, Login, Session, Target, Transport, within};
 use primacy_core::decide::{LossBound, Proof};
 use primacy_core::record::Founding;
@@ -103,16 +103,16 @@ async fn running_cluster(hand: &mut Hand) {
         let source = Source {
             host: primary.ip().to_string(),
             port: primary.port(),
-            login: hand.template.accounts.repl.clone(),
+            logins: vec![hand.template.accounts.repl.clone()],
             transport: SourceTransport::PublicKey,
             heartbeat: Duration::from_millis(250),
         };
         let followed = follow(&mut session, &source, true, within(LIMIT)).await;
         followed.expect("it is told to replicate");
     }
-    let opener = prepare_open(&hand.target("db-1", &agent), within(LIMIT)).await;
+    let opener = Session::connect(&hand.target("db-1", &agent), within(LIMIT)).await;
     let one = NonZeroU16::MIN;
-    open(opener.expect("a session"), one, within(LIMIT))
+    open(&mut opener.expect("a session"), one, within(LIMIT))
         .await
         .expect("it opens");
     hand.sql(

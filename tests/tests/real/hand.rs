@@ -172,9 +172,11 @@ impl Hand {
                     address: address.clone(),
                 })
                 .collect(),
+            source: None,
             probe: ProbeAccount {
                 user: control.user.clone(),
                 password: control.password().to_owned(),
+                password_file: None,
                 tls: false,
             },
             raft: RaftTimes::default(),
@@ -203,11 +205,14 @@ impl Hand {
             http: place.http,
             plaintext: false,
             tls: None,
+            source: None,
             mysql: MysqlAccess {
                 user: accounts.agent.user.clone(),
                 password: accounts.agent.password().to_owned(),
+                password_file: None,
                 replication_user: accounts.repl.user.clone(),
                 replication_password: accounts.repl.password().to_owned(),
+                replication_password_file: None,
                 replication_tls: false,
             },
             server: ServerControl {

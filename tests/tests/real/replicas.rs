@@ -272,7 +272,7 @@ async fn a_stranger_that_acknowledges_is_cut() {
     let source = Source {
         host: primary.ip().to_string(),
         port: primary.port(),
-        login: world.accounts().repl.clone(),
+        logins: vec![world.accounts().repl.clone()],
         transport: SourceTransport::PublicKey,
         heartbeat: Duration::from_millis(250),
     };

@@ -100,8 +100,8 @@ async fn commit(mut session: Session, acked: Arc<Mutex<Vec<usize>>>) {
     }
 }
 
-/// Its agent's write probe hangs behind a lock, which is neither a wait for acknowledgements nor a
-/// global one. Meanwhile an application commits prepared transactions, which `super_read_only`
+/// Its agent's write probe hangs in its write, with no lock in its way and nobody waiting for an
+/// acknowledgement, as on a disk that hangs. Meanwhile an application commits prepared transactions, which `super_read_only`
 /// does not stop: none is acknowledged that the final set lacks. Then the deposed one is killed
 /// and started again: it stays shut.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,13 +117,9 @@ async fn a_wedged_primary_is_fenced_first_and_stays_shut() {
     });
     let writer = Writer::start(&world).await;
     let two_phase = TwoPhase::start(&world).await;
-    let user = world.app().user;
-    let grant = format!("GRANT SELECT, LOCK TABLES ON primacy.* TO '{user}'@'%'");
-    world.sql("mysql-1", &grant).await;
-    let session = Session::connect(&target(&world, "mysql-1"), within(LIMIT)).await;
-    let mut session = session.expect("it logs in");
-    let lock = "LOCK TABLES primacy.marker READ";
-    session.execute(lock, within(LIMIT)).await.expect("locked");
+    let hangs = "CREATE TRIGGER primacy.hangs BEFORE INSERT ON primacy.marker FOR EACH ROW \
+                 SET @hung=IF(@@server_id=1, SLEEP(1000), 0)";
+    world.sql("mysql-1", hangs).await;
 
     until(LIMIT, "the fence to be confirmed", async || {
         (world.happened(EventKind::Fenced).await > 0).then_some(())

@@ -45,8 +45,10 @@ async fn found_write_promote_and_return() {
         .await
         .unwrap();
     assert_eq!(outcome, Followed::Repointed);
-    let opener = ops::prepare_open(&rig.agent(1), soon()).await.unwrap();
-    let executed = timed("open", ops::open(opener, ONE, soon())).await.unwrap();
+    let mut opener = rig.opener(1).await;
+    let executed = timed("open", ops::open(&mut opener, ONE, soon()))
+        .await
+        .unwrap();
     assert_eq!(executed, one.pulse.received());
     timed("first acknowledged marker", first_marker(&rig, 1)).await;
     timed("clean up", ops::clean_up(&mut first, soon()))
@@ -97,9 +99,11 @@ async fn found(rig: &Rig) {
         let outcome = timed("follow, first", follow(&mut replica, &source, true, soon())).await;
         assert_eq!(outcome.unwrap(), Followed::First);
     }
-    let opener = ops::prepare_open(&rig.agent(0), soon()).await.unwrap();
+    let mut opener = rig.opener(0).await;
     assert_eq!(
-        timed("open", ops::open(opener, TWO, soon())).await.unwrap(),
+        timed("open", ops::open(&mut opener, TWO, soon()))
+            .await
+            .unwrap(),
         ""
     );
     let mut primary = rig.session(0).await;
@@ -188,8 +192,8 @@ async fn first_marker(rig: &Rig, index: usize) {
     for n in 0u64.. {
         let (target, done) = (rig.agent(index), done.clone());
         tokio::spawn(async move {
-            let session = Session::connect(&target, soon()).await.unwrap();
-            if marker::marker(session, 2, n, soon()).await.is_ok() {
+            let mut session = Session::connect(&target, soon()).await.unwrap();
+            if marker::marker(&mut session, 2, n, soon()).await.is_ok() {
                 let _ = done.send(()).await;
             }
         });

@@ -220,9 +220,9 @@ async fn a_late_opener_is_refused_and_a_failed_start_says_why() {
     let Some(rig) = Rig::start(1).await else {
         return;
     };
-    let opener = ops::prepare_open(&rig.agent(0), soon()).await.unwrap();
+    let mut opener = rig.opener(0).await;
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    let late = ops::open(opener, NonZeroU16::MIN, soon()).await;
+    let late = ops::open(&mut opener, NonZeroU16::MIN, soon()).await;
     assert!(late.is_err(), "{late:?}");
     assert!(
         pulse(&mut rig.session(0).await, soon())

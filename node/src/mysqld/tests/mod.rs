@@ -2,7 +2,8 @@
 
 mod cluster;
 mod faults;
+mod follow;
 mod gtid;
 mod lone;
-mod rig;
+pub(crate) mod rig;
 mod xa;

@@ -124,16 +124,25 @@ impl Rig {
         Source {
             host: "127.0.0.1".into(),
             port: self.instances[index].port,
-            login: self.template.accounts.repl.clone(),
+            logins: vec![self.template.accounts.repl.clone()],
             transport,
             heartbeat: Duration::from_millis(100),
         }
     }
 
+    /// A session that dies of an idle second.
+    pub async fn opener(&self, index: usize) -> Session {
+        let mut session = self.session(index).await;
+        ops::arm(&mut session, soon()).await.unwrap();
+        session
+    }
+
     /// Opens the first instance, k = 1.
     pub async fn open(&self) {
-        let opener = ops::prepare_open(&self.agent(0), soon()).await.unwrap();
-        ops::open(opener, NonZeroU16::MIN, soon()).await.unwrap();
+        let mut opener = self.opener(0).await;
+        ops::open(&mut opener, NonZeroU16::MIN, soon())
+            .await
+            .unwrap();
     }
 
     /// The second acknowledges to the first, which is open; a session on the second.

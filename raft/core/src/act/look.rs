@@ -43,3 +43,40 @@ pub struct SemiSyncDump {
     /// `None`: it names no server, or nothing that is a `server_uuid`.
     pub uuid: Option<Uuid>,
 }
+
+/// What a write probe that is under way is at, as the server's threads and locks show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeAt {
+    /// It waits for an acknowledgement.
+    Acknowledgement,
+    /// In its commit: behind others that wait for one, or for the disk.
+    Commit,
+    /// Behind a lock; which, and who holds it.
+    Lock(String),
+    /// Anywhere else, with no lock in its way.
+    Work,
+}
+
+/// Why a write probe was not sent to the ackers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum NotSent {
+    /// The agent's account cannot log in.
+    #[error("{0}")]
+    Login(String),
+    /// There is no connection left, or no descriptor.
+    #[error("{0}")]
+    NoConnection(String),
+    /// Which lock it waited for, and who holds it.
+    #[error("behind a lock: {0}")]
+    Locked(String),
+    #[error("the server is read-only")]
+    ReadOnly,
+    /// It hangs in its write or commit: the disk is full, or stuck.
+    #[error("its disk does not take the write")]
+    Disk,
+    /// The marker table is missing, or is not what it was.
+    #[error("{0}")]
+    Table(String),
+    #[error("{0}")]
+    Other(String),
+}

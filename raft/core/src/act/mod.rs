@@ -14,7 +14,7 @@ mod seal;
 mod tests;
 
 pub use agent::{Acknowledgement, Agent, AgentInput, AgentOutput, NamedPrimary, Settings};
-pub use look::{ChannelSeen, Ground, SemiSyncDump};
+pub use look::{ChannelSeen, Ground, NotSent, ProbeAt, SemiSyncDump};
 pub use op::{Marker, Op, OpDone, OpError, OpId, Opened, Survey};
 pub use order::{Adopted, Order, OrderKind, Reply, Said, acker_uuids, orders};
 pub use seal::Seal;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::look::{Ground, SemiSyncDump};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::Epoch;
 use crate::observe::IoThread;
+
+use super::look::{Ground, NotSent, ProbeAt, SemiSyncDump};
 
 /// Numbers the ops of one run of an agent; a result of an op that was superseded is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +85,14 @@ pub struct Survey {
     /// Every connection that switched semi-sync on, whatever it says of itself.
     pub semi_sync_dumps: Vec<SemiSyncDump>,
     pub ground: Ground,
+    /// Threads that wait for an acknowledgement.
+    pub ack_waits: u64,
+    /// For how long the statement has run that has done so longest, in whole seconds.
+    pub ack_wait_ms: Option<u64>,
+    /// What each write probe under way is at.
+    pub probes: BTreeMap<OpId, ProbeAt>,
+    /// Why the agent's account cannot log in, if its newest try was refused.
+    pub login_error: Option<String>,
 }
 
 impl Survey {
@@ -133,6 +142,8 @@ pub enum OpDone {
     },
     Opened(Opened),
     Marked(Marker),
+    /// A marker that certainly reached no acker, and why.
+    NotSent(NotSent),
     Cleaned,
     Cut,
     Repaired,

@@ -9,13 +9,15 @@
 //! ```
 
 mod ground;
+mod joining;
 mod orders;
+mod probes;
 mod results;
 mod server;
 
 mod time;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::op::{Op, OpDone, OpError, OpId, Survey};
 use super::order::{Order, Reply, Said};
@@ -24,6 +26,8 @@ use crate::gtid::Uuid;
 use crate::ids::{Epoch, Incarnation, InstanceId, Position, Tick, Token};
 use crate::observe::{Heartbeat, Role};
 use ground::Ground;
+use joining::{Joining, Resting};
+use probes::Probes;
 
 /// Times of one agent, in milliseconds.
 #[derive(Clone, Debug)]
@@ -165,15 +169,16 @@ pub struct Agent {
     /// When the newest answered survey began.
     answered: Option<Tick>,
     job: Option<Job>,
+    /// An order to follow whose effect is not seen yet, and one that had none.
+    joining: Option<Joining>,
+    resting: Option<Resting>,
     /// The newest answer, repeated if its order is.
     said: Option<(Token, &'static str, Said)>,
-    /// Markers under way: op → begun.
-    markers: BTreeMap<OpId, Tick>,
+    /// Markers under way, and what came of others.
+    markers: Probes,
     marker_due: Tick,
     /// Markers go out fast until one is acknowledged; answers this token's order.
     proving: Option<(Token, &'static str, bool)>,
-    /// When the newest acknowledged marker began.
-    marked: Option<Tick>,
     opened_at: Tick,
     side_ops: BTreeSet<OpId>,
     /// Fences without an order under way.
@@ -207,11 +212,12 @@ impl Agent {
             survey_due: now,
             answered: None,
             job: None,
+            joining: None,
+            resting: None,
             said: None,
-            markers: BTreeMap::new(),
+            markers: Probes::default(),
             marker_due: now,
             proving: None,
-            marked: None,
             opened_at: now,
             side_ops: BTreeSet::new(),
             side_fences: BTreeSet::new(),
@@ -240,6 +246,11 @@ impl Agent {
         self.survey.as_ref()
     }
 
+    /// When the newest answered survey began.
+    pub fn answered(&self) -> Option<Tick> {
+        self.answered
+    }
+
     pub fn named(&self) -> Option<&NamedPrimary> {
         self.named.as_ref()
     }
@@ -249,7 +260,11 @@ impl Agent {
         let Role::Open(epoch) = self.role else {
             return None;
         };
-        (self.server == Server::Up && self.doubt.is_none()).then_some(epoch)
+        let over = self.named.as_ref().is_some_and(|named| {
+            let ours = named.instance == self.seal.instance && !named.deposed;
+            named.epoch > epoch || (named.epoch == epoch && !ours)
+        });
+        (self.server == Server::Up && self.doubt.is_none() && !over).then_some(epoch)
     }
 
     pub fn handle(&mut self, now: Tick, input: AgentInput) -> Vec<AgentOutput> {

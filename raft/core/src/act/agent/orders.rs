@@ -19,6 +19,9 @@ impl Agent {
         {
             return; // in hand
         }
+        if self.is_joining(&order) {
+            return; // carried out, its effect not seen yet
+        }
         if let Some((token, name, said)) = &self.said
             && same(token, name)
             && self.still_true(&order, said)
@@ -26,6 +29,11 @@ impl Agent {
             let said = said.clone();
             return self.say_once(&order, said, out);
         }
+        if let Some(why) = self.rests(now, &order) {
+            return self.say_once(&order, refused(&why), out);
+        }
+        self.joining = None;
+        let before = self.seal.clone();
         if let Some(job) = self.job.take() {
             out.push(AgentOutput::Cancel { id: job.op });
         }
@@ -44,7 +52,9 @@ impl Agent {
             // It is open already; a restart of this agent must not take it for a stranger's.
             self.seal.opened = self.seal.opened.max(Some(epoch));
         }
-        self.persist(out);
+        if self.seal != before {
+            self.persist(out);
+        }
         self.begin(now, order, out);
     }
 
@@ -288,9 +298,12 @@ impl Agent {
         else {
             return;
         };
-        self.role = Role::Closed;
-        self.seal.source = Some((source, epoch));
-        self.persist(out);
+        let known = Some((source, epoch));
+        if self.seal.source != known {
+            self.role = Role::Closed;
+            self.seal.source = known;
+            self.persist(out);
+        }
         self.step(
             order,
             Waits::Follow,

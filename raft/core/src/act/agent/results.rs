@@ -24,11 +24,13 @@ impl Agent {
         {
             self.survey_op = None;
             if let Ok(OpDone::Surveyed(survey)) = result {
+                self.markers.look(begun, &survey);
                 self.surveyed(now, begun, *survey, out);
+                self.look_at_joining(now, begun, out);
             }
             return;
         }
-        if let Some(begun) = self.markers.remove(&id) {
+        if let Some(begun) = self.markers.ended(id, &result) {
             if let Ok(OpDone::Marked(marker)) = result {
                 self.marked(now, begun, &marker, out);
             }
@@ -67,7 +69,6 @@ impl Agent {
         out: &mut Vec<AgentOutput>,
     ) {
         self.ground.marked(now, begun, &marker.after);
-        self.marked = self.marked.max(Some(begun));
         if let Some((since, _)) = self.doubt
             && begun > since
         {
@@ -180,8 +181,7 @@ impl Agent {
             (Waits::Follow, OpDone::Followed) => {
                 if let OrderKind::Follow { epoch, .. } = order.kind {
                     self.role = Role::Following(epoch);
-                    self.survey_due = now;
-                    self.say(&order, Said::Following, out);
+                    self.joins(now, order);
                 }
             }
             (Waits::Apply, OpDone::Applied) => {

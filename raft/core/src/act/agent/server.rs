@@ -158,7 +158,13 @@ impl Agent {
             self.hear_of_ground(named);
         }
         if ack.named.as_ref().map(|n| n.epoch) >= self.named.as_ref().map(|n| n.epoch) {
+            // A node that lags behind takes no deposition back.
+            let over = self.named.as_ref().filter(|named| named.deposed);
+            let over = over.map(|named| named.epoch);
             self.named = ack.named.or(self.named.take());
+            if let Some(named) = &mut self.named {
+                named.deposed |= over == Some(named.epoch);
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ impl Agent {
         if now.since_ms(self.last_tick) > TICK_GAP_MS {
             // As after SIGCONT: the world may have gone on without us.
             self.doubt = Some((now, self.beat));
+            self.markers.slept(now, now.since_ms(self.last_tick));
         }
         self.last_tick = now;
         if matches!(self.server, Server::Fresh | Server::Up)
@@ -53,8 +54,7 @@ impl Agent {
             .map_or(Policy::default().unacked_fence_ms, |named| {
                 named.unacked_fence_ms
             });
-        let proved = self.marked.unwrap_or(self.opened_at).max(self.opened_at);
-        if now.since_ms(proved) > fence_ms {
+        if self.markers.unacknowledged_ms(now) > fence_ms {
             // Nobody acknowledges: it may be deposed long since. Better shut than stale. What opens it
             // again is to know that it would gather no more than before.
             self.role = Role::Closed;
@@ -158,15 +158,10 @@ impl Agent {
         })));
     }
 
-    /// A write probe that hangs while reads answer and nobody waits for an acknowledgement or a
-    /// lock: the disk is full or stuck.
+    /// A write probe that hangs while reads answer, though no lock is in its way and nobody waits for
+    /// an acknowledgement: the disk is full or stuck.
     pub(super) fn write_stuck_ms(&self, now: Tick) -> Option<u64> {
-        let begun = *self.markers.values().next()?;
-        let survey = self.survey.as_ref()?;
-        let stuck_ms = now.since_ms(begun);
-        (survey.waiting == 0
-            && stuck_ms > self.settings.write_probe_ms
-            && self.answered > Some(begun))
-        .then_some(stuck_ms)
+        let period_ms = self.settings.write_probe_ms;
+        self.markers.stuck_ms(now, period_ms, self.answered)
     }
 }

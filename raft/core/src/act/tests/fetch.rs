@@ -52,7 +52,7 @@ fn what_came_in_part_is_fetched_on() {
     let part = holding("p:1-10", "p:11");
     assert_eq!(desk.ends(frozen(part.clone())), "say frozen p:1-11");
     desk.waits(200, &part);
-    assert_eq!(desk.order(order(), 21), "persist(), run freeze");
+    assert_eq!(desk.order(order(), 21), "run freeze");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod adoption;
 mod fetch;
 mod orders;
+mod probes;
 mod promises;
 mod server;
 mod standing;
@@ -51,6 +52,10 @@ fn fenced() -> Survey {
             source: SourceGround::ordered(1),
             ..Ground::default()
         },
+        ack_waits: 0,
+        ack_wait_ms: None,
+        probes: BTreeMap::new(),
+        login_error: None,
     }
 }
 
@@ -58,6 +63,18 @@ fn open() -> Survey {
     Survey {
         super_read_only: false,
         offline_mode: false,
+        ..fenced()
+    }
+}
+
+/// Replicating from `b`, acknowledging.
+fn following() -> Survey {
+    Survey {
+        source: Some(("b.example".into(), 3306)),
+        io: IoThread::On,
+        applier_runs: true,
+        acking: true,
+        read_position: ("binlog.000001".into(), 197),
         ..fenced()
     }
 }

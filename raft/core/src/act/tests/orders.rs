@@ -98,7 +98,12 @@ fn durable_before_it_acts() {
         desk.ends(frozen(holding("p:1-10", "p:11-20"))),
         "persist(source b 2), run follow b.example acking"
     );
-    assert_eq!(desk.ends(OpDone::Followed), "say following");
+    assert_eq!(
+        desk.ends(OpDone::Followed),
+        "",
+        "its effect is not seen yet"
+    );
+    assert_eq!(desk.surveyed(following()), "say following");
     // open
     let mut desk = Desk::up();
     assert_eq!(
@@ -288,19 +293,91 @@ fn a_repeated_order_gets_its_answer_again() {
     desk.order(follow(2, "p:1-10"), 30);
     desk.ends(frozen(fenced()));
     desk.ends(OpDone::Followed);
-    let following = Survey {
-        source: Some(("b.example".into(), 3306)),
-        io: IoThread::On,
-        applier_runs: true,
-        acking: true,
-        ..fenced()
-    };
-    desk.waits(100, &following);
+    desk.waits(100, &following());
     assert_eq!(desk.order(follow(2, "p:1-10"), 30), "say following");
     // Its thread stopped: what it said is true no longer.
     desk.waits(200, &fenced());
     assert_eq!(
         desk.order(follow(2, "p:1-10"), 30),
-        "persist(), persist(), run follow b.example acking"
+        "run follow b.example acking"
     );
+}
+
+// ---- done when its effect is seen
+
+/// What a replica shows that was just told to follow, until it follows.
+fn on_its_way(change: impl Fn(&mut Survey)) -> (Desk, Survey) {
+    let mut desk = Desk::up();
+    desk.order(follow(2, "p:1-10"), 30);
+    desk.ends(frozen(fenced()));
+    assert_eq!(desk.ends(OpDone::Followed), "");
+    let mut survey = following();
+    change(&mut survey);
+    (desk, survey)
+}
+
+#[test]
+fn to_connect_is_not_to_follow() {
+    let states: [fn(&mut Survey); 2] = [
+        |survey| survey.io = IoThread::Connecting,
+        |survey| survey.read_position = (String::new(), 4),
+    ];
+    for state in states {
+        let (mut desk, survey) = on_its_way(state);
+        assert_eq!(desk.waits(5_000, &survey), "");
+        assert_eq!(desk.order(follow(2, "p:1-10"), 30), "", "it is under way");
+        assert_eq!(desk.waits(100, &following()), "say following");
+    }
+}
+
+/// One that cannot follow is left alone for longer and longer, and says why.
+#[test]
+fn what_failed_is_not_repeated_blindly() {
+    let states: [(fn(&mut Survey), &str); 3] = [
+        (
+            |survey| {
+                survey.applier_runs = false;
+                survey.replication_error = "1062: duplicate".into();
+            },
+            "its applier does not run: 1062: duplicate",
+        ),
+        (
+            |survey| {
+                survey.io = IoThread::Off;
+                survey.replication_error = "13114: purged".into();
+            },
+            "its receiver does not run: 13114: purged",
+        ),
+        (
+            |survey| {
+                survey.io = IoThread::Connecting;
+                survey.replication_error = "1045: denied".into();
+            },
+            "the source refuses the replication account: 1045: denied",
+        ),
+    ];
+    for (state, why) in states {
+        let (mut desk, survey) = on_its_way(state);
+        let mut tries = 0;
+        let mut said = Vec::new();
+        for _ in 0..40 {
+            // The leader asks four times a second.
+            said.push(desk.waits(250, &survey));
+            let answer = desk.order(follow(2, "p:1-10"), 30);
+            if answer == "run follow b.example acking" {
+                tries += 1;
+                said.push(desk.ends(OpDone::Followed));
+            } else {
+                said.push(answer);
+            }
+        }
+        assert!((3..=6).contains(&tries), "{tries} in 10 s: {why}");
+        said.retain(|line| !line.is_empty());
+        let refused = format!("refused: {why}");
+        assert!(said.iter().all(|line| *line == refused), "{said:?}");
+        desk.waits(30_000, &survey);
+        desk.order(follow(2, "p:1-10"), 30);
+        desk.ends(OpDone::Followed);
+        assert_eq!(desk.waits(100, &following()), "say following", "healed");
+    }
 }

@@ -85,7 +85,7 @@ fn one_that_came_up_again_says_what_it_holds() {
     assert_eq!(said, "persist(mysqld 1), start");
     desk.tell(AgentInput::ServerUp);
     desk.surveyed(fenced());
-    assert_eq!(desk.order(fence(1), 20), "persist(), run fence");
+    assert_eq!(desk.order(fence(1), 20), "run fence");
     assert_eq!(desk.ends(confirmed()), "persist(), say confirmed p:1-12");
 }
 

@@ -1,7 +1,7 @@
 //! What it finds its server to be; strangers; markers and doubt.
 
 use super::*;
-use crate::act::SemiSyncDump;
+use crate::act::{ProbeAt, SemiSyncDump};
 use crate::gtid::Uuid;
 use crate::observe::Fault;
 
@@ -293,10 +293,18 @@ fn one_that_nobody_acknowledges_fences_itself() {
             desk.acknowledged(1, named);
         }
         let bound_ms = if known { 20_000 } else { 30_000 };
-        let said = desk.waits(bound_ms - 100, &open());
-        assert_eq!(said, "run marker 1", "one probe, never acknowledged");
+        desk.waits(1_000, &open());
+        let [probe] = desk.markers[..] else {
+            panic!("one probe: {:?}", desk.markers)
+        };
+        let waits = Survey {
+            ack_waits: 1,
+            probes: [(probe, ProbeAt::Acknowledgement)].into(),
+            ..open()
+        };
+        assert_eq!(desk.waits(bound_ms - 100, &waits), "");
         assert_eq!(desk.agent.serving(), Some(Epoch(1)));
-        let said = desk.waits(1_200, &open());
+        let said = desk.waits(1_200, &waits);
         assert!(said.starts_with("persist(), run fence"), "{said:?}");
         assert_eq!(desk.disk.unacknowledged, Some(Epoch(1)), "it says so");
         assert_eq!(desk.agent.serving(), None);
@@ -304,12 +312,19 @@ fn one_that_nobody_acknowledges_fences_itself() {
 }
 
 #[test]
-fn a_stuck_write_is_told_unless_somebody_waits() {
-    let stuck = |waiting| {
-        let mut desk = Desk::serving();
-        desk.waits(3_000, &Survey { waiting, ..open() });
-        desk.beats().write_stuck_ms
+fn told_of_a_deposition_it_answers_503_at_once() {
+    let deposed = || NamedPrimary {
+        deposed: true,
+        ..named(1, "a")
     };
-    assert!(stuck(0).is_some_and(|ms| ms > 1_000), "{:?}", stuck(0));
-    assert_eq!(stuck(1), None, "for an acknowledgement, or behind a lock");
+    for told in [deposed(), named(2, "b")] {
+        let mut desk = Desk::serving();
+        desk.acknowledged(1, told);
+        assert_eq!(desk.agent.serving(), None);
+    }
+    // A node that lags behind takes nothing back.
+    let mut desk = Desk::serving();
+    desk.acknowledged(1, deposed());
+    desk.acknowledged(2, named(1, "a"));
+    assert_eq!(desk.agent.serving(), None);
 }

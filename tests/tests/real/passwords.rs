@@ -1,0 +1,64 @@
+//! Passwords that are changed while everything runs.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use primacy_core::record::EventKind;
+
+use crate::world::{LIMIT, World, ended, signal, throughout, until};
+use crate::writer::Writer;
+
+const AFTERWARDS: Duration = Duration::from_secs(3);
+
+/// The agents' password is changed on the primary, and so everywhere, their files later: nothing is
+/// refused, a failover works, what cannot log in says so and is healed by the change of its file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_agents_password_is_rotated() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    let old = world.accounts().agent.password().to_owned();
+    for host in ["localhost", "127.0.0.0/255.0.0.0"] {
+        let change = format!("ALTER USER primacy_agent@'{host}' IDENTIFIED BY 'it''s new'");
+        world.sql("mysql-1", &change).await;
+    }
+    let before = writer.acked();
+    throughout(AFTERWARDS, "epoch 1 stands", async || {
+        let cluster = world.cluster().await;
+        cluster.is_some_and(|cluster| cluster.epoch.0 == 1 && cluster.deposition().is_none())
+    })
+    .await;
+    assert!(writer.acked() > before, "writes go on");
+    assert_eq!(world.happened(EventKind::Deposed).await, 0);
+
+    let killed = world.mysqld("mysql-1");
+    signal(killed, Signal::SIGKILL);
+    ended(killed).await;
+    world.opened(2).await;
+    // Its new server knows the new password alone.
+    let log = world.dir().join("agent-1.log");
+    until(
+        LIMIT,
+        "its agent to say that it cannot log in",
+        async || {
+            let log = std::fs::read_to_string(&log).ok()?;
+            log.contains("primacy_agent").then_some(())?;
+            log.contains("cannot log in: error 1045").then_some(())
+        },
+    )
+    .await;
+    for id in 1..=4 {
+        let file = world.dir().join(format!("agent-{id}.toml"));
+        let text = std::fs::read_to_string(&file).expect("its file");
+        assert!(text.contains(&old));
+        std::fs::write(&file, text.replace(&old, "it's new")).expect("it is changed");
+    }
+    until(LIMIT, "mysql-1 to follow", async || {
+        let follows = "SELECT IFNULL(MAX(SERVICE_STATE), '') FROM \
+                       performance_schema.replication_connection_status";
+        (world.value("mysql-1", follows).await == "ON").then_some(())
+    })
+    .await;
+    world.settle(writer, &["cannot log in"]).await;
+}
