@@ -187,6 +187,8 @@ mod tests {
             replica: None,
             write_stuck_ms: None,
             opening: false,
+            marked: None,
+            login_error: None,
             ground: Default::default(),
         };
         Up::Beat {

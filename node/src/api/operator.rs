@@ -159,6 +159,7 @@ impl OperatorService for Operator {
             cluster: ClusterId(cluster),
             epoch: Epoch(epoch),
             who,
+            allows: Default::default(),
         };
         self.submit(command, |log_index| ApproveFailoverResponse { log_index })
             .await

@@ -113,6 +113,7 @@ pub fn report(letter: &str, executed: &str, received: &str) -> FreezeReport {
         purged: GtidSet::default(),
         replicated_from: Some(instance("p")),
         forgot: None,
+        marked: None,
         mysqld: None,
     }
 }
@@ -465,6 +466,8 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         write_stuck_ms: None,
         opened: None,
         opening: false,
+        marked: None,
+        login_error: None,
         ground: GroundWord::default(),
     }
 }

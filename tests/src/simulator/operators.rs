@@ -45,6 +45,7 @@ impl World {
             cluster: cluster.id.clone(),
             epoch,
             who: "an operator".into(),
+            allows: Default::default(),
         });
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::gtid::Uuid;
+use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Epoch, Incarnation, InstanceId, PlaneId, Token};
 
 /// The durable memory of one agent.
@@ -29,6 +29,13 @@ pub struct Seal {
     /// The epoch in which it last shut itself, since nobody acknowledged its writes.
     #[serde(default)]
     pub unacknowledged: Option<Epoch>,
+    /// Why its GTIDs do not say what is in it, until it is rebuilt: rows were filtered out, or its GTIDs
+    /// were reset.
+    #[serde(default)]
+    pub marked: Option<String>,
+    /// What it held once, and lost with its relay log.
+    #[serde(default)]
+    pub lost: GtidSet,
     /// Whom it last replicated from, in which epoch; durable before the thread starts.
     pub source: Option<(InstanceId, Epoch)>,
 }
@@ -47,6 +54,8 @@ impl Seal {
             shut: None,
             opened: None,
             unacknowledged: None,
+            marked: None,
+            lost: GtidSet::default(),
             source: None,
         }
     }

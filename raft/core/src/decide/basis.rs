@@ -92,7 +92,10 @@ fn too_few_frozen(evidence: &Evidence<'_>) -> Vec<Reason> {
 fn forgotten(evidence: &Evidence<'_>, told: usize) -> Doubt {
     let reports = evidence.deposition.frozen.iter();
     let forgot: Vec<String> = reports
-        .filter_map(|(id, report)| Some(format!("{id}: {}", report.forgot.as_ref()?)))
+        .filter_map(|(id, report)| {
+            let why = report.forgot.as_ref().or(report.marked.as_ref())?;
+            Some(format!("{id}: {why}"))
+        })
         .collect();
     Doubt::Forgotten {
         told,

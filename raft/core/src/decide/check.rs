@@ -108,7 +108,7 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
     // Of a write that was acknowledged, all but so many of k members of V may be unheard.
     let remember: Vec<_> = reporting
         .iter()
-        .filter(|id| record.frozen[**id].forgot.is_none())
+        .filter(|id| record.frozen[**id].forgot.is_none() && record.frozen[**id].marked.is_none())
         .map(|id| acknowledged_by(cluster, id))
         .collect();
     let unheard = all - remember.len();
@@ -179,8 +179,23 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
             "others are compared with what the chosen one holds",
         );
         law(
-            own_writes(cluster, &choice.to).is_empty(),
+            own_writes(cluster, &choice.to).is_subset_of(&record.approval.errant),
             "the chosen one has no errant transaction",
+        );
+        law(
+            record
+                .frozen
+                .get(&choice.to)
+                .is_some_and(|report| report.marked.is_none()),
+            "the chosen one's GTIDs say what is in it",
+        );
+        law(
+            record
+                .approval
+                .to
+                .as_ref()
+                .is_none_or(|to| *to == choice.to),
+            "the chosen one is the one that was approved",
         );
     } else {
         law(false, "the chosen one is frozen");

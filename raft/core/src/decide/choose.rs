@@ -184,7 +184,20 @@ pub(super) fn unfit(evidence: &Evidence<'_>, id: &InstanceId) -> Option<Reason> 
     if cluster.instances[id].promotion == PromotionRule::Never {
         return Some(Reason::RuleNever(instance));
     }
-    let errant = evidence.errant(id);
+    if evidence
+        .deposition
+        .approval
+        .to
+        .as_ref()
+        .is_some_and(|to| to != id)
+    {
+        return Some(Reason::NotTheNamed(instance));
+    }
+    if let Some(why) = &report.marked {
+        let why = why.clone();
+        return Some(Reason::Marked { instance, why });
+    }
+    let errant = evidence.bars(id);
     if !errant.is_empty() {
         return Some(Reason::Errant {
             instance,

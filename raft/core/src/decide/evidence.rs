@@ -38,7 +38,10 @@ impl<'a> Evidence<'a> {
     /// M: those of F whose memory was unbroken when they first reported. Enough of them prove
     /// content.
     pub fn remembering(&self) -> BTreeSet<InstanceId> {
-        let unbroken = |id: &InstanceId| self.deposition.frozen[id].forgot.is_none();
+        let unbroken = |id: &InstanceId| {
+            let report = &self.deposition.frozen[id];
+            report.forgot.is_none() && report.marked.is_none()
+        };
         let frozen = self.frozen().into_iter();
         frozen.filter(unbroken).collect()
     }
@@ -56,6 +59,12 @@ impl<'a> Evidence<'a> {
             errant = errant.subtract(final_set);
         }
         errant.subtract(&self.base())
+    }
+
+    /// Those of them that bar it: not what an operator named.
+    pub fn bars(&self, instance: &InstanceId) -> GtidSet {
+        self.errant(instance)
+            .subtract(&self.deposition.approval.errant)
     }
 
     /// What it can still apply: one that lost its relay log between two reports told more once.

@@ -4,11 +4,16 @@
 use std::collections::BTreeSet;
 
 use crate::policy::MaxLoss;
-use crate::record::{Cluster, PromotionRule};
+use crate::record::{Approval, Cluster, PromotionRule};
 
 /// What stands in the way of a failover, by the votes of the open inquest; each says what would
 /// satisfy it.
 pub fn feasible(cluster: &Cluster) -> Result<(), Vec<String>> {
+    feasible_with(cluster, &Approval::default())
+}
+
+/// The same, where an operator allows more than the policy.
+pub fn feasible_with(cluster: &Cluster, allows: &Approval) -> Result<(), Vec<String>> {
     let Some(inquest) = &cluster.inquest else {
         return Err(vec!["no inquest is open".into()]);
     };
@@ -63,13 +68,17 @@ pub fn feasible(cluster: &Cluster) -> Result<(), Vec<String>> {
                 .into(),
         );
     }
-    if cluster.policy.max_loss != MaxLoss::Any
+    let allowed = cluster
+        .policy
+        .max_loss
+        .max(allows.max_loss.unwrap_or_default());
+    if allowed != MaxLoss::Any
         && let Some(why) = cluster.doubt(inquest.ground_age_ms())
     {
         obstacles.push(format!(
             "the loss would be unknown: {why}; the policy allows {}. Raise `max_loss`, or approve it \
              by name: `primacy approve --max-loss any`",
-            cluster.policy.max_loss
+            allowed
         ));
     }
     if obstacles.is_empty() {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::{check, check_fetch};
 pub use choose::{Circumstances, choose, choose_with};
-pub use feasible::feasible;
+pub use feasible::{feasible, feasible_with};
 pub use fetch::{Fetch, Fetching, fetches};
 pub use reason::{Doubt, Reason, Unfit};
 pub use registration::check_registration;

@@ -62,6 +62,10 @@ pub enum Reason {
     LeftBehind(InstanceId),
     #[error("{0} must never be promoted")]
     RuleNever(InstanceId),
+    #[error("{0} is not the one that the approval names")]
+    NotTheNamed(InstanceId),
+    #[error("{instance} must be rebuilt before it may be promoted: {why}")]
+    Marked { instance: InstanceId, why: String },
     #[error("{instance} holds errant transactions {set}")]
     Errant { instance: InstanceId, set: String },
     #[error("{instance} lacks {set}")]

@@ -121,6 +121,12 @@ pub struct Heartbeat {
     /// It is at work on an order to open, or its server recovers before it can be.
     #[serde(default)]
     pub opening: bool,
+    /// Why its GTIDs do not say what is in it.
+    #[serde(default)]
+    pub marked: Option<String>,
+    /// Why the agent's account cannot log in, if its newest try was refused.
+    #[serde(default)]
+    pub login_error: Option<String>,
     /// What of the primary's ground was broken, and is not settled yet.
     #[serde(default)]
     pub ground: GroundWord,

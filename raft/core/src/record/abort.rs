@@ -104,6 +104,7 @@ mod tests {
             cluster: cluster_id(),
             epoch: Epoch(epoch),
             who: "bob".into(),
+            allows: Default::default(),
         }
     }
 

@@ -93,7 +93,8 @@ impl State {
                 cluster,
                 epoch,
                 who,
-            } => self.approve(at, cluster, *epoch, who),
+                allows,
+            } => self.approve(at, cluster, *epoch, who, allows),
             Command::SetPolicy { policy, .. } => match policy.beyond(self.level) {
                 Some(newer) => Err(newer.into()),
                 None => self.run_in_cluster(at, command),

@@ -119,6 +119,9 @@ pub struct FreezeReport {
     /// lost with its host's power. It is silenced all the same; what it tells proves no content.
     #[serde(default)]
     pub forgot: Option<String>,
+    /// Why its GTIDs do not say what is in it: it proves no content and is no candidate.
+    #[serde(default)]
+    pub marked: Option<String>,
     /// The run of its server, by its agent's count.
     #[serde(default)]
     pub mysqld: Option<Incarnation>,
@@ -139,6 +142,9 @@ impl FreezeReport {
         }
         // What it loses after its first report changes nothing: that was told.
         self.forgot.clone_from(&earlier.forgot);
+        if self.marked.is_none() {
+            self.marked.clone_from(&earlier.marked);
+        }
     }
 }
 
@@ -177,6 +183,12 @@ pub struct Abort {
 /// What an operator allowed when he approved a failover.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Approval {
+    /// Nobody else may be chosen.
+    #[serde(default)]
+    pub to: Option<InstanceId>,
+    /// These do not bar their holder.
+    #[serde(default)]
+    pub errant: GtidSet,
     /// More may be lost than the policy says.
     #[serde(default)]
     pub max_loss: Option<MaxLoss>,

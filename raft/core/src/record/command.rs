@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cluster::{FenceReport, FreezeReport, Registration};
+use super::cluster::{Approval, FenceReport, FreezeReport, Registration};
 use super::ground::GroundSaid;
 use crate::agree::Vote;
 use crate::decide::{Choice, Fetch};
@@ -81,6 +81,9 @@ pub enum Command {
         cluster: ClusterId,
         epoch: Epoch,
         who: String,
+        /// What it allows beyond the policy.
+        #[serde(default)]
+        allows: Approval,
     },
     /// An operator withdraws what has been started in this epoch and not yet chosen.
     Abort {
@@ -233,6 +236,7 @@ pub enum EventKind {
     Acknowledged,
     Reopened,
     Ground,
+    Approved,
     Unheard,
     Aborted,
     AbortLifted,

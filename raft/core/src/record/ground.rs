@@ -77,11 +77,12 @@ impl Cluster {
                 return Ok(Vec::new());
             }
             self.ground.strangers.clear();
-            self.ground.broken.clear();
+            // What was reset is gone, whoever holds what was written since.
+            self.ground.broken.retain(|fault| *fault == Fault::Reset);
             self.floor.union_with(held);
             let what = "k of V hold all that was answered while its ground was broken: zero can be \
                         proved again";
-            let settled = !before.is_settled();
+            let settled = self.ground.is_settled() && !before.is_settled();
             return Ok(settled
                 .then(|| self.event(EventKind::Ground, what.into()))
                 .into_iter()

@@ -1,13 +1,36 @@
 //! What starts a failover: a vote that completes the verdict, or an operator's approval.
 
 use super::apply::Applied;
-use super::cluster::Cluster;
-use super::command::{EventKind, Refusal};
+use super::cluster::{Approval, Cluster, Stage};
+use super::command::{Event, EventKind, Refusal};
 use super::state::State;
 use crate::agree::{Bench, Verdict, Vote, judge};
 use crate::decide;
 use crate::ids::{ClusterId, Epoch, Position};
 use crate::policy::Automation;
+
+impl Cluster {
+    /// Adds to a deposed epoch what an approval allows; an abort is lifted with it.
+    fn allow(&mut self, who: &str, allows: &Approval) -> Option<Event> {
+        let Stage::Deposed(record) = &mut self.stage else {
+            return None;
+        };
+        record.aborted = None;
+        record.approval = allows.clone();
+        let mut said = Vec::new();
+        if let Some(to) = &allows.to {
+            said.push(format!("{to} alone may be chosen"));
+        }
+        if !allows.errant.is_empty() {
+            said.push(format!("{} bar nobody", allows.errant.compact()));
+        }
+        if let Some(loss) = allows.max_loss {
+            said.push(format!("the loss may be {loss}"));
+        }
+        let what = format!("{who} approves: {}", said.join(", "));
+        Some(self.event(EventKind::Approved, what))
+    }
+}
 
 impl State {
     fn bench_and<T>(
@@ -101,9 +124,18 @@ impl State {
         id: &ClusterId,
         epoch: Epoch,
         who: &str,
+        allows: &Approval,
     ) -> Applied {
         let cluster = self.cluster_mut(id)?;
         cluster.expect_epoch("approve", epoch)?;
+        if let Some(to) = &allows.to {
+            cluster.expect_instance(to)?;
+        }
+        if *allows != Approval::default()
+            && let Some(allowed) = cluster.allow(who, allows)
+        {
+            return Ok(vec![allowed]);
+        }
         if let Some(lifted) = cluster.lift_abort(who) {
             return Ok(vec![lifted]);
         }
@@ -124,8 +156,13 @@ impl State {
                 remedy: "set it to advise or auto".into(),
             });
         }
-        decide::feasible(cluster).map_err(|reasons| Refusal::Unsound(reasons.join("; ")))?;
-        self.depose(at, id, Some(who.to_owned()))
+        decide::feasible_with(cluster, allows)
+            .map_err(|reasons| Refusal::Unsound(reasons.join("; ")))?;
+        let mut events = self.depose(at, id, Some(who.to_owned()))?;
+        if *allows != Approval::default() {
+            events.extend(self.cluster_mut(id)?.allow(who, allows));
+        }
+        Ok(events)
     }
 }
 

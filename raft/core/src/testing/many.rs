@@ -159,6 +159,7 @@ impl Many {
             cluster: id.into(),
             epoch: self.get(id).epoch,
             who: "ann".into(),
+            allows: Default::default(),
         })
     }
 

@@ -101,6 +101,14 @@ impl Ground {
         false
     }
 
+    /// What it acknowledged before is not in its set any more; `next` as in `look`.
+    pub fn was_reset(&mut self, next: u64) {
+        if self.broken.insert(Fault::Reset) {
+            self.since = next;
+        }
+        self.lose_sight();
+    }
+
     pub fn marked(&mut self, now: Tick, begun: Tick, after: &GtidSet) {
         if self.none_since.is_some_and(|since| begun > since) && self.marked.is_none() {
             self.marked = Some((now, after.clone()));

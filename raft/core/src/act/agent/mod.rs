@@ -8,6 +8,7 @@
 //!   → statement → reply
 //! ```
 
+mod content;
 mod ground;
 mod joining;
 mod orders;
@@ -187,6 +188,9 @@ pub struct Agent {
     ground: Ground,
     /// Settings are being put back.
     repair: Option<OpId>,
+    held: Option<content::Held>,
+    /// Replication that somebody started on an open primary is being ended.
+    circle: Option<OpId>,
     /// An order to adopt is in hand or failed, and is sent again: the server stays as it is.
     adopting: bool,
     named: Option<NamedPrimary>,
@@ -224,6 +228,8 @@ impl Agent {
             clean_up: false,
             ground: Ground::default(),
             repair: None,
+            held: None,
+            circle: None,
             adopting: false,
             named: None,
             doubt: Some((now, 0)),

@@ -39,7 +39,8 @@ impl Agent {
         if self.side_ops.remove(&id) {
             return;
         }
-        if self.repair.take_if(|repair| *repair == id).is_some() {
+        let repaired = self.repair.take_if(|repair| *repair == id).is_some();
+        if repaired || self.circle.take_if(|circle| *circle == id).is_some() {
             self.survey_due = now;
             return;
         }
@@ -246,7 +247,8 @@ impl Agent {
             received: survey.received.clone(),
             purged: survey.purged.clone(),
             replicated_from: self.seal.source.as_ref().map(|(source, _)| source.clone()),
-            forgot: None,
+            forgot: self.forgot(&survey.holds()),
+            marked: self.seal.marked.clone(),
             mysqld: Some(self.seal.mysqld),
         }
     }

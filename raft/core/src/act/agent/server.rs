@@ -23,7 +23,7 @@ impl Agent {
         self.proving = None;
         self.clean_up = false;
         self.ground.server_gone();
-        self.repair = None;
+        (self.repair, self.circle) = (None, None);
         // At once, not with the next beat.
         self.beat_due = now;
         if let Some(job) = self.job.take() {
@@ -84,7 +84,9 @@ impl Agent {
         if self.server == Server::Fresh {
             self.came_up(now, &survey, out);
         }
+        self.watch_content(now, begun, &survey, out);
         if let Role::Open(epoch) = self.role {
+            self.end_circle(&survey, out);
             if (survey.super_read_only || survey.offline_mode) && begun > self.opened_at {
                 // Somebody else shut it; the control plane decides whether it opens again.
                 self.role = Role::Closed;
@@ -102,6 +104,18 @@ impl Agent {
             self.fence_aside(out);
         }
         self.survey = Some(survey);
+    }
+
+    /// A primary replicates from nobody: a receiver that runs on one was started by somebody, toward
+    /// its own replicas perhaps.
+    fn end_circle(&mut self, survey: &Survey, out: &mut Vec<AgentOutput>) {
+        let receives = survey.io != crate::observe::IoThread::Off;
+        if receives && self.proving.is_none() && !self.clean_up && !self.hands_off() {
+            let ends = self.circle.is_none();
+            if ends {
+                self.circle = Some(self.run(Op::CleanUp, out));
+            }
+        }
     }
 
     /// Something could be committed on it that should not: it takes writes without the right to, or,

@@ -54,7 +54,8 @@ impl Agent {
             .map_or(Policy::default().unacked_fence_ms, |named| {
                 named.unacked_fence_ms
             });
-        if self.markers.unacknowledged_ms(now) > fence_ms {
+        let hands_off = self.named.as_ref().is_some_and(|named| named.hands_off);
+        if self.markers.unacknowledged_ms(now) > fence_ms && !hands_off {
             // Nobody acknowledges: it may be deposed long since. Better shut than stale. What opens it
             // again is to know that it would gather no more than before.
             self.role = Role::Closed;
@@ -154,6 +155,8 @@ impl Agent {
             replica,
             write_stuck_ms: self.write_stuck_ms(now),
             opening: self.is_opening(),
+            marked: self.seal.marked.clone(),
+            login_error: known.and_then(|survey| survey.login_error.clone()),
             ground: self.ground.word(),
         })));
     }

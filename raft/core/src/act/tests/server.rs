@@ -179,6 +179,66 @@ fn broken_ground_is_put_back_and_told() {
     }
 }
 
+/// Rows are left out under GTIDs that it executes: that stands also when the filter is gone.
+#[test]
+fn one_that_replicates_under_a_filter_is_marked_for_good() {
+    let (mut desk, _) = Desk::with(enrolled_seal(), fenced());
+    let mut filtered = fenced();
+    filtered.ground.filters = vec!["REPLICATE_IGNORE_TABLE=app.writes".into()];
+    desk.waits(100, &filtered);
+    let why = "it replicates under a filter (REPLICATE_IGNORE_TABLE=app.writes)";
+    assert_eq!(desk.disk.marked.as_deref(), Some(why), "durable");
+    desk.waits(300, &fenced());
+    assert_eq!(desk.beats().marked.as_deref(), Some(why));
+}
+
+#[test]
+fn what_is_gone_from_it_is_told() {
+    // GTIDs that it had executed.
+    let (mut desk, _) = Desk::with(enrolled_seal(), holding("p:1-10", "p:11-14"));
+    desk.waits(100, &holding("p:1-10", "p:11-14"));
+    desk.waits(200, &holding("p:1-4", "p:11-14"));
+    let why = desk.disk.marked.clone().expect("it is marked");
+    assert!(why.starts_with("its GTIDs were reset:"), "{why}");
+    // What it had only received: it can be told that again.
+    let (mut desk, _) = Desk::with(enrolled_seal(), holding("p:1-10", "p:11-14"));
+    desk.waits(100, &holding("p:1-10", "p:11-14"));
+    desk.waits(200, &holding("p:1-10", ""));
+    assert_eq!(
+        (desk.disk.marked.clone(), &desk.disk.lost),
+        (None, &set("p:11-14"))
+    );
+    desk.waits(200, &holding("p:1-12", "p:13-15"));
+    assert_eq!(desk.disk.lost, GtidSet::default(), "it is whole again");
+    // An open primary's: nothing that it acknowledged before is known any more.
+    let mut desk = Desk::serving();
+    desk.waits(100, &open());
+    desk.acknowledged(1, named(1, "a"));
+    desk.waits(
+        200,
+        &Survey {
+            executed: set("a:1"),
+            ..open()
+        },
+    );
+    assert_eq!(desk.beats().ground.broken, [Fault::Reset].into());
+    assert_eq!(desk.disk.marked, None);
+}
+
+#[test]
+fn replication_that_runs_on_an_open_primary_is_ended() {
+    let mut desk = Desk::serving();
+    desk.waits(100, &open());
+    desk.acknowledged(1, named(1, "a"));
+    let circle = Survey {
+        source: Some(("b.example".into(), 3306)),
+        io: IoThread::Connecting,
+        ..open()
+    };
+    assert_eq!(desk.waits(100, &circle), "run clean up");
+    assert_eq!(desk.waits(200, &circle), "", "one at a time");
+}
+
 // ---- markers and doubt
 
 #[test]

@@ -470,6 +470,55 @@ fn one_that_is_not_heard_is_not_chosen_while_another_qualifies() {
     assert_eq!(to("ab"), instance("a"));
 }
 
+/// A filter left rows out under GTIDs that it executed: it holds less than its set says.
+#[test]
+fn a_marked_one_proves_nothing_and_is_no_candidate() {
+    let mut world = deposed("pabc", 2);
+    world.freeze(FreezeReport {
+        marked: Some("it replicates under a filter".into()),
+        ..report("a", "p:1-20", "")
+    });
+    world.freeze(report("b", "p:1-14", ""));
+    assert!(told(&world).starts_with("the loss would be unknown: 1 of 2 ackers"));
+    world.freeze(report("c", "p:1-13", ""));
+    assert_eq!(told(&world), "b for p:1-14");
+    let choice = choose(world.cluster()).expect("b");
+    let why = "a must be rebuilt before it may be promoted: it replicates under a filter";
+    assert!(
+        choice.why.iter().any(|line| line == why),
+        "{:?}",
+        choice.why
+    );
+}
+
+#[test]
+fn an_approval_names_who_and_what_may_be() {
+    let approve = |to: &str, errant: &str| Command::Approve {
+        cluster: crate::testing::cluster_id(),
+        epoch: Epoch(1),
+        who: "ann".into(),
+        allows: crate::record::Approval {
+            to: (!to.is_empty()).then(|| instance(to)),
+            errant: set(errant),
+            max_loss: None,
+        },
+    };
+    let mut world = deposed("pab", 1);
+    for letter in ["a", "b"] {
+        world.freeze(report(letter, &format!("p:1-20,{letter}:1-2"), ""));
+    }
+    let halted = "a holds errant transactions a:1-2; b holds errant transactions b:1-2";
+    assert_eq!(told(&world), halted);
+    world.must(approve("", "a:1"));
+    assert!(told(&world).starts_with("a holds errant transactions a:2"));
+    world.must(approve("", "a:1-2,b:1-2"));
+    assert_eq!(told(&world), "a for p:1-20");
+    world.must(approve("b", "a:1-2,b:1-2"));
+    assert_eq!(told(&world), "b for p:1-20");
+    let why = world.refusal(approve("z", ""));
+    assert_eq!(why, "cluster shop has no instance z");
+}
+
 /// A fence that has no answer for as long as a silence must last is not waited for.
 #[test]
 fn a_wedged_primary_that_leaves_its_fence_unanswered_is_replaced() {

@@ -74,6 +74,7 @@ fn commands_of_another_epoch_stage_or_inquest_are_refused() {
         cluster: cluster_id(),
         epoch: Epoch(epoch),
         who: "ann".into(),
+        allows: Default::default(),
     };
     let mut serving = World::serving("pab", 1);
     let table = [
@@ -191,6 +192,7 @@ fn under_advise_an_operator_approves() {
         cluster: cluster_id(),
         epoch: Epoch(1),
         who: "ann".into(),
+        allows: Default::default(),
     };
     world.open_inquest();
     let one = world.vote(1, SILENT, 10_000);
@@ -219,6 +221,7 @@ fn off_refuses_even_an_approval() {
         cluster: cluster_id(),
         epoch: Epoch(1),
         who: "ann".into(),
+        allows: Default::default(),
     };
     assert_eq!(
         world.refusal(approve),
