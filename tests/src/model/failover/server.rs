@@ -61,6 +61,8 @@ pub struct Server {
     pub token: Token,
     /// Frozen or fenced: opens, and follows a primary, only for an epoch above this one.
     pub bound: Option<Epoch>,
+    /// All that it reported since it last followed anyone: what others were compared with.
+    pub reported: Set<WriteId>,
     /// The epoch that it last began to open for; durable before the statement.
     pub began: Option<Epoch>,
     /// The epoch of the log when the agent started.
@@ -86,6 +88,7 @@ impl Server {
             on_disk: None,
             token: Token::default(),
             bound: None,
+            reported: Set::EMPTY,
             began: None,
             started_in: Epoch::UNFOUNDED,
             memory: Memory::NONE,
@@ -229,12 +232,21 @@ impl State {
         if source != server.memory.follows.map(|(of, _)| of) {
             server.fetched = server.fetched.with(write);
         }
-        let written = &mut self.writes[usize::from(write.0)];
-        if acks
-            && source == Some(written.origin)
-            && let Acknowledged::Waiting { sent, .. } = &mut written.acknowledged
-        {
-            *sent = sent.with(on);
+        if acks {
+            self.send_acknowledgements(on, source, write);
+        }
+    }
+
+    /// An acknowledgement names a position in the source's binary log, and so stands for all that it
+    /// wrote before.
+    fn send_acknowledgements(&mut self, by: Instance, source: Option<Instance>, last: WriteId) {
+        for written in &mut self.writes[..=usize::from(last.0)] {
+            if source == Some(written.origin)
+                && let Acknowledged::Waiting { sent, counted } = &mut written.acknowledged
+                && !counted.contains(by)
+            {
+                *sent = sent.with(by);
+            }
         }
     }
 
