@@ -229,7 +229,7 @@ impl Model for Config {
         match action {
             Action::Write { on, write } => state.write(on, write),
             Action::WriteErrant { on, write } => state.write_errant(on, write),
-            Action::Receive { on, write } => state.receive(on, write),
+            Action::Receive { on, write } => state.receive(self, on, write),
             Action::Acknowledge { write, by } => state.acknowledge(write, by),
             Action::CommitBranch { on, write } => state.commit_branch(on, write),
             Action::Crash(on) => state.crash(self, on),

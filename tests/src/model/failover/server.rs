@@ -41,6 +41,8 @@ pub struct Server {
     pub open: Option<Epoch>,
     /// k: how many acknowledgements a commit waits for.
     pub wait_for: u8,
+    /// What another received from it, and so what it has applied; kept where relay logs are lost.
+    pub passed_on: Set<WriteId>,
     /// What it received from a donor while it was frozen, and so never acknowledged. For law U.
     pub fetched: Set<WriteId>,
     /// The agent has read the log since it started.
@@ -78,6 +80,7 @@ impl Server {
             up: true,
             open: None,
             wait_for: 0,
+            passed_on: Set::EMPTY,
             fetched: Set::EMPTY,
             has_read: true,
             semi_sync: SemiSync::Off,
@@ -225,10 +228,17 @@ impl State {
         });
     }
 
-    pub fn receive(&mut self, on: Instance, write: WriteId) {
+    pub fn receive(&mut self, config: &Config, on: Instance, write: WriteId) {
         let server = self.server_mut(on);
         server.has = server.has.with(write);
         let (acks, source) = (server.acks, server.source);
+        if let Some(source) = source
+            && config.relay_losses_max > 0
+        {
+            let passed_on = &mut self.server_mut(source).passed_on;
+            *passed_on = passed_on.with(write);
+        }
+        let server = self.server_mut(on);
         if source != server.memory.follows.map(|(of, _)| of) {
             server.fetched = server.fetched.with(write);
         }
@@ -354,9 +364,10 @@ impl State {
     /// had applied what it held.)
     fn last_relayed(&self, on: Instance) -> Option<WriteId> {
         let opened = self.openings.iter().any(|(_, who)| *who == on);
-        let last = self.server(on).has.iter().last()?;
+        let server = self.server(on);
+        let last = server.has.iter().last()?;
         let relayed = self.writes[usize::from(last.0)].origin != on;
-        (relayed && !opened).then_some(last)
+        (relayed && !opened && !server.passed_on.contains(last)).then_some(last)
     }
 
     /// What a replica loses after its first report, the report has told; what it loses before, its
