@@ -7,8 +7,11 @@
 //!
 //! | module | plays |
 //! | --- | --- |
+//! | [`config`] | the size of a run, and what may happen in it |
+//! | [`action`] | the steps, and how they read |
 //! | [`server`] | `mysqld`: what it holds, who acknowledges to it, what its clients were told |
 //! | [`agent`] | the agent: obeys orders, refuses stale ones, answers |
+//! | [`answer`] | what it answers, and what the log keeps of that |
 //! | [`memory`] | what the agent keeps of whom its instance followed |
 //! | [`plane`] | the replicated log: reports, V and k, and the orders that follow |
 //! | [`need`] | what the next primary must hold, from what was reported |
@@ -19,16 +22,20 @@
 //! | [`branch`] | a prepared branch: a write that passes `super_read_only` |
 //! | [`disk`] | an agent whose file cannot be written |
 //! | [`stranger`] | a replica that nobody registered, and that acknowledges |
-//! | [`laws`] | what must be true in every state |
+//! | [`laws`], [`reached`] | what must be true in every state, and what must be reached |
 //!
-//! Left out, and why nothing is lost by it: what voters last knew of the primary (it can only
-//! enlarge need), the applier (a candidate applies before it opens), and joint changes of V but the
-//! adding of a member, which needs no barrier. Of strangers, those that acknowledge before anybody
-//! has seen them: no proof can count them.
+//! Left out, and why nothing is lost by it: the applier (a candidate applies before it opens), joint
+//! changes of V but the adding of a member, which needs no barrier, and which of several lawful
+//! candidates is preferred (each may be chosen here, so who is reinstated is no question of safety).
+//! Of strangers, and of semi-sync switched off, what happens before anybody has seen it: no proof can
+//! count it.
 
+pub mod action;
 pub mod agent;
+pub mod answer;
 pub mod branch;
 pub mod choice;
+pub mod config;
 pub mod disk;
 pub mod ground;
 pub mod laws;
@@ -36,6 +43,7 @@ pub mod look;
 pub mod memory;
 pub mod need;
 pub mod plane;
+pub mod reached;
 pub mod server;
 pub mod stranger;
 pub mod withdrawal;
@@ -46,10 +54,12 @@ use stateright::{Model, Property};
 
 use super::mistake::Mistake;
 use super::set::{Element, Set};
+pub use action::Action;
 use agent::{Order, Token};
-use choice::Choice;
+use answer::Reply;
+pub use config::Config;
 use ground::Ground;
-use plane::{Log, Reply};
+use plane::Log;
 use server::{Server, Write};
 
 /// One `mysqld` and the agent beside it.
@@ -99,95 +109,6 @@ impl Epoch {
 
     pub fn next(self) -> Self {
         Self(self.0 + 1)
-    }
-}
-
-/// The size of a run, what may happen in it, and which rules are broken.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    pub instances: u8,
-    /// k of the first epoch; its V is every instance but the primary and `outside`.
-    pub wait_for: u8,
-    /// Instances that replicate from the first primary, but are not in its V.
-    pub outside: Set<Instance>,
-    /// Servers beyond `instances` that nobody registered, and that no agent governs.
-    pub strangers: u8,
-    /// They withhold their names.
-    pub nameless: bool,
-    /// How often someone may switch semi-sync off on an open primary.
-    pub switches_max: u8,
-    pub epochs_max: u8,
-    pub writes_max: u8,
-    pub crashes_max: u8,
-    /// How many replicas may lose their last unapplied transaction.
-    pub relay_losses_max: u8,
-    /// How many errant transactions someone may write on a replica.
-    pub errants_max: u8,
-    /// Members outside V may join it once they follow the primary.
-    pub joins: bool,
-    /// A primary that crashed may reopen within its epoch.
-    pub reopens: bool,
-    /// Something beside the agent (a cron job, a colleague) tries to restart replication.
-    pub repairs: bool,
-    /// Replies travel too: late, twice, out of order. Otherwise they arrive at once.
-    pub replies_late: bool,
-    /// A frozen replica may be told to fetch from another what it lacks.
-    pub fetches: bool,
-    /// Nodes may read what the primary has executed.
-    pub looks: bool,
-    /// A branch was prepared on the first primary, and its transaction manager commits it.
-    pub branches: bool,
-    /// How often an agent may fail to write down that it froze.
-    pub disk_failures_max: u8,
-    /// After each start an agent reads the log before it starts a thread.
-    pub reads_at_start: bool,
-    /// A chosen primary may say that it cannot open.
-    pub stalls: bool,
-    /// Start before the first epoch, with servers that anybody may have left open.
-    pub founding: bool,
-    pub mistakes: &'static [Mistake],
-}
-
-impl Config {
-    /// Three instances, two ackers of whom one must acknowledge, one failover, one crash.
-    pub const SMALL: Self = Self {
-        instances: 3,
-        wait_for: 1,
-        outside: Set::EMPTY,
-        strangers: 0,
-        nameless: false,
-        switches_max: 0,
-        epochs_max: 2,
-        writes_max: 2,
-        crashes_max: 1,
-        relay_losses_max: 0,
-        errants_max: 0,
-        joins: false,
-        reopens: false,
-        repairs: true,
-        replies_late: false,
-        fetches: false,
-        looks: false,
-        disk_failures_max: 0,
-        reads_at_start: false,
-        branches: false,
-        stalls: false,
-        founding: false,
-        mistakes: &[],
-    };
-
-    pub fn makes(&self, mistake: Mistake) -> bool {
-        self.mistakes.contains(&mistake)
-    }
-
-    /// Every registered instance.
-    pub fn all(&self) -> Set<Instance> {
-        Set::first(self.instances)
-    }
-
-    /// Strangers included.
-    pub fn every_server(&self) -> Set<Instance> {
-        Set::first(self.instances + self.strangers)
     }
 }
 
@@ -261,7 +182,7 @@ impl State {
         } else {
             let primary = state.log.primary();
             state.openings.push((state.log.epoch, primary));
-            state.order_opening(config, Set::EMPTY);
+            state.order_opening(config);
         }
         state
     }
@@ -287,97 +208,6 @@ impl State {
     }
 }
 
-/// One step. Its `Display` is a line of a counterexample.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    Write { on: Instance, write: WriteId },
-    WriteErrant { on: Instance, write: WriteId },
-    Receive { on: Instance, write: WriteId },
-    Acknowledge { write: WriteId, by: Instance },
-    CommitBranch { on: Instance, write: WriteId },
-    Crash(Instance),
-    Restart(Instance),
-    AskToReopen(Instance),
-    Reopen(Instance),
-    Repair(Instance),
-    LoseRelayLog { on: Instance, write: WriteId },
-    Obey(Order),
-    ObeyUnwritten(Order),
-    ReadLog(Instance),
-    Hear(Reply),
-    SwitchOff(Instance),
-    PutBack(Instance),
-    StatusOn(Instance),
-    ClaimAgain,
-    Look(Instance),
-    SayStuck(Instance),
-    Depose(Epoch),
-    Choose(Choice),
-    OrderBeforeCommit(Choice),
-    OrderFetch { to: Instance, donor: Instance },
-    Join(Instance),
-    Found(Instance),
-    Attach(Instance),
-    CutOff(Instance),
-    Forget,
-    Settle,
-}
-
-impl Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Write { on, write } => write!(f, "a client commits {write} on {on}"),
-            Self::WriteErrant { on, write } => write!(f, "someone writes {write} on replica {on}"),
-            Self::Receive { on, write } => write!(f, "{on} receives {write} into its relay log"),
-            Self::Acknowledge { write, by } => {
-                write!(
-                    f,
-                    "the acknowledgement of {write} by {by} reaches its source"
-                )
-            }
-            Self::CommitBranch { on, write } => {
-                write!(f, "a prepared branch is committed on {on} as {write}")
-            }
-            Self::Crash(on) => write!(f, "{on} crashes, mysqld and agent"),
-            Self::Restart(on) => write!(f, "{on} starts again, fenced"),
-            Self::AskToReopen(on) => write!(f, "{on} reads that its epoch stands undeposed"),
-            Self::Reopen(on) => write!(f, "{on} reopens within its epoch"),
-            Self::Repair(on) => write!(f, "a repair loop restarts replication on {on}"),
-            Self::LoseRelayLog { on, write } => write!(f, "{on} loses {write} with its relay log"),
-            Self::Obey(order) => Display::fmt(order, f),
-            Self::ObeyUnwritten(order) => write!(f, "{order}, and cannot write it down"),
-            Self::ReadLog(on) => write!(f, "the agent of {on} reads which epochs are over"),
-            Self::Hear(reply) => Display::fmt(reply, f),
-            Self::SwitchOff(on) => write!(f, "someone switches semi-sync off on {on}; it is seen"),
-            Self::PutBack(on) => write!(f, "{on}'s agent switches semi-sync on again"),
-            Self::StatusOn(on) => write!(f, "semi-sync's status on {on} reads ON"),
-            Self::ClaimAgain => write!(f, "log: nothing is lost any more"),
-            Self::Look(on) => write!(f, "a node reads what {on} has executed, and votes it"),
-            Self::SayStuck(on) => write!(f, "log: {on} says that it cannot open"),
-            Self::Depose(epoch) => write!(f, "log: epoch {} is deposed", epoch.0),
-            Self::Choose(choice) => write!(f, "log: {choice}"),
-            Self::OrderBeforeCommit(choice) => {
-                write!(
-                    f,
-                    "a leader orders the opening, not yet committed: {choice}"
-                )
-            }
-            Self::OrderFetch { to, donor } => {
-                write!(f, "log: {to} is to fetch what it lacks from {donor}")
-            }
-            Self::Join(on) => write!(f, "log: {on} joins V"),
-            Self::Found(on) => write!(f, "log: the cluster is founded with primary {on}, epoch 1"),
-            Self::Attach(on) => write!(f, "log: the stranger {on} is seen to acknowledge"),
-            Self::CutOff(on) => write!(f, "the primary's agent cuts the stranger {on}"),
-            Self::Forget => write!(
-                f,
-                "the primary's agent: V holds all that a stranger acknowledged"
-            ),
-            Self::Settle => write!(f, "log: no stranger counts any more"),
-        }
-    }
-}
-
 impl Model for Config {
     type State = State;
     type Action = Action;
@@ -399,7 +229,7 @@ impl Model for Config {
         match action {
             Action::Write { on, write } => state.write(on, write),
             Action::WriteErrant { on, write } => state.write_errant(on, write),
-            Action::Receive { on, write } => state.receive(on, write),
+            Action::Receive { on, write } => state.receive(self, on, write),
             Action::Acknowledge { write, by } => state.acknowledge(write, by),
             Action::CommitBranch { on, write } => state.commit_branch(on, write),
             Action::Crash(on) => state.crash(self, on),
@@ -438,7 +268,7 @@ impl Model for Config {
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = laws::always();
-        properties.extend(laws::sometimes(self));
+        properties.extend(reached::sometimes(self));
         properties
     }
 }

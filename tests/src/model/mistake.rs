@@ -39,7 +39,7 @@ pub enum Mistake {
     ConfirmedDoesNotBind,
     /// An exit proves silence, and is taken to prove content too. Breaks A.
     ExitedProvesContent,
-    /// V′ is what was frozen of V; one still attached then acknowledges uncounted. Breaks W.
+    /// V′ is what was frozen of V; one still attached then acknowledges uncounted. Breaks H.
     VPrimeOfFrozenOnly,
     /// The old primary is a member of V′ without a `Rejoined` entry. Breaks S.
     OldPrimaryInVPrime,
@@ -55,10 +55,10 @@ pub enum Mistake {
     OpenWithoutChoice,
     /// The agent opens without looking whether it holds what the order names. Breaks A.
     OpenWithoutNeed,
-    /// The agent asks for need alone, not for what it was chosen with: who was compared with that
-    /// follows it. Breaks D.
+    /// The agent asks whether it holds what it needs, not whether it holds all that it reported: who
+    /// was compared with that follows it. Breaks D.
     OpensWithLess,
-    /// What former epochs needed is not carried on. Breaks W.
+    /// What former epochs needed is not carried on. Breaks A.
     NoFloor,
     /// A transaction of the deposed primary's own that one replica alone holds counts as errant,
     /// and is left out of need. Breaks A.
@@ -77,7 +77,7 @@ pub enum Mistake {
     /// The agent keeps what it held of its last source alone: a late order to follow another hides
     /// what it acknowledged. Breaks W.
     OnlyLastSourceKept,
-    /// A joining member acknowledges before V contains it. Breaks W.
+    /// A joining member acknowledges before V contains it. Breaks H.
     AcksBeforeLogged,
     /// An order of a higher epoch leaves open what was open under a lower one. Breaks A.
     OrdersDoNotClose,
@@ -113,7 +113,7 @@ pub enum Mistake {
     /// with a read of the log.
     UnwrittenFreezeCounts,
     /// A stranger that comes again while the log still counts it is not logged anew: the word that
-    /// it was forgotten, committed late, is believed. Breaks A.
+    /// it was forgotten, committed late, is believed. Breaks H.
     ReturnNotLogged,
     /// What a replica fetches may come from one that never followed this primary, and counts as held.
     /// Breaks U.

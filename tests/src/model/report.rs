@@ -4,14 +4,14 @@ use std::fmt::{self, Display};
 use std::hash::Hash;
 use std::time::Instant;
 
-use stateright::{Checker, Expectation, HasDiscoveries, Model};
+use stateright::{Checker, Expectation, HasDiscoveries, Model, Path, Property};
 
 /// No run is to visit more, repeated visits included. The largest makes half as many; one that
 /// reaches this was given too large a configuration, and is reported as unfinished rather than left
 /// to fill memory.
 const STATES_MAX: usize = 40_000_000;
 
-/// A law that did not hold, and the shortest way there.
+/// A law that did not hold, and a way there of which no step can be left out.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
     /// The law, in the words of its property.
@@ -59,7 +59,8 @@ impl Display for Report {
 
 /// Visits every state of `model`, breadth first, until a law breaks.
 ///
-/// One thread, so that a counterexample is the shortest there is, and the same every time.
+/// One thread, so that a counterexample is short, and the same every time. The visitor goes on for a
+/// while after it has found one and keeps the last, so what it need not do is left out of it.
 pub fn explore<M>(model: M) -> Report
 where
     M: Model + Send + Sync + 'static,
@@ -67,10 +68,6 @@ where
     M::Action: Display + Clone + PartialEq + fmt::Debug + Send + Sync,
 {
     let properties = model.properties();
-    let expected: Vec<_> = properties
-        .into_iter()
-        .map(|p| (p.name, p.expectation))
-        .collect();
 
     let started = Instant::now();
     let checker = model
@@ -85,10 +82,11 @@ where
     let found = checker.discoveries();
     let mut broken: Option<Counterexample> = None;
     let mut unreached = Vec::new();
-    for (name, expectation) in expected {
-        match (expectation, found.get(name)) {
+    for property in properties {
+        let name = property.name;
+        match (&property.expectation, found.get(name)) {
             (Expectation::Always, Some(path)) => {
-                let actions = path.clone().into_actions();
+                let actions = shortened(checker.model(), &property, path);
                 let steps: Vec<String> = actions.iter().map(ToString::to_string).collect();
                 if broken
                     .as_ref()
@@ -108,4 +106,55 @@ where
         broken,
         unreached,
     }
+}
+
+/// What is left of the way when every step is gone that the law breaks without.
+fn shortened<M: Model>(
+    model: &M,
+    law: &Property<M>,
+    way: &Path<M::State, M::Action>,
+) -> Vec<M::Action>
+where
+    M::State: Clone + PartialEq,
+    M::Action: Clone + PartialEq,
+{
+    let start = &way.clone().into_states()[0];
+    let mut steps = way.clone().into_actions();
+    let mut at = steps.len();
+    while at > 0 {
+        at -= 1;
+        let mut fewer = steps.clone();
+        fewer.remove(at);
+        if let Some(length) = steps_to_failure(model, law, start.clone(), &fewer) {
+            fewer.truncate(length);
+            at = length;
+            steps = fewer;
+        }
+    }
+    steps
+}
+
+/// After how many of these steps the law is broken; nothing if it is not, or a step is not possible.
+fn steps_to_failure<M: Model>(
+    model: &M,
+    law: &Property<M>,
+    start: M::State,
+    steps: &[M::Action],
+) -> Option<usize>
+where
+    M::Action: Clone + PartialEq,
+{
+    let mut state = start;
+    for (done, step) in steps.iter().enumerate() {
+        if !(law.condition)(model, &state) {
+            return Some(done);
+        }
+        let mut possible = Vec::new();
+        model.actions(&state, &mut possible);
+        if !possible.contains(step) {
+            return None;
+        }
+        state = model.next_state(&state, step.clone())?;
+    }
+    (!(law.condition)(model, &state)).then_some(steps.len())
 }

@@ -4,6 +4,12 @@
 //! promote and one to be missed; a third epoch is for what a second failover makes of the first; a
 //! fourth, for an instance that is primary twice with another one in between.
 
+mod bases;
+mod planted;
+
+pub use bases::{bases, deep};
+pub use planted::planted;
+
 use super::mistake::Mistake::{self, *};
 use super::report::{Report, explore};
 use super::set::Set;
@@ -20,7 +26,7 @@ pub struct Base {
 /// A run with one rule broken.
 pub struct Planted {
     pub name: &'static str,
-    /// The law that must be found broken, in the shortest counterexample that there is.
+    /// The law that must be found broken, in the shortest of the counterexamples found.
     pub law: &'static str,
     pub run: fn() -> Report,
 }
@@ -182,225 +188,4 @@ const fn voting(of: Votes, mistakes: &'static [Mistake]) -> Votes {
 
 const fn failing(of: Failover, mistakes: &'static [Mistake]) -> Failover {
     Failover { mistakes, ..of }
-}
-
-/// The protocol as it is meant. The longest come first, so that two workers end together.
-pub fn bases() -> Vec<Base> {
-    macro_rules! base {
-        ($name:literal, $config:expr) => {
-            Base {
-                name: $name,
-                run: || explore($config),
-            }
-        };
-    }
-    vec![
-        base!("three failovers", THRICE),
-        base!("two failovers, a crash, reopening", REOPENING),
-        base!("an instance joins V, two failovers", OUTSIDER),
-        base!("a stranger acknowledges", STRANGER),
-        base!("a stranger withholds its name", NAMELESS),
-        base!("a stranger, semi-sync switched off", STRANGER_UNWATCHED),
-        base!("semi-sync is switched off, two failovers", SWITCHED_OFF),
-        base!("a primary is looked at, two failovers", LOOKING),
-        base!("a primary is looked at, a crash", LOOKING_AFTER_A_CRASH),
-        base!("a prepared branch", PREPARED),
-        base!("a freeze without a disk", UNWRITTEN),
-        base!(
-            "a freeze without a disk that counts, and a read at each start",
-            failing(UNWRITTEN_BUT_READ, &[UnwrittenFreezeCounts])
-        ),
-        base!("a frozen replica fetches, two failovers", FETCHING),
-        base!("a choice is withdrawn, two failovers", STALLING),
-        base!("founding from open servers", FOUNDING),
-        base!(
-            "replies come late and twice",
-            Failover {
-                replies_late: true,
-                ..TWICE
-            }
-        ),
-        base!("a relay log is lost, two failovers", RELAY_LOST_TWICE),
-        base!(
-            "two of three ackers",
-            Failover {
-                epochs_max: 2,
-                writes_max: 2,
-                ..TWO_OF_THREE
-            }
-        ),
-        base!(
-            "votes: ackers disagree",
-            Votes {
-                restarts_max: 0,
-                ..CHANGED_MINDS
-            }
-        ),
-        base!("votes: minds change, a node restarts", DEAF_ACKERS),
-        base!(
-            "a crash, a repair loop, reopening",
-            Failover {
-                reopens: true,
-                ..SMALL
-            }
-        ),
-        base!(
-            "an errant transaction",
-            Failover {
-                errants_max: 1,
-                crashes_max: 0,
-                ..SMALL
-            }
-        ),
-        base!("votes: two inquests", TWO_INQUESTS),
-        base!("votes: one region", ONE_REGION),
-    ]
-}
-
-/// Larger runs of the protocol as it is meant: minutes, so made by hand and not by the tests.
-pub fn deep() -> Vec<Base> {
-    macro_rules! base {
-        ($name:literal, $config:expr) => {
-            Base {
-                name: $name,
-                run: || explore($config),
-            }
-        };
-    }
-    vec![
-        base!("deep: two failovers, two of three ackers", TWO_OF_THREE),
-        base!("deep: votes, all at once", CHANGED_MINDS),
-        base!(
-            "deep: two writes, reopening",
-            Failover {
-                writes_max: 2,
-                repairs: false,
-                ..REOPENING
-            }
-        ),
-        base!(
-            "deep: three failovers, rejoining",
-            Failover {
-                joins: true,
-                ..THRICE
-            }
-        ),
-        base!(
-            "deep: errant, a crash",
-            Failover {
-                errants_max: 1,
-                ..SMALL
-            }
-        ),
-        base!(
-            "deep: an outsider joins, a crash",
-            Failover {
-                crashes_max: 1,
-                writes_max: 1,
-                ..OUTSIDER
-            }
-        ),
-        base!(
-            "deep: late replies, a crash",
-            Failover {
-                crashes_max: 1,
-                replies_late: true,
-                writes_max: 1,
-                ..TWICE
-            }
-        ),
-        base!(
-            "deep: two failovers, rejoining",
-            Failover {
-                joins: true,
-                ..TWICE
-            }
-        ),
-    ]
-}
-
-/// The protocol with one rule broken at a time.
-pub fn planted() -> Vec<Planted> {
-    macro_rules! votes {
-        ($mistake:ident, $law:ident, $config:expr) => {
-            Planted {
-                name: stringify!($mistake),
-                law: $law,
-                run: || explore(voting($config, &[$mistake])),
-            }
-        };
-    }
-    macro_rules! failover {
-        ($mistake:ident, $law:ident, $config:expr) => {
-            Planted {
-                name: stringify!($mistake),
-                law: $law,
-                run: || explore(failing($config, &[$mistake])),
-            }
-        };
-        // One that does no harm but together with another.
-        ($mistake:ident, $law:ident, $config:expr, with $other:ident) => {
-            Planted {
-                name: stringify!($mistake),
-                law: $law,
-                run: || explore(failing($config, &[$mistake, $other])),
-            }
-        };
-    }
-    vec![
-        votes!(InquestsAdded, I, TWO_INQUESTS),
-        votes!(MajorityOfAnswers, M, ONE_REGION),
-        votes!(VotesWithoutSequence, R, DEAF_ACKERS),
-        votes!(IncarnationForgotten, R, DEAF_ACKERS),
-        votes!(BlindVotesSilent, B, CHANGED_MINDS),
-        votes!(AckersNotAsked, K, CHANGED_MINDS),
-        votes!(OneRegionSuffices, G, CHANGED_MINDS),
-        failover!(OneAckerTooFew, A, SMALL),
-        failover!(ThresholdOneHigher, A, SMALL),
-        failover!(UnheardTakenForSilent, L, TWO_OF_THREE),
-        failover!(UnionOfReports, U, TWO_OF_THREE),
-        failover!(ConfirmedAlwaysTaken, U, SMALL),
-        failover!(BrokenMemoryCounts, A, RELAY_LOST),
-        failover!(RefollowingHeals, A, RELAY_LOST_TWICE),
-        failover!(ConfirmedDoesNotBind, A, REOPENING),
-        failover!(ExitedProvesContent, A, SMALL),
-        failover!(VPrimeOfFrozenOnly, W, TWICE),
-        failover!(OldPrimaryInVPrime, S, TWICE),
-        failover!(ReportsOverwritten, A, RELAY_LOST),
-        failover!(FreezeUndoneByRepair, A, SMALL),
-        failover!(TokenNotPersisted, A, SMALL),
-        failover!(OrdersDoNotClose, A, TWICE),
-        failover!(OpenWithoutChoice, P, SMALL),
-        failover!(OpenWithoutNeed, A, RELAY_LOST),
-        failover!(OpensWithLess, D, RELAY_LOST_TWICE),
-        failover!(NoFloor, A, TWICE),
-        failover!(ErrantRuleOnDeposed, A, SMALL),
-        failover!(UnjoinedCountInNeed, N, TWO_OF_THREE),
-        failover!(StuckIsProof, A, STALLING),
-        failover!(WithdrawnTakenForUnopened, A, STALLING),
-        failover!(RestartedSaysNeverBegan, A, SMALL),
-        failover!(RejoinWithoutCompare, D, SMALL),
-        failover!(OnlyLastSourceKept, W, THRICE),
-        failover!(AcksBeforeLogged, W, OUTSIDER),
-        failover!(StrangersNotCounted, A, STRANGER),
-        failover!(StrangerForgottenWhenCut, H, STRANGER),
-        failover!(StrangerForgottenByAnswer, H, STRANGER_UNWATCHED),
-        failover!(OpeningCutsNobody, H, STRANGER),
-        failover!(NamelessNotCounted, H, NAMELESS),
-        failover!(ZeroOncePutBack, A, SWITCHED_OFF),
-        failover!(ZeroOnceAnswered, A, SWITCHED_OFF),
-        failover!(ReinstatedOnGoodGround, A, SWITCHED_OFF),
-        failover!(KnownBeforeMarker, U, LOOKING),
-        failover!(KnownFromRestarted, U, LOOKING_AFTER_A_CRASH),
-        failover!(FencedByReadOnlyAlone, W, PREPARED),
-        failover!(BootedByReadOnlyAlone, A, PREPARED),
-        failover!(FollowersOnline, A, PREPARED),
-        failover!(UnwrittenFreezeCounts, A, UNWRITTEN),
-        failover!(ReturnNotLogged, H, STRANGER),
-        failover!(FetchFromAnyone, U, FETCHING, with FetchedCountsAsHeld),
-        failover!(FetchUncompared, D, FETCHING),
-        failover!(FetchedCountsAsHeld, U, FETCHING_OF_FOUR),
-        failover!(FetchAcknowledges, A, FETCHING),
-        failover!(FoundedUnfenced, A, FOUNDING),
-    ]
 }

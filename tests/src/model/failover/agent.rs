@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Display};
 
+use super::answer::{Answer, Reply};
 use super::ground::SemiSync;
 use super::memory::Memory;
-use super::plane::{Answer, Reply};
 use super::{Config, Epoch, Instance, Mistake, Set, State, WriteId};
 
 /// The right to give an order. Within an epoch the log goes through its stages in this order, so
@@ -47,13 +47,8 @@ pub enum Deed {
     Fetch { donor: Instance },
     /// Follow this primary, once compared with it.
     Repoint { source: Instance, acks: bool },
-    /// Open, if you hold all of `need`, and what you were chosen with; wait for `wait_for`
-    /// acknowledgements.
-    Open {
-        need: Set<WriteId>,
-        chosen_with: Set<WriteId>,
-        wait_for: u8,
-    },
+    /// Open, if you hold all of `need`, waiting for `wait_for` acknowledgements.
+    Open { need: Set<WriteId>, wait_for: u8 },
     /// You are in V now: acknowledge.
     SwitchOnAcks,
 }
@@ -79,13 +74,7 @@ impl Display for Order {
                 source,
                 acks: false,
             } => write!(f, "follow {source}"),
-            Deed::Open {
-                need,
-                chosen_with,
-                wait_for,
-            } => {
-                write!(f, "open with {}, k={wait_for}", need.union(chosen_with))
-            }
+            Deed::Open { need, wait_for } => write!(f, "open with {need}, k={wait_for}"),
             Deed::SwitchOnAcks => write!(f, "acknowledge"),
         }
     }
@@ -108,8 +97,9 @@ impl State {
         if !closes && !server.has_read {
             return;
         }
+        let half_fenced = server.open.is_none() && !server.offline && server.token.epoch < epoch;
         server.token = server.token.max(order.token);
-        let stale = server.open.is_some_and(|open| open < epoch);
+        let stale = server.open.is_some_and(|open| open < epoch) || half_fenced;
         if stale && !config.makes(Mistake::OrdersDoNotClose) {
             self.close(to);
             self.server_mut(to).offline = true;
@@ -120,11 +110,7 @@ impl State {
             Deed::Fence => self.fence(config, to, epoch),
             Deed::Fetch { donor } => self.fetch(config, to, epoch, donor),
             Deed::Repoint { source, acks } => self.repoint(config, to, epoch, source, acks),
-            Deed::Open {
-                need,
-                chosen_with,
-                wait_for,
-            } => self.open(config, to, epoch, need.union(chosen_with), wait_for),
+            Deed::Open { need, wait_for } => self.open(config, to, epoch, need, wait_for),
             Deed::SwitchOnAcks => self.server_mut(to).acks = true,
         }
     }
@@ -133,6 +119,7 @@ impl State {
         let server = self.server_mut(on);
         server.bound = server.bound.max(Some(epoch));
         server.source = None;
+        server.reported = server.reported.union(server.has);
         let answer = Answer::Frozen {
             has: server.has,
             held: server.memory.held(of, server.has),
@@ -176,6 +163,7 @@ impl State {
             server.bound = server.bound.max(Some(epoch));
         }
         server.source = None;
+        server.reported = server.reported.union(server.has);
         let (up, has) = (server.up, server.has);
         let never_began = self.never_began(config, on, epoch);
         let answer = match (up, epoch) {
@@ -217,6 +205,8 @@ impl State {
             return;
         }
         server.memory.turn_to(config, source, epoch, server.has);
+        server.reported = Set::EMPTY;
+        server.fetched = Set::EMPTY; // what it fetched, the next position that it names stands for
         server.source = Some(source);
         server.acks = acks;
         server.offline = !config.makes(Mistake::FollowersOnline);
@@ -227,7 +217,7 @@ impl State {
         config: &Config,
         on: Instance,
         epoch: Epoch,
-        must_hold: Set<WriteId>,
+        need: Set<WriteId>,
         wait_for: u8,
     ) {
         let opening = (epoch, on);
@@ -235,8 +225,11 @@ impl State {
         let again = self.openings.contains(&opening);
         let server = self.server_mut(on);
         let bound = server.bound.is_some_and(|bound| bound >= epoch);
-        let complete = must_hold.within(server.has) || config.makes(Mistake::OpenWithoutNeed);
-        if again || bound || !complete {
+        let complete = need.within(server.has);
+        // Others were compared with what it said, and follow it.
+        let kept = server.reported.within(server.has) || config.makes(Mistake::OpensWithLess);
+        let looks = !config.makes(Mistake::OpenWithoutNeed);
+        if again || bound || looks && !(complete && kept) {
             return;
         }
         server.began = Some(epoch);

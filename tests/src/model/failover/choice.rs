@@ -92,7 +92,7 @@ impl State {
     fn eligible(&self, choice: &Choice) -> bool {
         let log = &self.log;
         if choice.primary == log.primary() {
-            return log.confirmed.is_some() && choice.need.within(self.told_by(choice.primary));
+            return log.confirmed.is_some_and(|last| choice.need.within(last));
         }
         let lawful = |write: WriteId| {
             log.ever_primary(self.writes[usize::from(write.0)].origin)
@@ -100,17 +100,6 @@ impl State {
         };
         log.report(choice.primary)
             .is_some_and(|of| choice.need.within(of.has) && of.has.iter().all(lawful))
-    }
-
-    /// What this one said that it has, frozen or fenced.
-    fn told_by(&self, candidate: Instance) -> Set<WriteId> {
-        let log = &self.log;
-        let told = if candidate == log.primary() {
-            log.confirmed
-        } else {
-            log.report(candidate).map(|report| report.has)
-        };
-        told.unwrap_or(Set::EMPTY)
     }
 
     /// V′: the former V without the candidate, whether frozen or not; with one that was withdrawn
@@ -134,9 +123,9 @@ impl State {
     /// Commits the choice; V′ and k′ follow from it. As many ackers may be missing as before.
     pub fn choose(&mut self, config: &Config, choice: Choice) {
         let old = self.log.primary();
-        let inherited = self.server(old).has;
+        let former = self.server(old);
+        let inherited = former.has.union(former.reported);
         let ackers = self.next_ackers(config, choice.primary);
-        let chosen_with = self.told_by(choice.primary);
         let claims_zero = self.log.claims_zero(choice.primary);
         let writes = self.writes.len() as u8;
         let ground = self.log.ground_after(config, choice.primary, writes);
@@ -169,7 +158,7 @@ impl State {
             retired: retired.without(primary),
             ..Log::unfounded()
         };
-        self.order_opening(config, chosen_with);
+        self.order_opening(config);
     }
 
     /// The mistake: the order leaves on the strength of what a leader is about to propose.
@@ -184,11 +173,7 @@ impl State {
             .next_ackers(config, primary)
             .len()
             .min(self.log.wait_for);
-        let deed = Deed::Open {
-            need,
-            chosen_with: self.told_by(primary),
-            wait_for,
-        };
+        let deed = Deed::Open { need, wait_for };
         self.orders.push(Order {
             to: primary,
             token: Token::of_opening(epoch),

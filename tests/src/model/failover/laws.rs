@@ -1,9 +1,8 @@
-//! What must be true in every state, each law one function, and what must happen in some.
+//! What must be true in every state, each law one function.
 
 use stateright::Property;
 
-use super::choice::Proof;
-use super::server::{Acknowledged, Server, Write};
+use super::server::Acknowledged;
 use super::{Config, Epoch, Instance, Set, State, WriteId};
 
 pub const A: &str = "A: no acknowledged write is missing on the newest opened primary, unless a \
@@ -35,7 +34,8 @@ pub fn always() -> Vec<Property<Config>> {
     ]
 }
 
-fn acknowledged(state: &State) -> Set<WriteId> {
+/// What some client was told is durable.
+pub fn acknowledged(state: &State) -> Set<WriteId> {
     let told = |write: &WriteId| {
         matches!(
             state.writes[usize::from(write.0)].acknowledged,
@@ -154,8 +154,8 @@ fn nobody_is_barred_for_nothing(config: &Config, state: &State) -> bool {
                 return true;
             };
             let server = state.server(*member);
-            let received = report.has.union(server.has).minus(server.fetched);
-            received.contains(write)
+            let told = report.has.union(report.held.unwrap_or(Set::EMPTY));
+            told.union(server.has).minus(server.fetched).contains(write)
         };
         let members = log.ackers.iter().filter(may_have).count() as u8;
         members + log.strangers_counted() >= log.wait_for
@@ -189,195 +189,5 @@ fn what_was_acknowledged_is_held(config: &Config, state: &State) -> bool {
         let holds = |member: &Instance| state.server(*member).has.contains(write_id);
         let holders = log.ackers.iter().filter(holds).count() as u8;
         write.epoch != log.epoch || !answered || holders + log.strangers_counted() >= log.wait_for
-    })
-}
-
-/// What must be reached, so that the laws above say something, as far as `config` lets it happen.
-pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
-    let mut properties: Vec<Property<Config>> = vec![
-        Property::<Config>::sometimes("a failover by frozen ackers alone opens", |_, state| {
-            opened_with(state, Proof::AckersFrozen)
-        }),
-        Property::<Config>::sometimes("a failover by a confirmed fence opens", |_, state| {
-            opened_with(state, Proof::Confirmed)
-        }),
-        Property::<Config>::sometimes(
-            "the old primary is reinstated as a new epoch",
-            |_, state| state.openings.windows(2).any(|pair| pair[0].1 == pair[1].1),
-        ),
-        Property::<Config>::sometimes(
-            "a write is acknowledged after a higher epoch opened",
-            |_, state| {
-                let late = |after| {
-                    let second = Some(Epoch(2));
-                    matches!(after, Acknowledged::Yes { after, .. } if after == second)
-                };
-                state.writes.iter().any(|write| late(write.acknowledged))
-            },
-        ),
-        Property::<Config>::sometimes("every epoch opens", |config, state| {
-            state.openings.len() == usize::from(config.epochs_max)
-        }),
-    ];
-    if config.writes_max > 1 {
-        properties.push(Property::<Config>::sometimes(
-            "acknowledged, failed over, acknowledged again",
-            |config, state| {
-                let in_epoch = |number| {
-                    state.writes.iter().any(|write| {
-                        write.epoch == Epoch(number)
-                            && matches!(write.acknowledged, Acknowledged::Yes { .. })
-                    })
-                };
-                let first = u8::from(!config.founding);
-                in_epoch(first) && in_epoch(first + 1)
-            },
-        ));
-        properties.push(Property::<Config>::sometimes(
-            "comparison refuses a phantom",
-            |_, state| {
-                let Some((epoch, primary)) = state.newest_opened() else {
-                    return false;
-                };
-                let holds = state.server(primary).has;
-                let refused = |token: Epoch| token == epoch && epoch > Epoch(1);
-                let mut servers = state.servers.iter();
-                servers.any(|of| refused(of.token.epoch) && !of.has.within(holds))
-            },
-        ));
-    }
-    if config.crashes_max > 0 && !config.founding {
-        properties.push(Property::<Config>::sometimes(
-            "an exit is reported",
-            |_, state| state.log.exited,
-        ));
-    }
-    if config.stalls {
-        properties.push(Property::<Config>::sometimes(
-            "one that never began to open is in V again, and another opens",
-            |_, state| {
-                let withdrawn = state.log.terms.iter().rev().nth(1).map(|term| term.primary);
-                let kept = |who| state.log.ackers.contains(who);
-                state.opened(Epoch(3)) && withdrawn.is_some_and(kept)
-            },
-        ));
-    }
-    if config.joins {
-        properties.push(Property::<Config>::sometimes(
-            "the old primary joins V again",
-            |_, state| {
-                let former = |(_, who): &(Epoch, _)| state.log.ackers.contains(*who);
-                state.log.epoch > Epoch(1) && state.openings.iter().any(former)
-            },
-        ));
-    }
-    if config.reopens {
-        properties.push(Property::<Config>::sometimes(
-            "a primary reopens in its epoch",
-            |_, state| {
-                state.writes.iter().any(|write| {
-                    write.acknowledged == Acknowledged::Never
-                        && state.server(write.origin).open == Some(write.epoch)
-                })
-            },
-        ));
-    }
-    if config.relay_losses_max > 0 {
-        properties.push(Property::<Config>::sometimes(
-            "a relay log is lost, a failover opens",
-            |_, state| state.used.relay_losses > 0 && state.opened(Epoch(2)),
-        ));
-    }
-    if config.strangers > 0 {
-        properties.push(Property::<Config>::sometimes(
-            "a stranger was counted, and a failover opens by frozen ackers",
-            |config, state| {
-                state.used.attachments > 0
-                    && state.log.epoch.0 == config.epochs_max
-                    && opened_with(state, Proof::AckersFrozen)
-            },
-        ));
-        properties.push(Property::<Config>::sometimes(
-            "a stranger is settled: V caught up after the cut",
-            |_, state| {
-                state.used.attachments > 0
-                    && !state.log.deposed
-                    && state.log.strangers_counted() == 0
-            },
-        ));
-    }
-    if config.branches {
-        properties.push(Property::<Config>::sometimes(
-            "a branch is committed and answered while its server is being fenced",
-            |_, state| {
-                let fenced = |write: &Write| {
-                    matches!(write.acknowledged, Acknowledged::Yes { .. })
-                        && state.server(write.origin).open.is_none()
-                        && !state.server(write.origin).offline
-                };
-                state.used.branch && state.writes.last().is_some_and(fenced)
-            },
-        ));
-    }
-    if config.disk_failures_max > 0 {
-        properties.push(Property::<Config>::sometimes(
-            "a freeze that was not written down is forgotten, and a failover opens",
-            |_, state| {
-                let forgot = |server: &Server| server.bound.is_none() && !server.up;
-                state.used.disk_failures > 0
-                    && state.opened(Epoch(2))
-                    && state.servers.iter().any(forgot)
-            },
-        ));
-    }
-    if config.looks {
-        properties.push(Property::<Config>::sometimes(
-            "a primary that was looked at is deposed",
-            |_, state| state.log.deposed && !state.log.known.is_empty(),
-        ));
-    }
-    if config.switches_max > 0 {
-        properties.push(Property::<Config>::sometimes(
-            "a write that was answered alone is lost, and the choice said so",
-            |_, state| {
-                state.newest_opened().is_some_and(|(_, primary)| {
-                    !acknowledged(state).within(state.server(primary).has)
-                })
-            },
-        ));
-        properties.push(Property::<Config>::sometimes(
-            "ground that was broken is good again, and a failover opens",
-            |_, state| {
-                state.used.switches > 0
-                    && opened_with(state, Proof::AckersFrozen)
-                    && state.log.terms.iter().all(|term| term.claims_zero)
-            },
-        ));
-    }
-    if config.fetches {
-        properties.push(Property::<Config>::sometimes(
-            "one that fetched what another acknowledged opens with it",
-            |_, state| {
-                state
-                    .newest_opened()
-                    .is_some_and(|(_, on)| !state.server(on).fetched.is_empty())
-            },
-        ));
-    }
-    if config.errants_max > 0 {
-        properties.push(Property::<Config>::sometimes(
-            "an errant one is left behind",
-            |_, state| state.used.errants > 0 && opened_with(state, Proof::AckersFrozen),
-        ));
-    }
-    properties
-}
-
-fn opened_with(state: &State, proof: Proof) -> bool {
-    state.openings.iter().any(|(epoch, _)| {
-        state
-            .log
-            .term(*epoch)
-            .is_some_and(|term| term.proof == proof)
     })
 }

@@ -1,89 +1,13 @@
 //! The replicated log: what was reported, who is in V, which orders go out.
 
-use std::fmt::{self, Display};
-
 use super::agent::{Deed, Order, Stage, Token};
+use super::answer::{Answer, FreezeReport, Reply};
 use super::choice::Proof;
 use super::ground::Ground;
-use super::memory::Held;
 use super::{Action, Config, Epoch, Instance, Mistake, Set, State, WriteId};
 
 /// No configuration has more instances: what the reports are kept in is this long.
 pub const INSTANCES_MAX: usize = 4;
-
-/// What a frozen replica said it has, and what it held as a follower of the deposed primary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FreezeReport {
-    pub has: Set<WriteId>,
-    /// Nothing if it never followed that one.
-    pub held: Option<Set<WriteId>>,
-    /// When it first reported, it had lost nothing of that.
-    pub unbroken: bool,
-}
-
-impl FreezeReport {
-    /// What was told once stays told. Its memory is that of the first report: what it lost later,
-    /// that one has told.
-    fn united_with(self, later: Self) -> Self {
-        let held = match (self.held, later.held) {
-            (Some(before), Some(now)) => Some(before.union(now)),
-            (before, now) => before.or(now),
-        };
-        Self {
-            has: self.has.union(later.has),
-            held,
-            unbroken: self.unbroken,
-        }
-    }
-}
-
-/// What an agent answers to a freeze or a fence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Answer {
-    Frozen {
-        has: Set<WriteId>,
-        held: Option<Held>,
-        /// The agent could make it durable.
-        written: bool,
-    },
-    /// `never_began`: what it was ordered to open for this epoch, it never began to.
-    Confirmed {
-        has: Set<WriteId>,
-        never_began: bool,
-    },
-    Exited,
-}
-
-/// An answer on its way into the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Reply {
-    pub from: Instance,
-    pub epoch: Epoch,
-    pub answer: Answer,
-}
-
-impl Display for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (from, epoch) = (self.from, self.epoch.0);
-        match self.answer {
-            Answer::Frozen { has, written, .. } => {
-                let unwritten = if written { "" } else { ", not written down" };
-                write!(
-                    f,
-                    "log: {from} is frozen for epoch {epoch} with {has}{unwritten}"
-                )
-            }
-            Answer::Confirmed { has, never_began } => {
-                let opening = if never_began { ", never opened" } else { "" };
-                write!(
-                    f,
-                    "log: {from} confirms its fence for epoch {epoch}, with {has}{opening}"
-                )
-            }
-            Answer::Exited => write!(f, "log: {from} has exited in epoch {epoch}"),
-        }
-    }
-}
 
 /// What the log says of one epoch for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -292,7 +216,7 @@ impl State {
             .report(primary)
             .map_or(Set::EMPTY, |report| report.has);
         self.log.enter_first_epoch(config, primary, need);
-        self.order_opening(config, need);
+        self.order_opening(config);
     }
 
     /// The replicas outside V that follow the primary of an epoch that opened and stands.
@@ -381,11 +305,8 @@ impl State {
         self.orders.push(Order { to, token, deed });
     }
 
-    /// The orders that go with a committed choice: one opens, the others follow. They may do so
-    /// before it has opened, and are compared with what it was chosen with.
-    pub fn order_opening(&mut self, config: &Config, chosen_with: Set<WriteId>) {
-        let asked = !config.makes(Mistake::OpensWithLess);
-        let chosen_with = if asked { chosen_with } else { Set::EMPTY };
+    /// The orders that go with a committed choice: one opens, the others follow.
+    pub fn order_opening(&mut self, config: &Config) {
         let Log {
             epoch,
             ackers,
@@ -397,11 +318,7 @@ impl State {
         for to in config.all().iter() {
             let acks = ackers.contains(to);
             let deed = if to == primary {
-                Deed::Open {
-                    need,
-                    chosen_with,
-                    wait_for,
-                }
+                Deed::Open { need, wait_for }
             } else {
                 Deed::Repoint {
                     source: primary,

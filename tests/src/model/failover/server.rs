@@ -41,6 +41,8 @@ pub struct Server {
     pub open: Option<Epoch>,
     /// k: how many acknowledgements a commit waits for.
     pub wait_for: u8,
+    /// What another received from it, and so what it has applied; kept where relay logs are lost.
+    pub passed_on: Set<WriteId>,
     /// What it received from a donor while it was frozen, and so never acknowledged. For law U.
     pub fetched: Set<WriteId>,
     /// The agent has read the log since it started.
@@ -61,6 +63,8 @@ pub struct Server {
     pub token: Token,
     /// Frozen or fenced: opens, and follows a primary, only for an epoch above this one.
     pub bound: Option<Epoch>,
+    /// All that it reported since it last followed anyone: what others were compared with.
+    pub reported: Set<WriteId>,
     /// The epoch that it last began to open for; durable before the statement.
     pub began: Option<Epoch>,
     /// The epoch of the log when the agent started.
@@ -76,6 +80,7 @@ impl Server {
             up: true,
             open: None,
             wait_for: 0,
+            passed_on: Set::EMPTY,
             fetched: Set::EMPTY,
             has_read: true,
             semi_sync: SemiSync::Off,
@@ -86,6 +91,7 @@ impl Server {
             on_disk: None,
             token: Token::default(),
             bound: None,
+            reported: Set::EMPTY,
             began: None,
             started_in: Epoch::UNFOUNDED,
             memory: Memory::NONE,
@@ -222,19 +228,35 @@ impl State {
         });
     }
 
-    pub fn receive(&mut self, on: Instance, write: WriteId) {
+    pub fn receive(&mut self, config: &Config, on: Instance, write: WriteId) {
         let server = self.server_mut(on);
         server.has = server.has.with(write);
         let (acks, source) = (server.acks, server.source);
+        if let Some(source) = source
+            && config.relay_losses_max > 0
+        {
+            let passed_on = &mut self.server_mut(source).passed_on;
+            *passed_on = passed_on.with(write);
+        }
+        let server = self.server_mut(on);
         if source != server.memory.follows.map(|(of, _)| of) {
             server.fetched = server.fetched.with(write);
         }
-        let written = &mut self.writes[usize::from(write.0)];
-        if acks
-            && source == Some(written.origin)
-            && let Acknowledged::Waiting { sent, .. } = &mut written.acknowledged
-        {
-            *sent = sent.with(on);
+        if acks {
+            self.send_acknowledgements(on, source, write);
+        }
+    }
+
+    /// An acknowledgement names a position in the source's binary log, and so stands for all that it
+    /// wrote before.
+    fn send_acknowledgements(&mut self, by: Instance, source: Option<Instance>, last: WriteId) {
+        for written in &mut self.writes[..=usize::from(last.0)] {
+            if source == Some(written.origin)
+                && let Acknowledged::Waiting { sent, counted } = &mut written.acknowledged
+                && !counted.contains(by)
+            {
+                *sent = sent.with(by);
+            }
         }
     }
 
@@ -342,9 +364,10 @@ impl State {
     /// had applied what it held.)
     fn last_relayed(&self, on: Instance) -> Option<WriteId> {
         let opened = self.openings.iter().any(|(_, who)| *who == on);
-        let last = self.server(on).has.iter().last()?;
+        let server = self.server(on);
+        let last = server.has.iter().last()?;
         let relayed = self.writes[usize::from(last.0)].origin != on;
-        (relayed && !opened).then_some(last)
+        (relayed && !opened && !server.passed_on.contains(last)).then_some(last)
     }
 
     /// What a replica loses after its first report, the report has told; what it loses before, its
