@@ -18,7 +18,7 @@ use primacy_raft::{Config, Handle};
 use wait::{DEADLINE, proposal};
 
 /// One vote of a node that sees a dead primary and three replicas, as the log carries it.
-const VOTE: &str = r#"{"Vote":{"cluster":"orders","inquest":17,"node":2,"incarnation":1764357000000,
+const VOTE: &str = r#"{"vote":{"cluster":"orders","inquest":17,"node":2,"incarnation":1764357000000,
     "seq":4711,"sight":{"kind":"silent","for_ms":86400000},"lease_left_ms":0,"last_known":
     "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-4711000","reached":{},"word":null}}"#;
 /// Proposals on their way at once.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use openraft::EntryPayload;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError as RaftInitializeError, RaftError};
 use primacy_core::ids::{Committed, LogIndex, NodeId, Term};
@@ -13,21 +12,18 @@ use primacy_core::record::State;
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::admission::{EnterError, Entered, Remains, RemainsError, Seat, tell};
+use crate::admission::{EnterError, Entered, Seat, tell};
 use crate::config::{Config, StartError};
-use crate::disk::DiskError;
 use crate::fatal::{FatalCell, FatalError};
 use crate::history::{Bounds, Gone, History, HistoryEntry, HistoryError};
 use crate::leadership::{Contact, Leadership, Watcher};
-use crate::log_store::LogStore;
 use crate::net::client::Networks;
 use crate::net::peers::{Client, Lane, Peers};
 use crate::net::server::{self, Ear, RaftServer};
-use crate::snapshot::{SnapshotError, Snapshots};
-use crate::state_machine::{Published, StateMachine, voters};
+use crate::opening::{Opened, open};
+use crate::state_machine::{Published, voters};
 use crate::status::Status;
 use crate::types::{Raft, position};
-use crate::{identity, wal};
 
 /// One node's part in the log. Cheap to clone; ended by `shutdown`, not by dropping it.
 #[derive(Clone)]
@@ -166,7 +162,13 @@ impl Handle {
             self.initialize().await?;
         }
         self.take_part();
-        tokio::spawn(tell(seat.clone(), self.0.fatal.clone()));
+        let (seat, fatal, this) = (seat.clone(), self.0.fatal.clone(), self.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tell(seat, fatal) => {}
+                () = this.stopped() => {}
+            }
+        });
         Ok(entered)
     }
 
@@ -395,111 +397,6 @@ impl Handle {
             .find(|(id, _)| **id == to)?;
         self.0.seat.peers.client(to, member, lane).ok()
     }
-}
-
-struct Opened {
-    log: LogStore,
-    remains: Remains,
-    history: History,
-    state_machine: StateMachine,
-}
-
-/// Reads the directory, off the async threads.
-async fn open(config: &Config, fatal: FatalCell) -> Result<Opened, StartError> {
-    let (dir, node, knows) = (config.dir.clone(), config.node_id, config.knows);
-    let bounds = config.history.clone();
-    let opening = tokio::task::spawn_blocking(move || {
-        let lock = identity::claim(&dir, node)?;
-        let (recovered, writer) = wal::open(&dir.join("wal"), node, Some(lock))?;
-        let (snapshots, newest) = Snapshots::open(&dir.join("snapshots"))?;
-        if let Some((_, state)) = &newest {
-            state.known_to(knows).map_err(SnapshotError::from)?;
-        }
-        let snapshot_index = newest
-            .as_ref()
-            .and_then(|(stored, _)| stored.meta.last_log_id);
-        let snapshot_index = snapshot_index.map(|last| last.index);
-        let purged_index = recovered.meta.purged.map(|purged| purged.index);
-        if purged_index > snapshot_index {
-            return Err(StartError::SnapshotLost {
-                dir: dir.join("snapshots"),
-                purged: LogIndex(purged_index.unwrap_or_default()),
-            });
-        }
-        let log_is_empty = recovered.is_empty();
-        if log_is_empty && newest.is_some() {
-            return Err(RemainsError::LogLost {
-                file: dir.join("snapshots"),
-                dir,
-            }
-            .into());
-        }
-        let remains = Remains::open(&dir, log_is_empty)?;
-        let history = History::open(&dir.join("history"), bounds)?;
-        let (kept, beside) = (history.clone(), remains.clone());
-        let log = LogStore::new(recovered, writer, kept, beside, fatal.clone());
-        let state_machine = StateMachine::new(snapshots, newest, history.clone(), fatal, knows);
-        Ok((
-            Opened {
-                log,
-                remains,
-                history,
-                state_machine,
-            },
-            snapshot_index,
-        ))
-    });
-    let opened = match opening.await {
-        Ok(opened) => opened,
-        Err(error) => {
-            let path = config.dir.clone();
-            return Err(DiskError {
-                act: "open",
-                path,
-                source: error.into(),
-            }
-            .into());
-        }
-    };
-    let (opened, snapshot_index) = opened?;
-    if let Some(index) = snapshot_index {
-        refill_history(&opened, index).await?;
-    }
-    Ok(opened)
-}
-
-/// What the snapshot covers is not applied again: where the history lacks it, the log may help.
-async fn refill_history(opened: &Opened, snapshot_index: u64) -> Result<(), HistoryError> {
-    let mut known = BTreeMap::new();
-    for entry in opened.log.entries(0, snapshot_index) {
-        let at = position(&entry.log_id);
-        if let EntryPayload::Normal(logged) = entry.payload {
-            known.insert(
-                at.index,
-                HistoryEntry {
-                    at,
-                    proposal: logged.0,
-                    outcome: None,
-                },
-            );
-        }
-    }
-    let missing = opened
-        .history
-        .missing(known.keys().copied().collect())
-        .await?;
-    let entries: Vec<_> = missing
-        .iter()
-        .filter_map(|index| known.remove(index))
-        .collect();
-    if !entries.is_empty() {
-        tracing::warn!(
-            "{} entries of the history come back from the log alone",
-            entries.len()
-        );
-        opened.history.put(entries);
-    }
-    Ok(())
 }
 
 /// After a restart the applied state may be older than what this node once showed. It is shown

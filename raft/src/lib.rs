@@ -24,6 +24,7 @@ mod identity;
 mod leadership;
 mod log_store;
 mod net;
+mod opening;
 mod propose;
 mod snapshot;
 mod state_machine;

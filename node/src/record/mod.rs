@@ -78,9 +78,18 @@ pub fn propose(
     proposal.wall_ms = clock::wall_ms();
     let (handle, inputs, refusals) = (handle.clone(), inputs.clone(), refusals.clone());
     tokio::spawn(async move {
-        let seq = proposal.seq;
+        let (seq, proposer, run) = (proposal.seq, proposal.proposer, proposal.incarnation);
         let end = match handle.propose(proposal, PROPOSE_LIMIT).await {
             Ok(outcome) => {
+                let state = handle.local();
+                let known = state.get().proposers.get(&proposer);
+                if let Some((newest, _)) = known.filter(|(newest, _)| *newest > run) {
+                    refusals.note(&format!(
+                        "it knows run {newest} of this node, and this is run {run}: nothing that \
+                         this node proposes counts. Set the clock right, delete memory.json in its \
+                         folder and start it again"
+                    ));
+                }
                 for refusal in outcome
                     .get()
                     .results

@@ -104,7 +104,13 @@ impl Seat {
     }
 
     async fn hear(&self, other: &Word) -> Result<(), DiskError> {
-        if !matches!(other.holding, Holding::Log(_)) || other.plane != self.plane {
+        // Of another plane that stands at a member's address nothing is kept.
+        let ours = match (&other.holding, self.remains.founding().id) {
+            (Holding::Log(Some(theirs)), Some(mine)) => *theirs == mine,
+            (Holding::Log(_), _) => true,
+            (Holding::Nothing | Holding::Founding(_), _) => false,
+        };
+        if !ours || other.plane != self.plane {
             return Ok(());
         }
         let (of, told, remains) = (other.node, other.extent.marks, self.remains.clone());

@@ -14,6 +14,7 @@
 mod gone;
 #[cfg(test)]
 mod tests;
+mod volume;
 mod volumes;
 
 use std::path::{Path, PathBuf};
