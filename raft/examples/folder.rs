@@ -5,6 +5,7 @@
 //! `cargo build`: `target/release/examples/folder 200000`
 
 #[path = "../tests/common/wait.rs"]
+#[allow(dead_code, reason = "a part of it is enough here")]
 mod wait;
 
 use std::fs;

@@ -99,7 +99,7 @@ impl Ledger {
         first: LogIndex,
         entries: impl Iterator<Item = Result<HistoryEntry, HistoryError>>,
     ) -> (u64, bool) {
-        let path = dir.join(format!("history-{first:020}.jsonl"));
+        let path = dir.join(format!("history-{:020}.jsonl", first.0));
         let mut count = 0;
         let mut counted = entries.inspect(|_| count += 1);
         let written = write_lines(&path, &mut counted);
