@@ -18,9 +18,9 @@ use tonic::transport::Server;
 use crate::act::{LinkService, Links};
 use crate::api::{Access, Operator, Peers, Primaries};
 use crate::client::primaries;
-use crate::config::NodeConfig;
+use crate::config::{MemberConfig, NodeConfig};
 use crate::decide::Driver;
-use crate::record::{Door, MemoryFile, Space};
+use crate::record::{Door, MemoryFile, Refusals, Space};
 
 /// Inputs waiting for the core; each is a few microseconds of work.
 const BACKLOG: usize = 4_096;
@@ -56,10 +56,6 @@ async fn refuse_twin(id: NodeId, address: &str, transport: &Transport) -> anyhow
 /// Runs until told to stop, or until its disk fails.
 pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.dir).context("the node's folder cannot be made")?;
-    let member = |address: &str, region: &str| Member {
-        address: address.to_owned(),
-        region: region.to_owned(),
-    };
     let me = config.members.iter().find(|member| member.id == config.id);
     let me = me.context("the configuration was checked to name this node")?;
     let space = Space::begin(&config.dir, &config.disk).context("its ballast cannot be laid in")?;
@@ -67,16 +63,26 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     let transport = config.transport()?;
     crate::keep_fresh(&transport);
     refuse_twin(config.id, &me.address, &transport).await?;
+    let members = config.members.iter().map(|member| {
+        let MemberConfig {
+            id,
+            region,
+            address,
+        } = member.clone();
+        (id, Member { address, region })
+    });
     let handle = Handle::start(Config {
         node_id: config.id,
         dir: config.dir.join("log"),
-        member: member(&me.address, &me.region),
+        plane: config.plane.clone(),
+        members: members.collect(),
         timing: Timing {
             heartbeat_ms: config.raft.heartbeat_ms,
             election_min_ms: config.raft.election_min_ms,
             election_max_ms: config.raft.election_max_ms,
         },
         snapshot_every: config.snapshot_every,
+        history: config.history.bounds(&config.dir),
         knows: FEATURE_LEVEL,
         transport: transport.clone(),
     })
@@ -122,15 +128,16 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         .serve_with_incoming(incoming(listener, transport));
     let serving = tokio::spawn(server);
 
-    // Every first member initialises; the log keeps one of them, and those that ran before none.
-    let members = config
-        .members
-        .iter()
-        .map(|m| (m.id, member(&m.address, &m.region)))
-        .collect::<std::collections::BTreeMap<NodeId, Member>>();
-    handle.initialize(members).await?;
-
+    // Its listener answers the members, who may be asking as well.
     let mut stop = crate::stop::signal()?;
+    tokio::select! {
+        entered = handle.enter() => drop(entered?),
+        () = stop.received() => {
+            tracing::info!("stopping; this node took no part yet");
+            handle.halt().await;
+            return Ok(());
+        }
+    }
     let mut fatal = handle.fatal();
     let driver = Driver {
         config,
@@ -138,6 +145,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         memory,
         links,
         door,
+        refusals: Refusals::default(),
         inputs,
     };
     let driving = tokio::spawn(driver.run(waiting, view_requests));

@@ -74,7 +74,7 @@ async fn child(args: &[String]) {
             )
         })
         .collect();
-    let config = Config::new(id, &args[1], members[&id].clone());
+    let config = Config::new(id, &args[1], members.clone());
     let handle = Handle::start(config).await.expect("the node starts");
     let listener = tokio::net::TcpListener::bind(&members[&id].address)
         .await
@@ -82,9 +82,7 @@ async fn child(args: &[String]) {
     let service = Server::builder().add_service(handle.service());
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     tokio::spawn(service.serve_with_incoming(incoming));
-    if id == NodeId(1) {
-        handle.initialize(members).await.expect("founded");
-    }
+    handle.enter().await.expect("founded");
     let (answers, to_write) = std::sync::mpsc::channel::<String>();
     std::thread::spawn(move || {
         let mut stdout = std::io::stdout().lock();

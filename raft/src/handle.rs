@@ -1,32 +1,28 @@
 //! The only door to the log.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use openraft::EntryPayload;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError as RaftInitializeError, RaftError};
 use primacy_core::ids::{Committed, LogIndex, NodeId, Term};
-use primacy_core::record::{Member, State};
+use primacy_core::record::State;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::admission::{EnterError, Entered, Seat, tell};
 use crate::config::{Config, StartError};
-use crate::disk::DiskError;
 use crate::fatal::{FatalCell, FatalError};
-use crate::history::{History, HistoryEntry, HistoryError};
+use crate::history::{Bounds, Gone, History, HistoryEntry, HistoryError};
 use crate::leadership::{Contact, Leadership, Watcher};
-use crate::log_store::LogStore;
 use crate::net::client::Networks;
 use crate::net::peers::{Client, Lane, Peers};
-use crate::net::server::{self, RaftServer};
-use crate::snapshot::{SnapshotError, Snapshots};
-use crate::state_machine::{Published, StateMachine, voters};
+use crate::net::server::{self, Ear, RaftServer};
+use crate::opening::{Opened, open};
+use crate::state_machine::{Published, voters};
 use crate::status::Status;
 use crate::types::{Raft, position};
-use crate::{identity, wal};
 
 /// One node's part in the log. Cheap to clone; ended by `shutdown`, not by dropping it.
 #[derive(Clone)]
@@ -35,31 +31,17 @@ pub struct Handle(Arc<Inner>);
 struct Inner {
     node: NodeId,
     raft: Raft,
-    log: LogStore,
+    seat: Seat,
+    /// Whether this node takes part; before, for what it waits.
+    admitted: watch::Sender<bool>,
+    waits: watch::Sender<Option<String>>,
     history: History,
-    peers: Peers,
-    published: Published,
     contact: Arc<Contact>,
     leadership: watch::Sender<Leadership>,
     fatal: FatalCell,
     stopped: watch::Sender<bool>,
     /// Within this a transfer is done, or has failed.
     transfer_time: Duration,
-}
-
-/// Whether this call founded the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Initialized {
-    Now,
-    Already,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum InitializeError {
-    #[error("this node, {0}, is not among the members")]
-    NotAMember(NodeId),
-    #[error("this node has stopped: {0}")]
-    Stopped(String),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -75,8 +57,8 @@ pub enum TransferError {
 }
 
 impl Handle {
-    /// Opens what the node's directory holds and takes part from now on; the service must be
-    /// mounted for the peers to be answered.
+    /// Opens what the node's directory holds. The service must be mounted for the peers to be
+    /// answered; the node takes no part before `enter`.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let raft_config = config.timing.openraft(config.snapshot_every)?;
         let raft_config = raft_config
@@ -85,21 +67,37 @@ impl Handle {
         if config.snapshot_every < 10 {
             return Err(StartError::SnapshotTooOften(config.snapshot_every));
         }
+        let Bounds {
+            max_mb, max_days, ..
+        } = config.history;
+        if max_mb < Bounds::LEAST_MB || max_days == 0 {
+            return Err(StartError::HistoryTooShort { max_mb, max_days });
+        }
         let fatal = FatalCell::new();
         let opened = open(&config, fatal.clone()).await?;
         let Opened {
             log,
+            remains,
             history,
             state_machine,
         } = opened;
         let published = state_machine.published();
 
         let peers = Peers::new(config.transport.clone());
+        let seat = Seat {
+            node: config.node_id,
+            plane: config.plane.clone(),
+            members: config.members.clone(),
+            remains,
+            log: log.clone(),
+            published: published.clone(),
+            peers: peers.clone(),
+        };
         let hears_majority = Arc::new(AtomicBool::new(false));
         let election_max = Duration::from_millis(config.timing.election_max_ms);
         let networks = Networks {
             this: config.node_id,
-            peers: peers.clone(),
+            peers,
             hears_majority: hears_majority.clone(),
             append_deadline: election_max,
         };
@@ -107,7 +105,7 @@ impl Handle {
             config.node_id,
             Arc::new(raft_config),
             networks,
-            log.clone(),
+            log,
             state_machine,
         );
         let raft = raft.await.map_err(|error| match fatal.get() {
@@ -127,15 +125,15 @@ impl Handle {
             election: Duration::from_millis(config.timing.election_min_ms),
         };
         tokio::spawn(watcher.run());
-        tokio::spawn(show_when_recovered(raft.clone(), published.clone()));
+        tokio::spawn(show_when_recovered(raft.clone(), published));
 
         Ok(Self(Arc::new(Inner {
             node: config.node_id,
             raft,
-            log,
+            seat,
+            admitted: watch::Sender::new(false),
+            waits: watch::Sender::new(None),
             history,
-            peers,
-            published,
             contact,
             leadership,
             fatal,
@@ -148,34 +146,73 @@ impl Handle {
         self.0.node
     }
 
-    /// Founds the log with these voters. Harmless to repeat, also on each of the members, as long
-    /// as all name the same ones.
-    pub async fn initialize(
-        &self,
-        members: BTreeMap<NodeId, Member>,
-    ) -> Result<Initialized, InitializeError> {
-        match self.0.raft.initialize(members).await {
-            Ok(()) => Ok(Initialized::Now),
-            Err(RaftError::APIError(RaftInitializeError::NotAllowed(_))) => {
-                Ok(Initialized::Already)
+    /// Asks the members, founds the plane with them if none of them knows it, and takes part from
+    /// now on. Waits for as long as it must; an error is for good, and the process must end.
+    pub async fn enter(&self) -> Result<Entered, EnterError> {
+        let Inner { seat, waits, .. } = &*self.0;
+        let entered = tokio::select! {
+            entered = seat.enter(waits) => entered?,
+            () = self.stopped() => {
+                let why = self.fatal_now().map_or("told to".to_owned(), |why| why.to_string());
+                return Err(EnterError::Stopped(why));
             }
-            Err(RaftError::APIError(RaftInitializeError::NotInMembers(_))) => {
-                Err(InitializeError::NotAMember(self.0.node))
-            }
-            Err(RaftError::Fatal(fatal)) => Err(InitializeError::Stopped(fatal.to_string())),
+        };
+        if entered == Entered::Founding {
+            self.initialize().await?;
         }
+        self.take_part();
+        let (seat, fatal, this) = (seat.clone(), self.0.fatal.clone(), self.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tell(seat, fatal) => {}
+                () = this.stopped() => {}
+            }
+        });
+        Ok(entered)
+    }
+
+    /// Takes part without having asked anybody, as a node must not: for the tests that show why.
+    #[doc(hidden)]
+    pub async fn enter_unasked(&self) -> Result<(), EnterError> {
+        self.initialize().await?;
+        self.take_part();
+        Ok(())
+    }
+
+    /// For whom or what this node waits before it takes part.
+    pub fn waits(&self) -> Option<String> {
+        self.0.waits.borrow().clone()
+    }
+
+    /// Every first member does this; the log keeps one of them.
+    async fn initialize(&self) -> Result<(), EnterError> {
+        let members = self.0.seat.members.clone();
+        match self.0.raft.initialize(members).await {
+            // It has a log from somebody who was quicker.
+            Ok(()) | Err(RaftError::APIError(RaftInitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(RaftInitializeError::NotInMembers(_))) => {
+                Err(EnterError::NotAMember(self.0.node))
+            }
+            Err(RaftError::Fatal(fatal)) => Err(EnterError::Stopped(fatal.to_string())),
+        }
+    }
+
+    fn take_part(&self) {
+        self.0.waits.send_replace(None);
+        self.0.admitted.send_replace(true);
+        self.0.raft.runtime_config().elect(true);
     }
 
     /// The newest applied state, at each apply. Nothing (position 0.0) until this node has caught
     /// up, after its start, with all that it may have known before.
     pub fn watch(&self) -> watch::Receiver<Committed<Arc<State>>> {
-        self.0.published.shown()
+        self.0.seat.published.shown()
     }
 
     /// The newest state applied here, caught up or not: committed, but it may be older than what
     /// this node showed before its last start. For people, when no majority is left.
     pub fn local(&self) -> Committed<Arc<State>> {
-        self.0.published.local().borrow().clone()
+        self.0.seat.published.local().borrow().clone()
     }
 
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
@@ -192,9 +229,19 @@ impl Handle {
     /// The service for the peers. Its listener must set TCP_NODELAY: with Nagle's algorithm a
     /// linearizable read takes 36 ms instead of half a one.
     pub fn service(&self) -> RaftServer {
-        let Inner { node, raft, .. } = &*self.0;
-        let known = self.0.peers.are_known();
-        server::service(*node, raft.clone(), self.0.contact.clone(), known)
+        server::service(self.ear())
+    }
+
+    pub(crate) fn ear(&self) -> Ear {
+        Ear {
+            node: self.0.node,
+            raft: self.0.raft.clone(),
+            contact: self.0.contact.clone(),
+            known: self.0.seat.peers.are_known(),
+            seat: self.0.seat.clone(),
+            admitted: self.0.admitted.subscribe(),
+            fatal: self.0.fatal.clone(),
+        }
     }
 
     /// The applied entries from `from` on, oldest first.
@@ -204,6 +251,20 @@ impl Handle {
         limit: usize,
     ) -> Result<Vec<HistoryEntry>, HistoryError> {
         self.0.history.read(from, limit).await
+    }
+
+    /// The applied entries below `before`, or all, newest first.
+    pub async fn history_newest(
+        &self,
+        before: Option<LogIndex>,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, HistoryError> {
+        self.0.history.read_newest(before, limit).await
+    }
+
+    /// What is no longer in the history, to keep it within its bounds.
+    pub async fn history_gone(&self) -> Result<Gone, HistoryError> {
+        self.0.history.gone().await
     }
 
     pub fn status(&self) -> Status {
@@ -267,8 +328,8 @@ impl Handle {
         if let Err(error) = self.0.raft.shutdown().await {
             tracing::error!("the consensus task had panicked: {error}");
         }
-        let Inner { log, history, .. } = &*self.0;
-        let (log, history) = (log.clone(), history.clone());
+        let Inner { seat, history, .. } = &*self.0;
+        let (log, history) = (seat.log.clone(), history.clone());
         let closed = tokio::task::spawn_blocking(move || {
             history.close();
             log.close();
@@ -300,7 +361,7 @@ impl Handle {
     }
 
     pub(crate) fn local_states(&self) -> watch::Receiver<Committed<Arc<State>>> {
-        self.0.published.local()
+        self.0.seat.published.local()
     }
 
     pub(crate) fn fatal_now(&self) -> Option<FatalError> {
@@ -333,100 +394,8 @@ impl Handle {
             .membership_config
             .nodes()
             .find(|(id, _)| **id == to)?;
-        self.0.peers.client(to, member, lane).ok()
+        self.0.seat.peers.client(to, member, lane).ok()
     }
-}
-
-struct Opened {
-    log: LogStore,
-    history: History,
-    state_machine: StateMachine,
-}
-
-/// Reads the directory, off the async threads.
-async fn open(config: &Config, fatal: FatalCell) -> Result<Opened, StartError> {
-    let (dir, node, knows) = (config.dir.clone(), config.node_id, config.knows);
-    let opening = tokio::task::spawn_blocking(move || {
-        let lock = identity::claim(&dir, node)?;
-        let (recovered, writer) = wal::open(&dir.join("wal"), node, Some(lock))?;
-        let (snapshots, newest) = Snapshots::open(&dir.join("snapshots"))?;
-        if let Some((_, state)) = &newest {
-            state.known_to(knows).map_err(SnapshotError::from)?;
-        }
-        let snapshot_index = newest
-            .as_ref()
-            .and_then(|(stored, _)| stored.meta.last_log_id);
-        let snapshot_index = snapshot_index.map(|last| last.index);
-        let purged_index = recovered.meta.purged.map(|purged| purged.index);
-        if purged_index > snapshot_index {
-            return Err(StartError::SnapshotLost {
-                dir: dir.join("snapshots"),
-                purged: LogIndex(purged_index.unwrap_or_default()),
-            });
-        }
-        let history = History::open(&dir.join("history"))?;
-        let log = LogStore::new(recovered, writer, history.clone(), fatal.clone());
-        let state_machine = StateMachine::new(snapshots, newest, history.clone(), fatal, knows);
-        Ok((
-            Opened {
-                log,
-                history,
-                state_machine,
-            },
-            snapshot_index,
-        ))
-    });
-    let opened = match opening.await {
-        Ok(opened) => opened,
-        Err(error) => {
-            let path = config.dir.clone();
-            return Err(DiskError {
-                act: "open",
-                path,
-                source: error.into(),
-            }
-            .into());
-        }
-    };
-    let (opened, snapshot_index) = opened?;
-    if let Some(index) = snapshot_index {
-        refill_history(&opened, index).await?;
-    }
-    Ok(opened)
-}
-
-/// What the snapshot covers is not applied again: where the history lacks it, the log may help.
-async fn refill_history(opened: &Opened, snapshot_index: u64) -> Result<(), HistoryError> {
-    let mut known = BTreeMap::new();
-    for entry in opened.log.entries(0, snapshot_index) {
-        let at = position(&entry.log_id);
-        if let EntryPayload::Normal(logged) = entry.payload {
-            known.insert(
-                at.index,
-                HistoryEntry {
-                    at,
-                    proposal: logged.0,
-                    outcome: None,
-                },
-            );
-        }
-    }
-    let missing = opened
-        .history
-        .missing(known.keys().copied().collect())
-        .await?;
-    let entries: Vec<_> = missing
-        .iter()
-        .filter_map(|index| known.remove(index))
-        .collect();
-    if !entries.is_empty() {
-        tracing::warn!(
-            "{} entries of the history come back from the log alone",
-            entries.len()
-        );
-        opened.history.put(entries);
-    }
-    Ok(())
 }
 
 /// After a restart the applied state may be older than what this node once showed. It is shown

@@ -2,15 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
+use openraft::metrics::SerdeInstant;
+use openraft::type_config::alias::InstantOf;
 use openraft::{Instant as _, RaftMetrics, ServerState};
 use primacy_core::ids::{NodeId, Term};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::boot_clock::{Moment, Translator};
 use crate::fatal::{FatalCell, FatalError};
 use crate::types::{Raft, TypeConfig};
 
@@ -37,19 +40,19 @@ pub struct Contact(Mutex<Touch>);
 struct Touch {
     heard: Option<Heard>,
     /// When a majority last spoke to this node, directly or through its leader.
-    majority: Option<Instant>,
+    majority: Option<Moment>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     leader: NodeId,
-    at: Instant,
+    at: Moment,
     leader_hears_majority: bool,
 }
 
 impl Contact {
     pub fn heard(&self, leader: NodeId, leader_hears_majority: bool) {
-        let at = Instant::now();
+        let at = Moment::now();
         let mut touch = self.lock();
         touch.heard = Some(Heard {
             leader,
@@ -62,7 +65,7 @@ impl Contact {
     }
 
     /// This node led, and a majority acknowledged it.
-    fn acknowledged(&self, at: Instant) {
+    fn acknowledged(&self, at: Moment) {
         let mut touch = self.lock();
         touch.majority = touch.majority.max(Some(at));
     }
@@ -86,6 +89,36 @@ impl Contact {
     }
 }
 
+/// When a majority last acknowledged this leader: each acknowledgement is translated once, when it
+/// is first seen.
+struct Acked {
+    translator: Translator,
+    last: Option<(AckedAt, Moment)>,
+}
+
+type AckedAt = SerdeInstant<InstantOf<TypeConfig>>;
+
+impl Acked {
+    fn new() -> Self {
+        Self {
+            translator: Translator::new(),
+            last: None,
+        }
+    }
+
+    fn moment(&mut self, metrics: &RaftMetrics<TypeConfig>) -> Option<Moment> {
+        let newest = metrics.last_quorum_acked?;
+        match self.last {
+            Some((last, at)) if last == newest => Some(at),
+            _ => {
+                let at = self.translator.moment(newest.elapsed());
+                self.last = Some((newest, at));
+                Some(at)
+            }
+        }
+    }
+}
+
 /// Keeps `leadership` current until openraft stops.
 pub struct Watcher {
     pub node: NodeId,
@@ -105,7 +138,8 @@ impl Watcher {
         let mut interval = tokio::time::interval(LOOK_EVERY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The term that this node leads, and since when.
-        let mut leads: Option<(u64, Instant)> = None;
+        let mut leads: Option<(u64, Moment)> = None;
+        let mut acked = Acked::new();
         loop {
             let closed = tokio::select! {
                 changed = metrics.changed() => changed.is_err(),
@@ -113,7 +147,7 @@ impl Watcher {
             };
             let (now, ended) = {
                 let metrics = metrics.borrow_watched();
-                let now = self.judge(&metrics, &mut leads);
+                let now = self.judge(&metrics, &mut leads, &mut acked);
                 (now, metrics.running_state.clone().err())
             };
             if closed || ended.is_some() {
@@ -133,20 +167,21 @@ impl Watcher {
     fn judge(
         &self,
         metrics: &RaftMetrics<TypeConfig>,
-        leads: &mut Option<(u64, Instant)>,
+        leads: &mut Option<(u64, Moment)>,
+        acked: &mut Acked,
     ) -> Leadership {
         let term = Term(metrics.current_term);
+        let acked = acked.moment(metrics);
         if metrics.state == ServerState::Leader {
             let since = match *leads {
                 Some((led, since)) if led == metrics.current_term => since,
-                _ => leads.insert((metrics.current_term, Instant::now())).1,
+                _ => leads.insert((metrics.current_term, Moment::now())).1,
             };
-            // A majority has just elected it, which no acknowledgement says yet.
-            let acked = metrics.last_quorum_acked.as_ref().map(|at| at.elapsed());
-            if let Some(at) = acked.and_then(|age| Instant::now().checked_sub(age)) {
+            if let Some(at) = acked {
                 self.contact.acknowledged(at);
             }
-            let age = acked.map_or(since.elapsed(), |acked| acked.min(since.elapsed()));
+            // A majority has just elected it, which no acknowledgement says yet.
+            let age = acked.map_or(since, |acked| acked.max(since)).elapsed();
             let hears_majority = age < self.election;
             return Leadership {
                 leader: Some(self.node),

@@ -1,6 +1,7 @@
 //! openraft's log storage over the write-ahead log.
 //!
 //! ```text
+//!  first:  founding begun (durable), then as below
 //!  append: encode ─▶ WAL (durable) ─▶ visible to readers ─▶ IOFlushed ─▶ return
 //!  vote:   encode ─▶ WAL (durable) ─▶ visible to readers ─▶ return
 //!  purge:  history durable ─▶ WAL (durable) ─▶ segments deleted ─▶ gone for readers
@@ -21,10 +22,12 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
+use primacy_core::ids::{Position, Term};
 
+use crate::admission::{Remains, aside};
 use crate::fatal::{FatalCell, FatalError};
 use crate::history::History;
-use crate::types::{LogId, RaftEntry, RaftVote, TypeConfig};
+use crate::types::{LogId, RaftEntry, RaftVote, TypeConfig, position};
 use crate::wal::{Encoded, Meta, Recovered, WalError, Writer};
 
 #[derive(Clone, Debug)]
@@ -32,6 +35,7 @@ pub struct LogStore {
     memory: Arc<RwLock<Memory>>,
     writer: Writer,
     history: History,
+    remains: Remains,
     fatal: FatalCell,
 }
 
@@ -42,15 +46,32 @@ struct Memory {
 }
 
 impl LogStore {
-    pub fn new(recovered: Recovered, writer: Writer, history: History, fatal: FatalCell) -> Self {
+    pub fn new(
+        recovered: Recovered,
+        writer: Writer,
+        history: History,
+        remains: Remains,
+        fatal: FatalCell,
+    ) -> Self {
         let Recovered { meta, entries } = recovered;
         let memory = Arc::new(RwLock::new(Memory { meta, entries }));
         Self {
             memory,
             writer,
             history,
+            remains,
             fatal,
         }
+    }
+
+    /// The term of the vote, the end of the log, and how much of it is known to be committed: all
+    /// that is shown here is durable.
+    pub fn extent(&self) -> (Term, Position, Position) {
+        let memory = self.read();
+        let term = memory.meta.vote.map_or(0, |vote| vote.leader_id.term);
+        let at = |id: Option<LogId>| id.as_ref().map(position).unwrap_or_default();
+        let end = at(memory.last());
+        (Term(term), end, at(memory.meta.committed).min(end))
     }
 
     /// Entries from `from` up to and including `upto`.
@@ -81,6 +102,19 @@ impl LogStore {
             Err(error) => Err(error),
         };
         self.noted(result)
+    }
+
+    /// Marks the founding as begun, before the first vote or entry.
+    async fn begin(&self) -> Result<(), io::Error> {
+        if self.remains.begun() {
+            return Ok(());
+        }
+        let remains = self.remains.clone();
+        aside(move || remains.begin()).await.map_err(|error| {
+            let error = error.into_io();
+            self.fatal.set(FatalError::new(&error));
+            error
+        })
     }
 
     fn noted<T>(&self, result: Result<T, WalError>) -> Result<T, WalError> {
@@ -171,6 +205,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), io::Error> {
+        self.begin().await?;
         let record = Encoded::vote(vote).map(|record| vec![record]);
         self.durable(record).await.map_err(WalError::into_io)?;
         self.write().meta.vote = Some(*vote);
@@ -203,6 +238,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     {
         let entries: Vec<RaftEntry> = entries.into_iter().collect();
         let records = entries.iter().map(Encoded::append).collect();
+        if let Err(error) = self.begin().await {
+            callback.io_completed(Err(io::Error::new(error.kind(), error.to_string())));
+            return Err(error);
+        }
         if let Err(error) = self.durable(records).await {
             callback.io_completed(Err(error.clone().into_io()));
             return Err(error.into_io());

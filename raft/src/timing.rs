@@ -107,6 +107,11 @@ impl Timing {
             // A leader that crashed must win an election: with leadership restored for free, an
             // entry lost in the crash can be written a second time, differently, at its position.
             enable_leader_restore: Some(false),
+            // Not before it has asked the members.
+            enable_elect: false,
+            // A follower that has lost some of its log, and was let in on trust, is filled again.
+            // Without this its leader only asserts that it cannot be, and never says a word.
+            allow_log_reversion: Some(true),
             snapshot_policy: SnapshotPolicy::LogsSinceLast(snapshot_every),
             // A follower that is briefly away catches up from entries, not from a snapshot.
             max_in_snapshot_log_to_keep: snapshot_every / 5,

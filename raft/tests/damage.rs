@@ -70,7 +70,7 @@ fn another_nodes_directory_is_refused() {
     let plane = Plane::new(1, 1000);
     let node = &plane.nodes[&ONE];
     node.run(node.handle.halt());
-    let config = Config::new(NodeId(2), plane.dir(ONE), plane.members[&ONE].clone());
+    let config = Config::new(NodeId(2), plane.dir(ONE), plane.members.clone());
     let Err(error) = node.run(Handle::start(config)) else {
         panic!("it started")
     };
@@ -95,8 +95,10 @@ fn a_history_that_does_not_open_is_filled_again_from_the_log() {
     node.run(node.handle.halt());
     plane.crash(ONE);
 
-    let history = plane.dir(ONE).join("history");
-    fs::write(history.join("conf"), b"not what sled wrote").unwrap();
+    let history = fs::read_dir(plane.dir(ONE).join("history")).unwrap();
+    let volume = history.map(|entry| entry.unwrap().path());
+    let volume = volume.filter(|path| path.is_dir()).next().unwrap();
+    fs::write(volume.join("conf"), b"not what sled wrote").unwrap();
     plane.start(ONE).unwrap();
     let node = &plane.nodes[&ONE];
     node.propose(9, 51);
@@ -124,7 +126,7 @@ fn a_disk_that_fails_stops_the_node_and_says_so() {
     let mut plane = Plane::new(1, 1000);
     // The snapshots' directory is gone: the next snapshot cannot be written.
     plane.crash(ONE);
-    let mut config = Config::new(ONE, plane.dir(ONE), plane.members[&ONE].clone());
+    let mut config = Config::new(ONE, plane.dir(ONE), plane.members.clone());
     config.snapshot_every = 10;
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -134,6 +136,7 @@ fn a_disk_that_fails_stops_the_node_and_says_so() {
                 Err(error) => assert!(error.to_string().contains("in use"), "{error}"),
             }
         };
+        handle.enter().await.unwrap();
         fs::remove_dir_all(plane.dir(ONE).join("snapshots")).unwrap();
         let mut fatal = handle.fatal();
         let mut seq = 0;

@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use primacy::api::StatusDocument;
-use primacy::config::{DiskConfig, MemberConfig, NodeConfig, ProbeAccount, RaftTimes};
+use primacy::config::{
+    DiskConfig, HistoryConfig, MemberConfig, NodeConfig, ProbeAccount, RaftTimes,
+};
 use primacy_core::ids::{NodeId, PlaneId};
 use primacy_proto::tls::{Authority, Files, Lifetime};
 use tempfile::TempDir;
@@ -102,6 +104,7 @@ impl Plane {
             round_trip_ms: 0,
             snapshot_every: 5_000,
             disk: DiskConfig::none(),
+            history: HistoryConfig::default(),
             tls: Some(files.into()),
             plaintext: false,
         };

@@ -194,6 +194,11 @@ impl OperatorService for Operator {
             cluster: wanted,
             ask_others_ms,
         } = request.into_inner();
+        if let Some(why) = self.0.handle.waits() {
+            let node = self.0.node;
+            let text = format!("node {node} takes no part yet: {why}");
+            return Err(Status::unavailable(text));
+        }
         let (sender, receiver) = oneshot::channel();
         let stopping = || Status::unavailable("the node is stopping");
         self.0.views.send(sender).await.map_err(|_| stopping())?;

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 pub use agent::{AgentConfig, MysqlAccess, ServerControl};
 pub(crate) use node::snapshot_every;
-pub use node::{DiskConfig, MemberConfig, NodeConfig, ProbeAccount, RaftTimes};
+pub use node::{DiskConfig, HistoryConfig, MemberConfig, NodeConfig, ProbeAccount, RaftTimes};
 use primacy_proto::tls::TlsError;
 pub use tls::TlsFiles;
 

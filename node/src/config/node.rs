@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use primacy_core::ids::{NodeId, PlaneId};
 use primacy_proto::tls::{TlsError, Transport, Wanted};
-use primacy_raft::Timing;
+use primacy_raft::{HistoryBounds, Timing};
 use serde::{Deserialize, Serialize};
 
 use super::secret::{Secret, beside};
@@ -36,6 +36,8 @@ pub struct NodeConfig {
     pub snapshot_every: u64,
     #[serde(default)]
     pub disk: DiskConfig,
+    #[serde(default)]
+    pub history: HistoryConfig,
     /// Its certificate, `primacy://PLANE/node/ID`; nodes, agents and clients must have theirs then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
@@ -77,6 +79,46 @@ impl DiskConfig {
         Self {
             alarm_free_mb: 0,
             ballast_mb: 0,
+        }
+    }
+}
+
+/// How much of what was applied is kept for people to read. The oldest goes first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HistoryConfig {
+    /// On the disk, in MB of 2^20 bytes.
+    pub max_mb: u64,
+    /// Older than the newest entry.
+    pub max_days: u64,
+    /// What goes is written there first, as JSON, an entry a line; a relative one is under `dir`.
+    /// Nobody but you takes anything away from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export_dir: Option<PathBuf>,
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        let HistoryBounds {
+            max_mb,
+            max_days,
+            export_dir,
+        } = HistoryBounds::default();
+        Self {
+            max_mb,
+            max_days,
+            export_dir,
+        }
+    }
+}
+
+impl HistoryConfig {
+    /// The same for the log of a node whose folder is `dir`.
+    pub fn bounds(&self, dir: &Path) -> HistoryBounds {
+        HistoryBounds {
+            max_mb: self.max_mb,
+            max_days: self.max_days,
+            export_dir: self.export_dir.as_ref().map(|export| dir.join(export)),
         }
     }
 }
@@ -191,6 +233,13 @@ impl NodeConfig {
                           command it; give ca, cert and key in [tls], or write plaintext = true";
             return contradiction(path, "listen", self.listen, remedy);
         }
+        if self.history.max_mb < HistoryBounds::LEAST_MB {
+            let remedy = format!("keep at least {} MB", HistoryBounds::LEAST_MB);
+            return contradiction(path, "history.max_mb", self.history.max_mb, &remedy);
+        }
+        if self.history.max_days == 0 {
+            return contradiction(path, "history.max_days", 0, "keep at least a day");
+        }
         let mut ids = BTreeSet::new();
         let mut addresses = BTreeSet::new();
         for member in &self.members {
@@ -258,6 +307,7 @@ mod tests {
             round_trip_ms,
             snapshot_every: snapshot_every(),
             disk: DiskConfig::none(),
+            history: HistoryConfig::default(),
             tls: None,
             plaintext: false,
         };

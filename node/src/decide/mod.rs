@@ -16,7 +16,7 @@ use crate::act::Links;
 use crate::clock;
 use crate::config::NodeConfig;
 use crate::observe::Probers;
-use crate::record::{Door, MemoryFile, propose};
+use crate::record::{Door, MemoryFile, Refusals, propose};
 
 /// Fine enough for a grace of 20 ms.
 const TICK: Duration = Duration::from_millis(5);
@@ -41,6 +41,7 @@ pub struct Driver {
     pub memory: MemoryFile,
     pub links: Links,
     pub door: Door,
+    pub refusals: Refusals,
     pub inputs: mpsc::Sender<NodeInput>,
 }
 
@@ -151,7 +152,9 @@ impl Driver {
             } => {
                 self.links.acknowledge(cluster, instance, acknowledgement);
             }
-            NodeOutput::Propose(proposal) => propose(&self.handle, proposal, &self.inputs),
+            NodeOutput::Propose(proposal) => {
+                propose(&self.handle, proposal, &self.inputs, &self.refusals);
+            }
             NodeOutput::Remember { cluster, epoch } => self
                 .memory
                 .remember(cluster, epoch)

@@ -12,8 +12,8 @@ use super::net::Net;
 use super::process::Process;
 use super::world::{CLUSTER, PLANE, Place, REGIONS};
 use crate::config::{
-    AgentConfig, DiskConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount, RaftTimes,
-    ServerControl, snapshot_every,
+    AgentConfig, DiskConfig, HistoryConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount,
+    RaftTimes, ServerControl, snapshot_every,
 };
 use crate::mysqld::bringup::Instance;
 use crate::mysqld::template::Template;
@@ -89,6 +89,7 @@ pub(super) fn start_nodes(ground: &Ground<'_>) -> anyhow::Result<(Nodes, Vec<Str
             round_trip_ms,
             snapshot_every: snapshot_every(),
             disk: DiskConfig::none(),
+            history: HistoryConfig::default(),
             tls: Some(
                 ground
                     .certificates

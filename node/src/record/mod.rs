@@ -1,5 +1,6 @@
 //! Record: what this node proposes to the log, and what it must remember itself.
 
+mod refusals;
 mod space;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::{clock, durable};
 
+pub use refusals::Refusals;
 pub use space::Space;
 
 /// A proposal that is not committed by then is proposed anew: the leader may be gone.
@@ -67,17 +69,34 @@ impl MemoryFile {
 }
 
 /// Proposes what the core wants proposed; the end comes back as an input.
-pub fn propose(handle: &Handle, mut proposal: Proposal, inputs: &mpsc::Sender<NodeInput>) {
+pub fn propose(
+    handle: &Handle,
+    mut proposal: Proposal,
+    inputs: &mpsc::Sender<NodeInput>,
+    refusals: &Refusals,
+) {
     proposal.wall_ms = clock::wall_ms();
-    let (handle, inputs) = (handle.clone(), inputs.clone());
+    let (handle, inputs, refusals) = (handle.clone(), inputs.clone(), refusals.clone());
     tokio::spawn(async move {
-        let seq = proposal.seq;
+        let (seq, proposer, run) = (proposal.seq, proposal.proposer, proposal.incarnation);
         let end = match handle.propose(proposal, PROPOSE_LIMIT).await {
             Ok(outcome) => {
-                for result in &outcome.get().results {
-                    if let Err(refusal) = result {
-                        tracing::debug!(%refusal, "the log refused a command");
-                    }
+                let state = handle.local();
+                let known = state.get().proposers.get(&proposer);
+                if let Some((newest, _)) = known.filter(|(newest, _)| *newest > run) {
+                    refusals.note(&format!(
+                        "it knows run {newest} of this node, and this is run {run}: nothing that \
+                         this node proposes counts. Set the clock right, delete memory.json in its \
+                         folder and start it again"
+                    ));
+                }
+                for refusal in outcome
+                    .get()
+                    .results
+                    .iter()
+                    .filter_map(|r| r.as_ref().err())
+                {
+                    refusals.note(&refusal.to_string());
                 }
                 ProposalEnd::Committed
             }
@@ -93,6 +112,13 @@ pub fn propose(handle: &Handle, mut proposal: Proposal, inputs: &mpsc::Sender<No
 pub enum SubmitError {
     #[error(transparent)]
     Refused(Refusal),
+    /// Its run is not the newest that the log knows of its node.
+    #[error(
+        "nothing was changed: the log takes this node's proposals for repetitions, its count of its \
+         own runs has fallen back to {0} (memory.json is older than the log, or the clock was set \
+         back). It counts on from the log's now: ask again"
+    )]
+    Overtaken(Incarnation),
     #[error(
         "no majority of the control plane answers; nothing was changed unless it says so later"
     )]
@@ -104,8 +130,8 @@ pub enum SubmitError {
 pub struct Door {
     handle: Handle,
     proposer: NodeId,
-    incarnation: Incarnation,
-    seq: Arc<Mutex<Seq>>,
+    /// The key of the newest proposal.
+    last: Arc<Mutex<(Incarnation, Seq)>>,
 }
 
 impl Door {
@@ -113,8 +139,7 @@ impl Door {
         Self {
             handle,
             proposer: node.operators_door(),
-            incarnation,
-            seq: Arc::default(),
+            last: Arc::new(Mutex::new((incarnation, Seq::INITIAL))),
         }
     }
 
@@ -124,12 +149,13 @@ impl Door {
         command: Command,
         limit: Duration,
     ) -> Result<Vec<Event>, SubmitError> {
-        let mut seq = self.seq.lock().await;
-        *seq = seq.next();
+        let mut last = self.last.lock().await;
+        last.1 = last.1.next();
+        let (incarnation, seq) = *last;
         let proposal = Proposal {
             proposer: self.proposer,
-            incarnation: self.incarnation,
-            seq: *seq,
+            incarnation,
+            seq,
             wall_ms: clock::wall_ms(),
             commands: vec![command],
         };
@@ -138,17 +164,69 @@ impl Door {
             .propose(proposal, limit)
             .await
             .map_err(SubmitError::Unavailable)?;
-        let mut results = outcome.into_inner().results;
-        match results.pop() {
+        let mut outcome = outcome.into_inner();
+        if outcome.repeated {
+            // Each key is used once here: somebody else used this one, or a higher one.
+            *last = self.above(incarnation);
+            return Err(SubmitError::Overtaken(incarnation));
+        }
+        match outcome.results.pop() {
             Some(result) => result.map_err(SubmitError::Refused),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// A run above every one that the log knows of this door.
+    fn above(&self, mine: Incarnation) -> (Incarnation, Seq) {
+        let state = self.handle.local();
+        let known = state.get().proposers.get(&self.proposer);
+        let known = known.map_or(mine, |(incarnation, _)| (*incarnation).max(mine));
+        (known.next(), Seq::INITIAL)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use primacy_core::ids::PlaneId;
+    use primacy_core::record::Member;
+    use primacy_raft::Config;
+
     use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// A plane of one node, whose two runs have the same number: its memory was put back.
+    #[tokio::test]
+    async fn what_the_log_takes_for_a_repetition_is_no_success() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = Member {
+            address: "127.0.0.1:1".into(),
+            region: "here".into(),
+        };
+        let config = Config::new(NodeId(1), dir.path(), [(NodeId(1), one)].into());
+        let handle = Handle::start(config).await.unwrap();
+        handle.enter().await.unwrap();
+        let door = || Door::new(handle.clone(), NodeId(1), Incarnation(7));
+        let found = |plane: &str| Command::FoundPlane {
+            plane: PlaneId::from(plane),
+            level: 1,
+        };
+        let (first, second) = (door(), door());
+        first.submit(found("plane"), LIMIT).await.unwrap();
+        let announce = Command::Announce {
+            node: NodeId(1),
+            knows: 1,
+        };
+        let error = second.submit(announce.clone(), LIMIT).await.unwrap_err();
+        assert!(
+            matches!(error, SubmitError::Overtaken(Incarnation(7))),
+            "{error}"
+        );
+        assert!(handle.local().get().knows.is_empty(), "nothing was changed");
+        second.submit(announce, LIMIT).await.unwrap();
+        assert_eq!(handle.local().get().knows.get(&NodeId(1)), Some(&1));
+        handle.halt().await;
+    }
 
     #[test]
     fn each_run_counts_above_all_before_also_without_its_file() {

@@ -67,13 +67,13 @@ pub enum ReadFrom {
     Failed { why: String },
 }
 
-fn encode<T: Serialize>(value: &T) -> Result<Bytes, Status> {
+pub fn encode<T: Serialize>(value: &T) -> Result<Bytes, Status> {
     rmp_serde::to_vec_named(value)
         .map(Bytes::from)
         .map_err(|error| Status::internal(format!("cannot encode a message: {error}")))
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Status> {
     rmp_serde::from_slice(bytes)
         .map_err(|error| Status::invalid_argument(format!("cannot decode a message: {error}")))
 }

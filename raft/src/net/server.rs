@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
@@ -13,10 +14,15 @@ use openraft::raft::{
 use primacy_core::ids::NodeId;
 use primacy_core::record::{Command, Proposal};
 use primacy_proto::tls::{Identity, speaks_as};
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::wire::raft_service_server::{RaftService, RaftServiceServer};
 use super::{MESSAGE_BYTES_MAX, SnapshotHeader, TO, decode, encode, wire};
+use crate::admission::{Seat, Word};
+use crate::disk::DiskError;
+use crate::fatal::{FatalCell, FatalError};
 use crate::leadership::Contact;
 use crate::propose;
 use crate::snapshot::SnapshotBytes;
@@ -28,30 +34,47 @@ pub type RaftServer = RaftServiceServer<Ear>;
 /// Far above any state: it is bounded, and lives in memory.
 const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
 
+/// A call that comes before this node takes part waits so long: with all members starting
+/// together it is a matter of milliseconds.
+const ADMITTED_WITHIN: Duration = Duration::from_secs(1);
+
 /// What hears the peers of one node.
 #[derive(Clone)]
 pub struct Ear {
-    pub(super) node: NodeId,
-    pub(super) raft: Raft,
-    pub(super) contact: Arc<Contact>,
+    pub(crate) node: NodeId,
+    pub(crate) raft: Raft,
+    pub(crate) contact: Arc<Contact>,
     /// Every call must carry an identity.
-    pub(super) known: bool,
+    pub(crate) known: bool,
+    pub(crate) seat: Seat,
+    /// Whether this node takes part; until then it answers `Ask` alone.
+    pub(crate) admitted: watch::Receiver<bool>,
+    pub(crate) fatal: FatalCell,
 }
 
-pub(crate) fn service(node: NodeId, raft: Raft, contact: Arc<Contact>, known: bool) -> RaftServer {
-    RaftServiceServer::new(Ear {
-        node,
-        raft,
-        contact,
-        known,
-    })
-    .max_decoding_message_size(MESSAGE_BYTES_MAX)
-    .max_encoding_message_size(MESSAGE_BYTES_MAX)
+pub(crate) fn service(ear: Ear) -> RaftServer {
+    RaftServiceServer::new(ear)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 impl Ear {
+    /// Takes the message out of a request for this node as one that takes part.
+    async fn accept<T>(&self, request: Request<T>) -> Result<(T, Speaker), Status> {
+        let accepted = self.meant_for_this(request)?;
+        let mut admitted = self.admitted.clone();
+        let admitted = timeout(ADMITTED_WITHIN, admitted.wait_for(|admitted| *admitted));
+        match admitted.await {
+            Ok(Ok(_)) => Ok(accepted),
+            Ok(Err(_)) | Err(_) => Err(Status::unavailable(format!(
+                "node {} takes no part yet: it asks the members first",
+                self.node
+            ))),
+        }
+    }
+
     /// Takes the message out of a request that is meant for this node, and notes who sent it.
-    fn accept<T>(&self, request: Request<T>) -> Result<(T, Speaker), Status> {
+    fn meant_for_this<T>(&self, request: Request<T>) -> Result<(T, Speaker), Status> {
         let to = request
             .metadata()
             .get(TO)
@@ -96,7 +119,7 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::AppendRequest>,
     ) -> Result<Response<wire::AppendResponse>, Status> {
-        let (message, speaker) = self.accept(request)?;
+        let (message, speaker) = self.accept(request).await?;
         let rpc: AppendEntriesRequest<TypeConfig> = decode(&message.payload)?;
         let leader = rpc.vote.leader_id.voted_for;
         speaker.must_be(leader)?;
@@ -115,7 +138,7 @@ impl RaftService for Ear {
         &self,
         request: Request<Streaming<wire::StreamAppendRequest>>,
     ) -> Result<Response<Self::StreamAppendStream>, Status> {
-        let (messages, speaker) = self.accept(request)?;
+        let (messages, speaker) = self.accept(request).await?;
         let leader = Arc::new(StreamLeader::default());
         let requests = requests(messages, speaker, leader.clone());
         let contact = self.contact.clone();
@@ -137,7 +160,7 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::VoteRequest>,
     ) -> Result<Response<wire::VoteResponse>, Status> {
-        let (message, speaker) = self.accept(request)?;
+        let (message, speaker) = self.accept(request).await?;
         let rpc: VoteRequest<TypeConfig> = decode(&message.payload)?;
         speaker.must_be(rpc.vote.leader_id.voted_for)?;
         let answer = self.raft.vote(rpc).await.map_err(stopped)?;
@@ -150,7 +173,7 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::PreVoteRequest>,
     ) -> Result<Response<wire::PreVoteResponse>, Status> {
-        let (message, speaker) = self.accept(request)?;
+        let (message, speaker) = self.accept(request).await?;
         let rpc: VoteRequest<TypeConfig> = decode(&message.payload)?;
         speaker.must_be(rpc.vote.leader_id.voted_for)?;
         let answer = self.raft.pre_vote(rpc).await.map_err(stopped)?;
@@ -163,7 +186,7 @@ impl RaftService for Ear {
         &self,
         request: Request<Streaming<wire::InstallSnapshotRequest>>,
     ) -> Result<Response<wire::InstallSnapshotResponse>, Status> {
-        let (mut messages, speaker) = self.accept(request)?;
+        let (mut messages, speaker) = self.accept(request).await?;
         let first = messages.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("a snapshot without a header"))?;
         let SnapshotHeader { vote, meta } = decode(&first.header)?;
@@ -198,7 +221,7 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::TransferLeaderRequest>,
     ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
-        let (message, speaker) = self.accept(request)?;
+        let (message, speaker) = self.accept(request).await?;
         let rpc: TransferLeaderRequest<TypeConfig> = decode(&message.payload)?;
         speaker.must_be(rpc.from_leader().leader_id.voted_for)?;
         let answer = self
@@ -215,7 +238,7 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::ForwardRequest>,
     ) -> Result<Response<wire::ForwardResponse>, Status> {
-        let (message, speaker) = self.accept(request)?;
+        let (message, speaker) = self.accept(request).await?;
         let proposal: Proposal = decode(&message.proposal)?;
         speaker.must_be(proposal.proposer.of_door())?;
         for command in &proposal.commands {
@@ -233,9 +256,27 @@ impl RaftService for Ear {
         &self,
         request: Request<wire::ReadIndexRequest>,
     ) -> Result<Response<wire::ReadIndexResponse>, Status> {
-        self.accept(request)?;
+        self.accept(request).await?;
         let answer = propose::read_from_here(&self.raft).await;
         Ok(Response::new(wire::ReadIndexResponse {
+            payload: encode(&answer)?,
+        }))
+    }
+
+    async fn ask(
+        &self,
+        request: Request<wire::AskRequest>,
+    ) -> Result<Response<wire::AskResponse>, Status> {
+        let (message, speaker) = self.meant_for_this(request)?;
+        let word: Word = decode(&message.payload)?;
+        speaker.must_be(word.node)?;
+        let answer = self.seat.answer(&self.raft, &word).await;
+        let answer = answer.map_err(|error: DiskError| {
+            let error = error.into_io();
+            self.fatal.set(FatalError::new(&error));
+            stopped(error)
+        })?;
+        Ok(Response::new(wire::AskResponse {
             payload: encode(&answer)?,
         }))
     }

@@ -14,6 +14,7 @@ use super::peers::request;
 use super::server::Ear;
 use super::wire::raft_service_server::RaftService;
 use super::{encode, wire};
+use crate::admission::{Extent, Holding, Word};
 use crate::types::{RaftVote, TypeConfig};
 use crate::{Config, Handle};
 
@@ -64,6 +65,16 @@ async fn said(ear: &Ear, by: Option<&str>) -> Vec<Result<(), Status>> {
         leader_hears_majority: true,
     };
     answers.push(ear.append(sent(by, append)).await.map(drop));
+    let ask = wire::AskRequest {
+        payload: payload(&Word {
+            node: CANDIDATE,
+            plane: "".into(),
+            members: Default::default(),
+            holding: Holding::Nothing,
+            extent: Extent::default(),
+        }),
+    };
+    answers.push(ear.ask(sent(by, ask)).await.map(drop));
     let transfer = wire::TransferLeaderRequest { payload: transfer };
     answers.push(ear.transfer_leader(sent(by, transfer)).await.map(drop));
     for proposer in [CANDIDATE, CANDIDATE.operators_door()] {
@@ -82,13 +93,13 @@ async fn a_node_speaks_for_itself_alone() {
         address: "127.0.0.1:1".into(),
         region: "here".into(),
     };
-    let config = Config::new(THIS, dir.path(), member);
+    let config = Config::new(THIS, dir.path(), [(THIS, member)].into());
     let handle = Handle::start(config).await.expect("a node");
+    handle.enter().await.expect("it is alone");
     let ear = |known| Ear {
-        node: THIS,
-        raft: handle.raft().clone(),
         contact: Arc::default(),
         known,
+        ..handle.ear()
     };
     for (by, code) in [
         (None, Code::Unauthenticated),

@@ -24,6 +24,13 @@ pub struct Recovered {
     pub entries: VecDeque<RaftEntry>,
 }
 
+impl Recovered {
+    /// Neither a vote nor an entry was ever written.
+    pub fn is_empty(&self) -> bool {
+        self.meta.vote.is_none() && self.meta.purged.is_none() && self.entries.is_empty()
+    }
+}
+
 /// Opens the log in `dir`, or begins one there. `lock` is held for as long as it may be written.
 pub fn open(
     dir: &Path,

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use primacy_core::ids::{Committed, NodeId};
 use primacy_core::record::{FEATURE_LEVEL, Member, Outcome};
-use primacy_raft::{Config, Handle, Initialized, StartError};
+use primacy_raft::{Config, EnterError, Entered, Handle, StartError};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -22,6 +23,7 @@ pub use wait::{DEADLINE, proposal, until};
 
 pub struct Node {
     pub handle: Handle,
+    entering: Option<JoinHandle<Result<Entered, EnterError>>>,
     runtime: Option<Runtime>,
 }
 
@@ -32,6 +34,12 @@ impl Node {
                 .await
                 .expect("done within the deadline")
         })
+    }
+
+    /// What became of its entering.
+    pub fn entered(&mut self) -> Result<Entered, EnterError> {
+        let entering = self.entering.take().expect("looked at once");
+        self.run(entering).expect("no panic")
     }
 
     pub fn until(&self, what: &str, mut holds: impl FnMut(&Handle) -> bool) {
@@ -70,6 +78,8 @@ pub struct Plane {
     snapshot_every: u64,
     /// The feature level that each node started from now on knows.
     pub knows: u32,
+    /// Whether each node started from now on asks the members before it takes part.
+    pub asks: bool,
 }
 
 impl Plane {
@@ -80,44 +90,42 @@ impl Plane {
 
     /// The same, of nodes that know this feature level.
     pub fn knowing(voters: u64, snapshot_every: u64, knows: u32) -> Self {
+        let mut plane = Self {
+            snapshot_every,
+            knows,
+            ..Self::unfounded(voters)
+        };
+        for id in 1..=voters {
+            plane.start(NodeId(id)).unwrap();
+        }
+        for node in plane.nodes.values_mut() {
+            assert_eq!(node.entered(), Ok(Entered::Founding));
+        }
+        plane.leader();
+        plane
+    }
+
+    /// Nothing runs, every folder is empty.
+    pub fn unfounded(voters: u64) -> Self {
         let listeners: Vec<_> = (1..=voters)
             .map(|id| (NodeId(id), TcpListener::bind("127.0.0.1:0").unwrap()))
             .collect();
+        let member = |listener: &TcpListener, id: &NodeId| Member {
+            address: listener.local_addr().unwrap().to_string(),
+            region: format!("r{id}"),
+        };
         let members = listeners
             .iter()
-            .map(|(id, listener)| {
-                let address = listener.local_addr().unwrap().to_string();
-                (
-                    *id,
-                    Member {
-                        address,
-                        region: format!("r{id}"),
-                    },
-                )
-            })
+            .map(|(id, listener)| (*id, member(listener, id)))
             .collect();
-        let mut plane = Self {
+        Self {
             dirs: tempfile::tempdir().unwrap(),
             members,
             nodes: BTreeMap::new(),
-            snapshot_every,
-            knows,
-        };
-        for (id, listener) in listeners {
-            plane.start_on(id, listener).unwrap();
+            snapshot_every: 1_000,
+            knows: FEATURE_LEVEL,
+            asks: true,
         }
-        let members = plane.members.clone();
-        let first = &plane.nodes[&NodeId(1)];
-        assert_eq!(
-            first.run(first.handle.initialize(members.clone())),
-            Ok(Initialized::Now)
-        );
-        assert_eq!(
-            first.run(first.handle.initialize(members)),
-            Ok(Initialized::Already)
-        );
-        plane.leader();
-        plane
     }
 
     pub fn dir(&self, id: NodeId) -> PathBuf {
@@ -146,7 +154,7 @@ impl Plane {
             .enable_all()
             .build()
             .unwrap();
-        let mut config = Config::new(id, self.dir(id), self.members[&id].clone());
+        let mut config = Config::new(id, self.dir(id), self.members.clone());
         config.snapshot_every = self.snapshot_every;
         config.knows = self.knows;
         let start = Instant::now();
@@ -168,10 +176,18 @@ impl Plane {
                 .await
                 .unwrap();
         });
+        let (entering, asks) = (handle.clone(), self.asks);
+        let entering = runtime.spawn(async move {
+            match asks {
+                true => entering.enter().await,
+                false => entering.enter_unasked().await.map(|()| Entered::Again),
+            }
+        });
         self.nodes.insert(
             id,
             Node {
                 handle,
+                entering: Some(entering),
                 runtime: Some(runtime),
             },
         );
@@ -180,6 +196,20 @@ impl Plane {
 
     pub fn crash(&mut self, id: NodeId) {
         drop(self.nodes.remove(&id).expect("running"));
+    }
+
+    /// Forgets everything that a node had.
+    pub fn wipe(&self, id: NodeId) {
+        std::fs::remove_dir_all(self.dir(id)).unwrap();
+    }
+
+    /// Starts a node that must not take part; why not.
+    pub fn refused(&mut self, id: NodeId) -> String {
+        self.start(id).unwrap();
+        let entered = self.nodes.get_mut(&id).expect("started").entered();
+        let error = entered.expect_err("it takes part").to_string();
+        self.crash(id);
+        error
     }
 
     /// A node that leads, and hears a majority.

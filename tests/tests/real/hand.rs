@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use primacy::config::{
-    AgentConfig, DiskConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount, RaftTimes,
-    ServerControl,
+    AgentConfig, DiskConfig, HistoryConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount,
+    RaftTimes, ServerControl,
 };
 use primacy::mysqld::bringup::{Instance, greets, write_config};
 use primacy::mysqld::fetch::Server;
@@ -183,6 +183,7 @@ impl Hand {
             round_trip_ms: 0,
             snapshot_every: 5_000,
             disk: DiskConfig::none(),
+            history: HistoryConfig::default(),
             tls: None,
             plaintext: false,
         }

@@ -1,5 +1,6 @@
 //! Control nodes that were away, that forgot, and whose disk is full.
 
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -249,4 +250,92 @@ async fn a_disk_that_is_nearly_full_is_said_by_every_node() {
     .await;
     assert!(hand.log("node-2").contains(said));
     hand.settle(&["disk.alarm_free_mb = "]);
+}
+
+fn empty(dir: &Path) {
+    for entry in std::fs::read_dir(dir).expect("a node's folder") {
+        let path = entry.expect("readable").path();
+        let removed = match path.is_dir() {
+            true => std::fs::remove_dir_all(&path),
+            false => std::fs::remove_file(&path),
+        };
+        removed.expect("its content goes");
+    }
+}
+
+/// Two nodes agree on a failover while the third is stopped; one of them dies, the other comes back
+/// with an empty folder. With its vote the third would lead, and know nothing of the new primary.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_an_empty_folder_takes_no_part_and_says_what_to_do() {
+    let Some(mut world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    let [first, second, third] = &world.nodes().to_vec()[..] else {
+        panic!("three nodes")
+    };
+    signal(third.pid, Signal::SIGSTOP);
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    world.opened(2).await;
+    world.kill(first.pid).await;
+    world.kill(second.pid).await;
+    empty(&world.dir().join(format!("node-{}", second.id)));
+    world.start_node(second.id, &[]);
+    signal(third.pid, Signal::SIGCONT);
+
+    let again = world.nodes().iter().find(|node| node.id == second.id);
+    ended(again.expect("it was started").pid).await;
+    let log = world.dir().join(format!("node-{}.log", second.id));
+    let log = std::fs::read_to_string(log).expect("its log");
+    let (id, by) = (second.id, third.id);
+    let why = format!("the folder of node {id} is empty, and node {by} knows this plane");
+    assert!(
+        log.contains(&why) && log.contains("`primacy control replace`"),
+        "{log}"
+    );
+    throughout(
+        NOTHING_HAPPENS,
+        "nobody leads with what it knows",
+        async || {
+            let seen = world.seen_by(third).await;
+            seen.is_none_or(|seen| !seen.hears_majority)
+        },
+    )
+    .await;
+    world.start_node(first.id, &[]);
+    world.caught_up(first.id).await;
+    let cluster = world.opened(2).await;
+    assert_ne!(cluster.primary.as_str(), "mysql-1");
+    world.settle(writer, &[]).await;
+}
+
+/// Nobody is there who could know whether it has lost anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_node_waits_for_those_who_could_know_and_says_so() {
+    let Some(mut hand) = Hand::begin(0).await else {
+        return;
+    };
+    until(LIMIT, "the plane to be founded", async || {
+        let shown = hand.run(&["status", "-o", "json"]).await.out;
+        shown.contains("\"plane\": \"hand\"").then_some(())
+    })
+    .await;
+    for name in ["node-1", "node-2", "node-3"] {
+        hand.kill(name);
+    }
+    let config = hand.node_config(1);
+    empty(&config.dir);
+    hand.start_node(&config, "node-2");
+    let says = "node 2 takes no part yet: no answer from node 1 (";
+    until(LIMIT, "it to say for whom it waits", async || {
+        let shown = hand.run(&["status"]).await.err;
+        (hand.log("node-2").contains(says) && shown.contains("node 2 takes no part yet"))
+            .then_some(())
+    })
+    .await;
+    hand.start_node(&hand.node_config(0), "node-1");
+    let log = hand.ended("node-2").await;
+    let why = "the folder of node 2 is empty, and node 1 knows this plane";
+    assert!(log.contains(why), "{log}");
+    hand.settle(&[]);
 }

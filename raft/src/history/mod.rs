@@ -3,15 +3,23 @@
 //! It is no part of the agreement: the state is rebuilt from snapshot and log without it. But the
 //! log is purged only after the history below the purge is durable, so nothing leaves both.
 //!
+//! It is bounded, by size and by age ([`Bounds`]). sled 0.34 gives nothing back to the disk, so the
+//! history is cut into *volumes*, each a sled of its own, and the oldest goes as a whole
+//! (`volumes.rs`); what goes is counted, and exported first where that is asked for (`gone.rs`).
+//!
 //! sled 0.34's `flush` only starts the writing (`sync_file_range`). Durable means: `flush`, then
 //! fdatasync of its `db` file, then fsync of its directory. A sled that does not open is moved
 //! aside and filled again from what the log still has.
 
-use std::fs::{self, File};
+mod gone;
+#[cfg(test)]
+mod tests;
+mod volume;
+mod volumes;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use primacy_core::ids::{LogIndex, Position};
 use primacy_core::record::{Outcome, Proposal};
@@ -19,7 +27,37 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::disk::{self, DiskError};
+pub use gone::Gone;
+
+use crate::disk::DiskError;
+use volumes::Volumes;
+
+/// How much of it a node keeps. Whatever is over goes, the oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// On the disk, in MB of 2^20 bytes.
+    pub max_mb: u64,
+    /// Older than the newest entry.
+    pub max_days: u64,
+    /// Where what goes is written first, as JSON, an entry a line.
+    pub export_dir: Option<PathBuf>,
+}
+
+impl Bounds {
+    /// Below this a volume is mostly sled's own overhead.
+    pub const LEAST_MB: u64 = 32;
+}
+
+impl Default for Bounds {
+    /// Years of a quiet plane; of one whose cluster is in trouble without end, a day.
+    fn default() -> Self {
+        Self {
+            max_mb: 256,
+            max_days: 365,
+            export_dir: None,
+        }
+    }
+}
 
 /// One applied entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +101,12 @@ enum Job {
         limit: usize,
         answer: oneshot::Sender<Result<Vec<HistoryEntry>, HistoryError>>,
     },
+    ReadNewest {
+        before: Option<LogIndex>,
+        limit: usize,
+        answer: oneshot::Sender<Result<Vec<HistoryEntry>, HistoryError>>,
+    },
+    Gone(oneshot::Sender<Result<Gone, HistoryError>>),
     /// The indexes of `0..` that are there, of those asked for.
     Missing(
         Vec<LogIndex>,
@@ -79,30 +123,12 @@ pub struct History {
 }
 
 impl History {
-    /// Opens the history in `dir`, moving one aside that does not open.
-    pub fn open(dir: &Path) -> Result<Self, HistoryError> {
-        let db = match open_sled(dir) {
-            Ok(db) => db,
-            Err(sled::Error::Io(error)) if disk::is_full(&error) => {
-                return Err(sled_error(dir, sled::Error::Io(error)));
-            }
-            Err(error) => {
-                let aside = aside(dir);
-                tracing::warn!(
-                    kept_in = %aside.display(),
-                    "the history of applied entries does not open ({error}); it is moved aside \
-                     and filled again from the log. Nothing agreed is lost, but incidents older \
-                     than the log are only in the directory moved aside"
-                );
-                fs::rename(dir, &aside).map_err(DiskError::at("move aside", dir))?;
-                disk::sync_dir(dir.parent().unwrap_or(Path::new(".")))?;
-                open_sled(dir).map_err(|source| sled_error(dir, source))?
-            }
-        };
+    /// Opens the history in `dir`. What of it does not open is moved aside.
+    pub fn open(dir: &Path, bounds: Bounds) -> Result<Self, HistoryError> {
+        let volumes = Volumes::open(dir, bounds)?;
         let (jobs, queue) = mpsc::channel();
         let mut store = Store {
-            dir: dir.to_owned(),
-            db: Some(db),
+            volumes,
             failed: None,
         };
         let thread = thread::Builder::new()
@@ -127,6 +153,7 @@ impl History {
         self.ask(Job::MakeDurable(done), answer).await
     }
 
+    /// Oldest first.
     pub async fn read(
         &self,
         from: LogIndex,
@@ -144,7 +171,31 @@ impl History {
         .await
     }
 
-    /// Which of `indexes` are not there.
+    /// Newest first: those below `before`, or all.
+    pub async fn read_newest(
+        &self,
+        before: Option<LogIndex>,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, HistoryError> {
+        let (done, answer) = oneshot::channel();
+        self.ask(
+            Job::ReadNewest {
+                before,
+                limit,
+                answer: done,
+            },
+            answer,
+        )
+        .await
+    }
+
+    /// What went, to keep the history within its bounds.
+    pub async fn gone(&self) -> Result<Gone, HistoryError> {
+        let (done, answer) = oneshot::channel();
+        self.ask(Job::Gone(done), answer).await
+    }
+
+    /// Which of `indexes` are not there, and did not go to keep it within its bounds.
     pub async fn missing(&self, indexes: Vec<LogIndex>) -> Result<Vec<LogIndex>, HistoryError> {
         let (done, answer) = oneshot::channel();
         self.ask(Job::Missing(indexes, done), answer).await
@@ -176,39 +227,8 @@ impl History {
     }
 }
 
-fn open_sled(dir: &Path) -> sled::Result<sled::Db> {
-    sled::Config::new()
-        .path(dir)
-        .flush_every_ms(None)
-        .cache_capacity(16 << 20)
-        .open()
-}
-
-fn sled_error(dir: &Path, source: sled::Error) -> HistoryError {
-    match source {
-        // Not its fault: nothing is to be moved away.
-        sled::Error::Io(source) if disk::is_full(&source) => {
-            DiskError::at("write the history in", dir)(source).into()
-        }
-        source => HistoryError::Sled {
-            path: dir.to_owned(),
-            source,
-        },
-    }
-}
-
-/// A free name beside `dir`.
-fn aside(dir: &Path) -> PathBuf {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis();
-    dir.with_extension(format!("damaged-{now}"))
-}
-
 struct Store {
-    dir: PathBuf,
-    db: Option<sled::Db>,
+    volumes: Volumes,
     failed: Option<HistoryError>,
 }
 
@@ -218,7 +238,7 @@ impl Store {
             // An asker that is gone does not want its answer.
             match job {
                 Job::Put(entries) => {
-                    if let Err(error) = self.put(&entries) {
+                    if let Err(error) = self.volumes.put(&entries) {
                         self.failed.get_or_insert(error);
                     }
                 }
@@ -230,10 +250,20 @@ impl Store {
                     limit,
                     answer,
                 } => {
-                    let _ = answer.send(self.read(from, limit));
+                    let _ = answer.send(self.volumes.read(from, limit));
+                }
+                Job::ReadNewest {
+                    before,
+                    limit,
+                    answer,
+                } => {
+                    let _ = answer.send(self.volumes.read_newest(before, limit));
+                }
+                Job::Gone(answer) => {
+                    let _ = answer.send(Ok(self.volumes.gone()));
                 }
                 Job::Missing(indexes, answer) => {
-                    let _ = answer.send(self.missing(indexes));
+                    let _ = answer.send(self.volumes.missing(indexes));
                 }
                 Job::Close => break,
             }
@@ -241,65 +271,13 @@ impl Store {
         if let Err(error) = self.make_durable() {
             tracing::warn!("closing the history: {}", error.into_io());
         }
-        self.db = None;
-    }
-
-    fn db(&self) -> Result<&sled::Db, HistoryError> {
-        self.db.as_ref().ok_or(HistoryError::Closed)
-    }
-
-    fn put(&self, entries: &[HistoryEntry]) -> Result<(), HistoryError> {
-        let db = self.db()?;
-        for entry in entries {
-            let value = rmp_serde::to_vec_named(entry)
-                .map_err(|error| HistoryError::Codec(error.to_string()))?;
-            db.insert(entry.at.index.0.to_be_bytes(), value)
-                .map_err(|source| sled_error(&self.dir, source))?;
-        }
-        Ok(())
+        self.volumes.close();
     }
 
     fn make_durable(&mut self) -> Result<(), HistoryError> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.volumes.make_durable(),
         }
-        self.db()?
-            .flush()
-            .map_err(|source| sled_error(&self.dir, source))?;
-        let file = self.dir.join("db");
-        File::open(&file)
-            .and_then(|db| db.sync_data())
-            .map_err(DiskError::at("sync", &file))?;
-        let blobs = self.dir.join("blobs");
-        if blobs.is_dir() {
-            disk::sync_dir(&blobs)?;
-        }
-        disk::sync_dir(&self.dir)?;
-        Ok(())
-    }
-
-    fn read(&self, from: LogIndex, limit: usize) -> Result<Vec<HistoryEntry>, HistoryError> {
-        self.db()?
-            .range(from.0.to_be_bytes()..)
-            .take(limit)
-            .map(|pair| {
-                let (_, value) = pair.map_err(|source| sled_error(&self.dir, source))?;
-                rmp_serde::from_slice(&value)
-                    .map_err(|error| HistoryError::Codec(error.to_string()))
-            })
-            .collect()
-    }
-
-    fn missing(&self, mut indexes: Vec<LogIndex>) -> Result<Vec<LogIndex>, HistoryError> {
-        let db = self.db()?;
-        let mut failed = None;
-        indexes.retain(|index| match db.contains_key(index.0.to_be_bytes()) {
-            Ok(there) => !there,
-            Err(source) => {
-                failed = Some(sled_error(&self.dir, source));
-                false
-            }
-        });
-        failed.map_or(Ok(indexes), Err)
     }
 }
