@@ -25,6 +25,8 @@ mod faults;
 mod hand;
 #[path = "real/isolated.rs"]
 mod isolated;
+#[path = "real/locks.rs"]
+mod locks;
 #[path = "real/logs.rs"]
 mod logs;
 #[path = "real/nodes.rs"]

@@ -18,6 +18,9 @@ const LOGINS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// ER_SERVER_SHUTDOWN, ER_NEW_ABORTING_CONNECTION: it lets nobody in any more, whoever he is.
+const ENDING: [u16; 2] = [1053, 1184];
+
 /// Logins of one account, the most promising first.
 #[derive(Debug)]
 pub(super) struct Logins(Mutex<Vec<Login>>);
@@ -162,7 +165,9 @@ impl Door {
                 break; // no server, whatever the password
             }
         }
-        if let SessionError::Server { code, message } = &newest {
+        if let SessionError::Server { code, message } = &newest
+            && !ENDING.contains(code)
+        {
             self.refused(*code, message);
         }
         Err(newest)

@@ -31,7 +31,8 @@ const DISARM_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 /// What a session is at work for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Errand {
-    /// It may open the instance, or let clients in: nothing of this kind outlives a fence.
+    /// It may open the instance, let clients in, or change what acknowledgements rest on: nothing of
+    /// this kind outlives a fence.
     Opens,
     /// A write of the agent's own: it opens nothing, and may be in the way of a fence.
     Marker,

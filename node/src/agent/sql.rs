@@ -180,6 +180,7 @@ fn errand(op: &Op) -> Errand {
         Op::PrepareOpen
         | Op::Open { .. }
         | Op::Adopt { .. }
+        | Op::Repair { .. }
         | Op::Follow { .. }
         | Op::Fetch { .. } => Errand::Opens,
         Op::Survey
@@ -190,6 +191,11 @@ fn errand(op: &Op) -> Errand {
         | Op::CleanUp
         | Op::Cut { .. } => Errand::Other,
     }
+}
+
+/// Whether it belongs to no order: none is over because this begins.
+fn beside_orders(op: &Op) -> bool {
+    matches!(op, Op::CleanUp | Op::Cut { .. } | Op::Repair { .. })
 }
 
 impl Shared {
@@ -219,6 +225,9 @@ impl Shared {
             | Op::CleanUp
             | Op::Cut { .. }
             | Op::Repair { .. } => {
+                if !beside_orders(&op) {
+                    self.superseded().await;
+                }
                 let mut session = self
                     .begin(&sessions, errand(&op), within(STEP_LIMIT))
                     .await?;
@@ -236,7 +245,6 @@ impl Shared {
         errand: Errand,
         deadline: tokio::time::Instant,
     ) -> Result<Busy, OpError> {
-        self.superseded().await;
         let session = sessions.take(errand, deadline).await;
         let mut session = session.map_err(|error| session_error(&error))?;
         let ended = sessions.end_earlier(&mut session, false, deadline).await;
@@ -280,6 +288,7 @@ impl Shared {
     /// token and the statement opens nothing late.
     async fn prepare_open(&self, sessions: &Arc<Sessions>) -> Result<OpDone, OpError> {
         let deadline = within(STEP_LIMIT);
+        self.superseded().await;
         let mut opener = self.begin(sessions, Errand::Opens, deadline).await?;
         let found = ops::executed(&mut opener, deadline).await;
         let (server_uuid, executed) = found.map_err(|error| session_error(&error))?;

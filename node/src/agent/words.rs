@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 
 use primacy_core::act::{ChannelSeen, Ground, OpError, SemiSyncDump, Survey};
 use primacy_core::gtid::{GtidSet, Uuid};
-use primacy_core::observe::{IoThread, SourceGround};
+use primacy_core::observe::IoThread;
 use tokio::time::Instant;
 
 use crate::mysqld::bringup::Version;
@@ -123,21 +123,9 @@ fn io_thread(state: ThreadState) -> IoThread {
 }
 
 fn ground(pulse: &Pulse) -> Ground {
-    let (semi_sync, settings) = (&pulse.semi_sync, &pulse.settings);
+    let settings = &pulse.settings;
     Ground {
-        source: SourceGround {
-            enabled: semi_sync.source_enabled,
-            status: semi_sync.source_status,
-            timeout_ms: settings.timeout_ms,
-            wait_point: settings.wait_point.clone(),
-            wait_no_replica: settings.wait_no_replica,
-            k: u32::from(semi_sync.acks_required),
-            no_times: settings.no_times,
-            no_tx: settings.no_tx,
-            clients: semi_sync.source_clients,
-            sync_binlog: settings.sync_binlog,
-            flush_log: settings.flush_log,
-        },
+        source: pulse.semi_sync.ground.clone(),
         sync_relay_log: settings.sync_relay_log,
         relay_log_recovery: settings.relay_log_recovery,
         channels: pulse.channels.iter().map(channel).collect(),

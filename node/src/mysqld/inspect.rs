@@ -7,6 +7,7 @@
 //! them for equality, and age them on a clock of your own.
 
 use mysql_async::Row;
+use primacy_core::observe::SourceGround;
 use tokio::time::Instant;
 
 use super::session::{Rows, Session, SessionError, flag, gtid_set, number, text};
@@ -32,17 +33,9 @@ pub struct Pulse {
     pub filters: Vec<String>,
 }
 
-/// What the guarantees rest on and any session may change.
+/// What else the guarantees rest on and any session may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    pub timeout_ms: u64,
-    pub wait_point: String,
-    pub wait_no_replica: bool,
-    /// Goes up when semi-sync is switched off, by a timeout or by hand; FLUSH STATUS zeroes it.
-    pub no_times: u64,
-    pub no_tx: u64,
-    pub sync_binlog: u64,
-    pub flush_log: u64,
     pub sync_relay_log: u64,
     pub relay_log_recovery: bool,
     pub event_scheduler: String,
@@ -69,7 +62,7 @@ impl Pulse {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SemiSync {
     pub source_enabled: bool,
     /// k: how many acknowledgements a commit waits for.
@@ -84,6 +77,8 @@ pub struct SemiSync {
     pub source_clients: u32,
     /// Commits that wait for acknowledgements.
     pub waiting_sessions: u32,
+    /// What the acknowledgements of a primary rest on.
+    pub ground: SourceGround,
 }
 
 /// The channel `''`, the only one a managed instance has.
@@ -156,12 +151,12 @@ SELECT @@server_uuid AS uuid, CAST(@@server_id AS CHAR) AS server_id, @@version 
  @@global.gtid_executed AS executed, @@global.gtid_purged AS purged,
  CAST(@@global.rpl_semi_sync_source_enabled AS CHAR) AS source_on,
  CAST(@@global.rpl_semi_sync_source_wait_for_replica_count AS CHAR) AS k,
- CAST(@@global.rpl_semi_sync_replica_enabled AS CHAR) AS replica_on,
  CAST(@@global.rpl_semi_sync_source_timeout AS CHAR) AS timeout,
- CAST(@@global.rpl_semi_sync_source_wait_point AS CHAR) AS wait_point,
- CAST(@@global.rpl_semi_sync_source_wait_no_replica AS CHAR) AS wait_no_replica,
+ @@global.rpl_semi_sync_source_wait_point AS wait_point,
+ CAST(@@global.rpl_semi_sync_source_wait_no_replica AS CHAR) AS no_replica,
  CAST(@@global.sync_binlog AS CHAR) AS sync_binlog,
  CAST(@@global.innodb_flush_log_at_trx_commit AS CHAR) AS flush_log,
+ CAST(@@global.rpl_semi_sync_replica_enabled AS CHAR) AS replica_on,
  CAST(@@global.sync_relay_log AS CHAR) AS sync_relay,
  CAST(@@global.relay_log_recovery AS CHAR) AS relay_recovery,
  CAST(@@global.event_scheduler AS CHAR) AS events;
@@ -267,6 +262,19 @@ fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
         .iter()
         .find(|row| text(row, "Channel_Name").as_deref() == Some(""));
     let connection = sets.get(3).and_then(|rows| rows.first());
+    let ground = SourceGround {
+        enabled: flag(own, "source_on")?,
+        status: flag(status("Rpl_semi_sync_source_status")?, "value")?,
+        timeout_ms: number(own, "timeout")?,
+        wait_point: text(own, "wait_point").unwrap_or_default(),
+        wait_no_replica: flag(own, "no_replica")?,
+        k: count(own, "k")?,
+        no_times: number(status("Rpl_semi_sync_source_no_times")?, "value")?,
+        no_tx: number(status("Rpl_semi_sync_source_no_tx")?, "value")?,
+        clients: count(status("Rpl_semi_sync_source_clients")?, "value")?,
+        sync_binlog: number(own, "sync_binlog")?,
+        flush_log: number(own, "flush_log")?,
+    };
     Ok(Pulse {
         server_uuid: text(own, "uuid").ok_or(SessionError::Unexpected("uuid"))?,
         server_id: count(own, "server_id")?,
@@ -285,19 +293,13 @@ fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
             replica_status: flag(status("Rpl_semi_sync_replica_status")?, "value")?,
             source_clients: count(status("Rpl_semi_sync_source_clients")?, "value")?,
             waiting_sessions: count(status("Rpl_semi_sync_source_wait_sessions")?, "value")?,
+            ground,
         },
         replica: match (channel, connection) {
             (Some(channel), Some(connection)) => read_replica(channel, connection)?,
             _ => None,
         },
         settings: Settings {
-            timeout_ms: number(own, "timeout")?,
-            wait_point: text(own, "wait_point").unwrap_or_default(),
-            wait_no_replica: flag(own, "wait_no_replica")?,
-            no_times: number(status("Rpl_semi_sync_source_no_times")?, "value")?,
-            no_tx: number(status("Rpl_semi_sync_source_no_tx")?, "value")?,
-            sync_binlog: number(own, "sync_binlog")?,
-            flush_log: number(own, "flush_log")?,
             sync_relay_log: number(own, "sync_relay")?,
             relay_log_recovery: flag(own, "relay_recovery")?,
             event_scheduler: text(own, "events").unwrap_or_default(),

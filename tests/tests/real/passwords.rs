@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use primacy::mysqld::session::{Address, Session, Target, Transport, within};
 use primacy_core::record::EventKind;
 
 use crate::world::{LIMIT, World, ended, signal, throughout, until};
@@ -54,10 +55,17 @@ async fn the_agents_password_is_rotated() {
         assert!(text.contains(&old));
         std::fs::write(&file, text.replace(&old, "it's new")).expect("it is changed");
     }
-    until(LIMIT, "mysql-1 to follow", async || {
-        let follows = "SELECT IFNULL(MAX(SERVICE_STATE), '') FROM \
-                       performance_schema.replication_connection_status";
-        (world.value("mysql-1", follows).await == "ON").then_some(())
+    until(LIMIT, "mysql-1 to be looked after again", async || {
+        let socket = Target {
+            address: Address::Socket(world.instance("mysql-1").socket.clone()),
+            login: world.accounts().root.clone(),
+            transport: Transport::Plain,
+        };
+        let mut session = Session::connect(&socket, within(LIMIT)).await.ok()?;
+        let ours = "SELECT CAST(COUNT(*) AS CHAR) FROM performance_schema.threads \
+                    WHERE PROCESSLIST_USER='primacy_agent'";
+        let sets = session.ask(ours, within(LIMIT)).await.ok()?;
+        (sets[0][0].get::<String, _>(0)? != "0").then_some(())
     })
     .await;
     world.settle(writer, &["cannot log in"]).await;

@@ -59,6 +59,11 @@ impl TwoPhase {
         TwoPhase { acked, task }
     }
 
+    fn acked(&self) -> usize {
+        let acked = self.acked.lock().unwrap_or_else(PoisonError::into_inner);
+        acked.len()
+    }
+
     /// Waits until it is cut; what was acknowledged.
     async fn end(self) -> Vec<usize> {
         self.task.await.expect("it does not panic");
@@ -117,6 +122,10 @@ async fn a_wedged_primary_is_fenced_first_and_stays_shut() {
     });
     let writer = Writer::start(&world).await;
     let two_phase = TwoPhase::start(&world).await;
+    until(LIMIT, "the application to be at work", async || {
+        (two_phase.acked() > PREPARED).then_some(())
+    })
+    .await;
     let hangs = "CREATE TRIGGER primacy.hangs BEFORE INSERT ON primacy.marker FOR EACH ROW \
                  SET @hung=IF(@@server_id=1, SLEEP(1000), 0)";
     world.sql("mysql-1", hangs).await;

@@ -31,7 +31,8 @@ async fn boots_fenced_and_empty_and_is_seen() {
     };
     let mut agent = rig.session(0).await;
     let seen = inspect(&mut agent, soon()).await.unwrap();
-    assert!(seen.pulse.super_read_only && seen.pulse.read_only && !seen.pulse.offline_mode);
+    assert!(seen.pulse.super_read_only && seen.pulse.read_only && seen.pulse.offline_mode);
+    ops::go_online(&mut agent, soon()).await.unwrap();
     assert_eq!(
         (seen.pulse.gtid_executed.as_str(), seen.pulse.replica),
         ("", None)

@@ -114,7 +114,10 @@ impl Rig {
         Session::connect(&self.agent(index), soon()).await.unwrap()
     }
 
+    /// A client; the instance lets clients in from now on.
     pub async fn app(&self, index: usize) -> Session {
+        let mut session = self.session(index).await;
+        ops::go_online(&mut session, soon()).await.unwrap();
         Session::connect(&self.tcp(index, &self.template.accounts.app), soon())
             .await
             .unwrap()

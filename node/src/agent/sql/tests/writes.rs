@@ -206,7 +206,7 @@ async fn a_survey_survives_what_others_say_of_themselves() {
     let mut root = desk.root(0).await;
     does(
         &mut root,
-        "SET sql_log_bin=0; SET GLOBAL super_read_only=OFF; CREATE USER outsider IDENTIFIED BY ''; \
+        "SET sql_log_bin=0; SET GLOBAL super_read_only=OFF; SET GLOBAL offline_mode=OFF; CREATE USER outsider IDENTIFIED BY ''; \
          GRANT REPLICATION SLAVE ON *.* TO outsider",
     )
     .await;

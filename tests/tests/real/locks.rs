@@ -1,0 +1,53 @@
+//! Locks that somebody holds on the primary are no reason to shut it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use primacy::mysqld::session::within;
+use primacy_core::record::EventKind;
+
+use crate::asking::get;
+use crate::world::{LIMIT, World, program, throughout, until};
+use crate::writer::Writer;
+
+/// Beyond the time after which a primary that nobody acknowledges shuts itself, and a wedged one is
+/// replaced.
+const HELD: Duration = Duration::from_secs(8);
+
+/// A backup holds the global read lock: writes wait for it, and the agent's own with them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backups_lock_shuts_nobody() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let mut command = Command::new(program());
+    let cluster = world.cluster_id().as_str();
+    let verb = ["policy", "set", cluster, "unacked_fence_ms=2000"];
+    let output = world
+        .told(&mut command)
+        .args(verb)
+        .output()
+        .expect("it ran");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let writer = Writer::start(&world).await;
+    let mut backup = world.root("mysql-1").await;
+    let lock = "FLUSH TABLES WITH READ LOCK";
+    backup.execute(lock, within(LIMIT)).await.expect("locked");
+    let before = writer.acked();
+    throughout(HELD, "it is vouched for, and epoch 1 stands", async || {
+        let cluster = world.cluster().await;
+        let stands = cluster.is_some_and(|of| of.epoch.0 == 1 && of.deposition().is_none());
+        let answer = get(world.instance("mysql-1").agent_http, "/primary").await;
+        stands && answer.is_some_and(|(code, _)| code == 200)
+    })
+    .await;
+    let unlock = backup.execute("UNLOCK TABLES", within(LIMIT)).await;
+    unlock.expect("its session was not ended");
+    until(LIMIT, "writes to go on", async || {
+        (writer.acked() > before + 1).then_some(())
+    })
+    .await;
+    assert_eq!(world.happened(EventKind::Deposed).await, 0);
+    world.settle(writer, &[]).await;
+}
