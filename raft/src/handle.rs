@@ -206,6 +206,15 @@ impl Handle {
         self.0.history.read(from, limit).await
     }
 
+    /// The newest applied entries below `before`, oldest first.
+    pub async fn history_before(
+        &self,
+        before: LogIndex,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, HistoryError> {
+        self.0.history.read_before(before, limit).await
+    }
+
     pub fn status(&self) -> Status {
         let metrics = self.0.raft.metrics();
         let metrics = metrics.borrow_watched();

@@ -63,6 +63,11 @@ enum Job {
         limit: usize,
         answer: oneshot::Sender<Result<Vec<HistoryEntry>, HistoryError>>,
     },
+    ReadBefore {
+        before: LogIndex,
+        limit: usize,
+        answer: oneshot::Sender<Result<Vec<HistoryEntry>, HistoryError>>,
+    },
     /// The indexes of `0..` that are there, of those asked for.
     Missing(
         Vec<LogIndex>,
@@ -142,6 +147,21 @@ impl History {
             answer,
         )
         .await
+    }
+
+    /// The newest entries below `before`, oldest first.
+    pub async fn read_before(
+        &self,
+        before: LogIndex,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, HistoryError> {
+        let (done, answer) = oneshot::channel();
+        let job = Job::ReadBefore {
+            before,
+            limit,
+            answer: done,
+        };
+        self.ask(job, answer).await
     }
 
     /// Which of `indexes` are not there.
@@ -232,6 +252,13 @@ impl Store {
                 } => {
                     let _ = answer.send(self.read(from, limit));
                 }
+                Job::ReadBefore {
+                    before,
+                    limit,
+                    answer,
+                } => {
+                    let _ = answer.send(self.read_before(before, limit));
+                }
                 Job::Missing(indexes, answer) => {
                     let _ = answer.send(self.missing(indexes));
                 }
@@ -279,15 +306,29 @@ impl Store {
     }
 
     fn read(&self, from: LogIndex, limit: usize) -> Result<Vec<HistoryEntry>, HistoryError> {
-        self.db()?
-            .range(from.0.to_be_bytes()..)
-            .take(limit)
-            .map(|pair| {
-                let (_, value) = pair.map_err(|source| sled_error(&self.dir, source))?;
-                rmp_serde::from_slice(&value)
-                    .map_err(|error| HistoryError::Codec(error.to_string()))
-            })
-            .collect()
+        let entries = self.db()?.range(from.0.to_be_bytes()..).take(limit);
+        entries.map(|pair| self.entry(pair)).collect()
+    }
+
+    fn read_before(
+        &self,
+        before: LogIndex,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, HistoryError> {
+        let entries = self.db()?.range(..before.0.to_be_bytes()).rev().take(limit);
+        let newest_first: Result<Vec<_>, _> = entries.map(|pair| self.entry(pair)).collect();
+        newest_first.map(|mut entries| {
+            entries.reverse();
+            entries
+        })
+    }
+
+    fn entry(
+        &self,
+        pair: sled::Result<(sled::IVec, sled::IVec)>,
+    ) -> Result<HistoryEntry, HistoryError> {
+        let (_, value) = pair.map_err(|source| sled_error(&self.dir, source))?;
+        rmp_serde::from_slice(&value).map_err(|error| HistoryError::Codec(error.to_string()))
     }
 
     fn missing(&self, mut indexes: Vec<LogIndex>) -> Result<Vec<LogIndex>, HistoryError> {
