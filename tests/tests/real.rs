@@ -11,6 +11,8 @@ mod adoption;
 mod agents;
 #[path = "real/asking.rs"]
 mod asking;
+#[path = "real/changes.rs"]
+mod changes;
 #[path = "real/choice.rs"]
 mod choice;
 #[path = "real/control_plane.rs"]
@@ -19,6 +21,8 @@ mod control_plane;
 mod durable;
 #[path = "real/faults.rs"]
 mod faults;
+#[path = "real/founding.rs"]
+mod founding;
 #[path = "real/hand.rs"]
 mod hand;
 #[path = "real/isolated.rs"]
