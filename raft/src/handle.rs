@@ -206,13 +206,13 @@ impl Handle {
         self.0.history.read(from, limit).await
     }
 
-    /// The newest applied entries below `before`, oldest first.
-    pub async fn history_before(
+    /// The applied entries below `before`, or all, newest first.
+    pub async fn history_newest(
         &self,
-        before: LogIndex,
+        before: Option<LogIndex>,
         limit: usize,
     ) -> Result<Vec<HistoryEntry>, HistoryError> {
-        self.0.history.read_before(before, limit).await
+        self.0.history.read_newest(before, limit).await
     }
 
     pub fn status(&self) -> Status {

@@ -63,8 +63,8 @@ enum Job {
         limit: usize,
         answer: oneshot::Sender<Result<Vec<HistoryEntry>, HistoryError>>,
     },
-    ReadBefore {
-        before: LogIndex,
+    ReadNewest {
+        before: Option<LogIndex>,
         limit: usize,
         answer: oneshot::Sender<Result<Vec<HistoryEntry>, HistoryError>>,
     },
@@ -149,14 +149,14 @@ impl History {
         .await
     }
 
-    /// The newest entries below `before`, oldest first.
-    pub async fn read_before(
+    /// Newest first: those below `before`, or all.
+    pub async fn read_newest(
         &self,
-        before: LogIndex,
+        before: Option<LogIndex>,
         limit: usize,
     ) -> Result<Vec<HistoryEntry>, HistoryError> {
         let (done, answer) = oneshot::channel();
-        let job = Job::ReadBefore {
+        let job = Job::ReadNewest {
             before,
             limit,
             answer: done,
@@ -252,12 +252,12 @@ impl Store {
                 } => {
                     let _ = answer.send(self.read(from, limit));
                 }
-                Job::ReadBefore {
+                Job::ReadNewest {
                     before,
                     limit,
                     answer,
                 } => {
-                    let _ = answer.send(self.read_before(before, limit));
+                    let _ = answer.send(self.read_newest(before, limit));
                 }
                 Job::Missing(indexes, answer) => {
                     let _ = answer.send(self.missing(indexes));
@@ -310,17 +310,14 @@ impl Store {
         entries.map(|pair| self.entry(pair)).collect()
     }
 
-    fn read_before(
+    fn read_newest(
         &self,
-        before: LogIndex,
+        before: Option<LogIndex>,
         limit: usize,
     ) -> Result<Vec<HistoryEntry>, HistoryError> {
+        let before = before.unwrap_or(LogIndex(u64::MAX));
         let entries = self.db()?.range(..before.0.to_be_bytes()).rev().take(limit);
-        let newest_first: Result<Vec<_>, _> = entries.map(|pair| self.entry(pair)).collect();
-        newest_first.map(|mut entries| {
-            entries.reverse();
-            entries
-        })
+        entries.map(|pair| self.entry(pair)).collect()
     }
 
     fn entry(

@@ -45,17 +45,17 @@ impl Access {
         before: u64,
     ) -> Result<ListHistoryResponse, Status> {
         let limit = request.page_size.clamp(1, PAGE_MAX) as usize;
-        let mut before = LogIndex(if before == 0 { u64::MAX } else { before });
+        let mut before = (before > 0).then_some(LogIndex(before));
         let mut newest_first = Vec::new();
         let (mut found, mut looked) = (0, 0);
         'page: while looked < LOOK_MAX {
-            let entries = self.handle.history_before(before, READ_AT_ONCE).await;
+            let entries = self.handle.history_newest(before, READ_AT_ONCE).await;
             let entries = entries.map_err(unreadable)?;
             if entries.is_empty() {
                 break;
             }
-            for entry in entries.into_iter().rev() {
-                before = entry.at.index;
+            for entry in entries {
+                before = Some(entry.at.index);
                 looked += 1;
                 let events = events_of(entry, &request.cluster)?;
                 found += events.len();
@@ -67,11 +67,14 @@ impl Access {
         }
         let oldest = self.handle.history(LogIndex(0), 1).await;
         let oldest = oldest.map_err(unreadable)?.pop();
-        let older_entries = oldest.map_or(0, |oldest| before.0.saturating_sub(oldest.at.index.0));
+        let older = before.zip(oldest);
+        let older_entries = older.map_or(0, |(before, oldest)| {
+            before.0.saturating_sub(oldest.at.index.0)
+        });
         Ok(ListHistoryResponse {
             event_json: newest_first.into_iter().rev().flatten().collect(),
             next_log_index: 0,
-            before_log_index: before.0,
+            before_log_index: before.map_or(0, |before| before.0),
             older_entries,
         })
     }

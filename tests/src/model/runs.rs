@@ -220,10 +220,7 @@ pub fn bases() -> Vec<Base> {
                 ..TWICE
             }
         ),
-        base!(
-            "a relay log is lost, two failovers",
-            RELAY_LOST_TWICE
-        ),
+        base!("a relay log is lost, two failovers", RELAY_LOST_TWICE),
         base!(
             "two of three ackers",
             Failover {

@@ -40,7 +40,7 @@ impl At {
             }
             (At::Chosen, Passing::Order(order)) => matches!(order.kind, OrderKind::Open { .. }),
             (At::Applied, Passing::Reply(reply)) => {
-                matches!(reply.said, Said::Opened | Said::Acknowledged { .. })
+                matches!(reply.said, Said::Opened { .. } | Said::Acknowledged { .. })
             }
             (At::Opened, Passing::Reply(reply)) => matches!(reply.said, Said::Acknowledged { .. }),
             _ => false,

@@ -53,7 +53,8 @@ impl Log {
         } else if self.stuck && config.makes(Mistake::StuckIsProof) {
             Some(Proof::Stuck)
         } else {
-            self.ackers_are_frozen(config).then_some(Proof::AckersFrozen)
+            self.ackers_are_frozen(config)
+                .then_some(Proof::AckersFrozen)
         }
     }
 }

@@ -188,9 +188,7 @@ fn what_was_acknowledged_is_held(config: &Config, state: &State) -> bool {
         let write_id = WriteId(number as u8);
         let holds = |member: &Instance| state.server(*member).has.contains(write_id);
         let holders = log.ackers.iter().filter(holds).count() as u8;
-        write.epoch != log.epoch
-            || !answered
-            || holders + log.strangers_counted() >= log.wait_for
+        write.epoch != log.epoch || !answered || holders + log.strangers_counted() >= log.wait_for
     })
 }
 
@@ -302,7 +300,9 @@ pub fn sometimes(config: &Config) -> Vec<Property<Config>> {
         properties.push(Property::<Config>::sometimes(
             "a stranger is settled: V caught up after the cut",
             |_, state| {
-                state.used.attachments > 0 && !state.log.deposed && state.log.strangers_counted() == 0
+                state.used.attachments > 0
+                    && !state.log.deposed
+                    && state.log.strangers_counted() == 0
             },
         ));
     }

@@ -52,13 +52,7 @@ impl Memory {
 
     /// From here on it follows `source`. Neither a new epoch of the same source nor a return to it
     /// makes a broken memory whole: it may have acknowledged to it before.
-    pub fn turn_to(
-        &mut self,
-        config: &Config,
-        source: Instance,
-        epoch: Epoch,
-        has: Set<WriteId>,
-    ) {
+    pub fn turn_to(&mut self, config: &Config, source: Instance, epoch: Epoch, has: Set<WriteId>) {
         let before = self.held(source, has);
         if self.follows.is_none_or(|(now, _)| now != source) {
             self.leave(config, has);
