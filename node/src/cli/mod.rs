@@ -1,6 +1,7 @@
 //! The operator's verbs. Data goes to stdout, everything else to stderr.
 
 mod cert;
+mod changes;
 mod show;
 mod verbs;
 mod wrap;

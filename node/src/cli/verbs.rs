@@ -17,7 +17,7 @@ use primacy_proto::v1::{
 use tonic::{Response, Status};
 
 use super::wrap::{columns, wrapped};
-use super::{Common, Failure, Output, show};
+use super::{Common, Failure, Output, changes, show};
 use crate::api::{HistoryEvent, StatusDocument};
 use crate::client::{Client, OperatorApi, operator};
 
@@ -246,7 +246,7 @@ pub(super) async fn policy_get(common: &Common, cluster: &ClusterId) -> Result<(
             changed: &cluster.changes.fields,
         }),
         Output::Table => {
-            println!("{}", show::policy(cluster));
+            println!("{}", changes::policy(cluster));
             Ok(())
         }
     }
@@ -424,7 +424,7 @@ pub(super) async fn history(
     match common.output {
         Output::Json => print_json(&events),
         Output::Table => {
-            println!("{}", show::history(&events));
+            println!("{}", changes::history(&events));
             Ok(())
         }
     }

@@ -13,6 +13,7 @@ mod results;
 mod stage;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use listing::{Mutant, Nothing};
@@ -83,12 +84,14 @@ pub fn run(args: &[String]) -> Result<bool, String> {
 
 fn examine(tree: &Tree, mut kept: Kept, mutants: &[Mutant], part: Part) -> Result<bool, String> {
     let chosen = listing::choose(mutants, part);
-    let open: Vec<&Mutant> = chosen
+    let mut open: Vec<&Mutant> = chosen
         .iter()
         .filter(|mutant| kept.outcome(mutant).is_none())
         .copied()
         .collect();
     println!("{} chosen, {} not examined yet", chosen.len(), open.len());
+    // Those of one file together: less is built anew.
+    open.sort_by(|a, b| a.name.cmp(&b.name));
     for some in open.chunks(AT_ONCE) {
         let outcomes = examine_some(tree, some)?;
         kept.add(outcomes)?;
@@ -116,7 +119,7 @@ fn examine(tree: &Tree, mut kept: Kept, mutants: &[Mutant], part: Part) -> Resul
 }
 
 /// The unit tests first; who survives them meets the simulator.
-fn examine_some(tree: &Tree, some: &[&Mutant]) -> Result<Vec<(String, Outcome)>, String> {
+fn examine_some(tree: &Tree, some: &[&Mutant]) -> Result<BTreeMap<String, Outcome>, String> {
     let by_tests = stage::run(tree, UNIT_TESTS, some)?;
     let left: Vec<&Mutant> = some
         .iter()
@@ -127,22 +130,22 @@ fn examine_some(tree: &Tree, some: &[&Mutant]) -> Result<Vec<(String, Outcome)>,
         .copied()
         .collect();
     let by_seeds = stage::run(tree, SIMULATOR, &left)?;
-    let each = some.iter().map(|mutant| {
-        let found =
-            |by: &std::collections::BTreeMap<String, Outcome>| by.get(&mutant.name).copied();
-        let first = found(&by_tests);
-        let outcome = match (first, found(&by_seeds)) {
-            (_, Some(Outcome::Caught)) => Some(Outcome::Caught),
+    // What else was tried is kept if nothing is left to be asked.
+    let settled = |outcome: &Outcome| matches!(outcome, Outcome::Caught | Outcome::Unviable);
+    let mut outcomes: BTreeMap<String, Outcome> = by_tests.clone();
+    outcomes.retain(|_, outcome| settled(outcome));
+    for mutant in some {
+        let first = by_tests.get(&mutant.name).copied();
+        let outcome = match (first, by_seeds.get(&mutant.name).copied()) {
             // It compiled for the first, so this is no verdict on it.
-            (first, Some(Outcome::Unviable)) => first,
-            (_, Some(second)) => Some(second),
-            (first, None) => first,
+            (first, None | Some(Outcome::Unviable)) => first,
+            (_, second) => second,
         };
-        outcome
-            .map(|outcome| (mutant.name.clone(), outcome))
-            .ok_or_else(|| format!("cargo-mutants says nothing of {}", mutant.name))
-    });
-    each.collect()
+        let outcome =
+            outcome.ok_or_else(|| format!("cargo-mutants says nothing of {}", mutant.name))?;
+        outcomes.insert(mutant.name.clone(), outcome);
+    }
+    Ok(outcomes)
 }
 
 fn target(root: &Path) -> PathBuf {

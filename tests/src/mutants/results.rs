@@ -66,7 +66,7 @@ impl Kept {
         self.document.outcomes.get(&mutant.name).copied()
     }
 
-    pub fn add(&mut self, outcomes: Vec<(String, Outcome)>) -> Result<(), String> {
+    pub fn add(&mut self, outcomes: BTreeMap<String, Outcome>) -> Result<(), String> {
         self.document.outcomes.extend(outcomes);
         let text = serde_json::to_string_pretty(&self.document)
             .map_err(|error| format!("{}: {error}", self.path.display()))?;
@@ -177,7 +177,8 @@ mod tests {
         let load = |digest, fresh| Kept::load(dir.path(), digest, fresh).expect("read");
         let mut kept = load(1, false);
         assert_eq!(kept.outcome(&mutant), None);
-        kept.add(vec![("a".into(), Outcome::Caught)]).expect("kept");
+        kept.add([("a".into(), Outcome::Caught)].into())
+            .expect("kept");
         assert_eq!(load(1, false).outcome(&mutant), Some(Outcome::Caught));
         assert_eq!(load(1, true).outcome(&mutant), None);
         assert_eq!(load(2, false).outcome(&mutant), None);

@@ -1,7 +1,7 @@
 //! One stage: `cargo-mutants` builds each mutant in the small workspace, and runs one package's
 //! tests on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -53,7 +53,7 @@ struct One {
     summary: String,
 }
 
-/// What became of each of these mutants, by name.
+/// What became of each of these mutants, by name; and of some others.
 pub fn run(
     tree: &Tree,
     stage: Stage,
@@ -76,6 +76,11 @@ pub fn run(
         .arg(&tree.root)
         .arg("--output")
         .arg(&tree.output);
+    // Fields left out of a struct are tried whatever the names say; of these files alone.
+    let files: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.file.as_str()).collect();
+    for file in files {
+        command.arg("--file").arg(file);
+    }
     for mutant in mutants {
         command.arg("--re").arg(exactly(&mutant.name));
     }
@@ -121,11 +126,11 @@ fn outcomes(text: &str) -> Result<BTreeMap<String, Outcome>, String> {
     each.collect()
 }
 
-/// A regular expression that fits this text alone.
+/// A regular expression that fits this text alone. `\<` would be the start of a word.
 fn exactly(text: &str) -> String {
     let mut pattern = String::from("^");
     for letter in text.chars() {
-        if !letter.is_alphanumeric() && letter != ' ' && letter != '_' && letter.is_ascii() {
+        if r"\.+*?()|[]{}^$#&-~".contains(letter) {
             pattern.push('\\');
         }
         pattern.push(letter);
@@ -162,6 +167,6 @@ mod tests {
 
     #[test]
     fn a_name_is_no_pattern() {
-        assert_eq!(exactly("a.rs:1: x -> (y)"), r"^a\.rs\:1\: x \-\> \(y\)$");
+        assert_eq!(exactly("a.rs:1: x -> (y)"), r"^a\.rs:1: x \-> \(y\)$");
     }
 }
