@@ -99,6 +99,14 @@ fn a_follower_that_crashes_keeps_its_data_and_catches_up() {
     let node = &plane.nodes[&follower];
     let history = node.run(node.handle.history(LogIndex(0), 100)).unwrap();
     assert_eq!(history.len(), 21);
+    let newest = |before, limit| {
+        let page = node.run(node.handle.history_newest(before, limit)).unwrap();
+        page.into_iter().rev().collect::<Vec<_>>()
+    };
+    assert_eq!(newest(None, 100), history);
+    assert_eq!(newest(None, 4), history[17..]);
+    assert_eq!(newest(Some(history[17].at.index), 5), history[12..17]);
+    assert_eq!(newest(Some(history[0].at.index), 5), []);
 }
 
 #[test]

@@ -3,4 +3,5 @@
 
 pub mod invariants;
 pub mod model;
+pub mod mutants;
 pub mod simulator;

@@ -13,6 +13,8 @@ mod agents;
 mod asking;
 #[path = "real/balancer.rs"]
 mod balancer;
+#[path = "real/changes.rs"]
+mod changes;
 #[path = "real/choice.rs"]
 mod choice;
 #[path = "real/control_plane.rs"]
@@ -21,6 +23,8 @@ mod control_plane;
 mod durable;
 #[path = "real/faults.rs"]
 mod faults;
+#[path = "real/founding.rs"]
+mod founding;
 #[path = "real/hand.rs"]
 mod hand;
 #[path = "real/isolated.rs"]

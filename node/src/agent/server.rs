@@ -35,6 +35,7 @@ pub(crate) fn instance(config: &AgentConfig) -> Instance {
         server_id: server.server_id,
         acks_required: 1,
         buffer_pool_mib: server.buffer_pool_mib,
+        core_file: server.core_file,
     }
 }
 

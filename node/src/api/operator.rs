@@ -2,29 +2,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use primacy_core::decide::check_registration;
-use primacy_core::ids::{ClusterId, Epoch, LogIndex, NodeId};
+use primacy_core::ids::{ClusterId, Epoch, NodeId};
 use primacy_core::lint::{Report, Subject, refuse_policy};
 use primacy_core::policy::Policy;
-use primacy_core::record::{Cluster, Command, Refusal, Registration};
+use primacy_core::record::{
+    Cluster, Command, Event, PolicyChange, Refusal, Registration, SECOND, with_fields,
+};
 use primacy_proto::tls::Identity;
 use primacy_proto::v1::operator_service_server::OperatorService;
 use primacy_proto::v1::{
     AbortFailoverRequest, AbortFailoverResponse, ApproveFailoverRequest, ApproveFailoverResponse,
-    CheckClusterRequest, CheckClusterResponse, GetStatusRequest, GetStatusResponse,
-    ListHistoryRequest, ListHistoryResponse, RegisterClusterRequest, RegisterClusterResponse,
-    SetPolicyRequest, SetPolicyResponse, TransferLeaderRequest, TransferLeaderResponse,
+    ChangePolicyRequest, ChangePolicyResponse, CheckClusterRequest, CheckClusterResponse,
+    GetStatusRequest, GetStatusResponse, ListHistoryRequest, ListHistoryResponse,
+    RegisterClusterRequest, RegisterClusterResponse, SetPolicyRequest, SetPolicyResponse,
+    TransferLeaderRequest, TransferLeaderResponse, UnregisterClusterRequest,
+    UnregisterClusterResponse,
 };
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
-use super::status::{ClusterStatus, HistoryEvent, StatusDocument};
+use super::status::{ClusterStatus, StatusDocument};
 use super::{Access, SUBMIT_LIMIT, no_such_cluster};
+use crate::clock;
 use crate::record::SubmitError;
 
 /// A caller may not make this node wait longer for the others.
 const OTHERS_LIMIT_MAX: Duration = Duration::from_secs(5);
-/// Entries read from the history at once.
-const HISTORY_PAGE_MAX: u32 = 1_000;
 
 /// What operators ask and order.
 pub struct Operator(pub Access);
@@ -36,10 +39,16 @@ impl Operator {
         command: Command,
         answer: impl FnOnce(u64) -> T,
     ) -> Result<Response<T>, Status> {
+        let (log_index, _) = self.submitted(command).await?;
+        Ok(Response::new(answer(log_index)))
+    }
+
+    /// The same, with what happened by it.
+    async fn submitted(&self, command: Command) -> Result<(u64, Vec<Event>), Status> {
         match self.0.door.submit(command, SUBMIT_LIMIT).await {
-            Ok(_) => {
+            Ok(events) => {
                 let log_index = self.0.handle.watch().borrow().at().index.0;
-                Ok(Response::new(answer(log_index)))
+                Ok((log_index, events))
             }
             Err(SubmitError::Refused(refusal)) => {
                 let remedy = match &refusal {
@@ -67,6 +76,24 @@ impl Operator {
         Ok((registration, report))
     }
 
+    /// The feature level that is in force, as far as this node knows. It never falls.
+    fn level(&self) -> u32 {
+        self.0.handle.watch().borrow().get().level
+    }
+
+    /// Refuses a policy that cannot be in force, or breaks what holds.
+    async fn fits(&self, known: &Cluster, wanted: &Policy) -> Result<(), Status> {
+        if let Some(first) = wanted.contradictions().first() {
+            return Err(Status::invalid_argument(first.to_string()));
+        }
+        let subject = Subject::registered(known);
+        let evidence = self.0.evidence(&subject).await;
+        match refuse_policy(&subject, wanted, &evidence) {
+            Some(why) => Err(Status::failed_precondition(why)),
+            None => Ok(()),
+        }
+    }
+
     /// A cluster as this node's log has it.
     fn known(&self, id: &ClusterId) -> Result<Arc<Cluster>, Status> {
         let state = self.0.handle.watch().borrow().clone();
@@ -82,6 +109,15 @@ fn who<T>(request: &Request<T>, says: &str) -> String {
         Some(other) => other.to_string(),
         None => says.to_owned(),
     }
+}
+
+fn later(what: &str, level: u32) -> Status {
+    let refusal = Refusal::LaterLevel {
+        what: what.into(),
+        since: SECOND,
+        level,
+    };
+    Status::failed_precondition(refusal.to_string())
 }
 
 fn malformed(field: &str, error: &serde_json::Error) -> Status {
@@ -124,6 +160,62 @@ impl OperatorService for Operator {
         Ok(Response::new(CheckClusterResponse { report_json }))
     }
 
+    async fn unregister_cluster(
+        &self,
+        request: Request<UnregisterClusterRequest>,
+    ) -> Result<Response<UnregisterClusterResponse>, Status> {
+        let who = who(&request, &request.get_ref().who);
+        let cluster = ClusterId(request.into_inner().cluster);
+        let level = self.level();
+        if level < SECOND {
+            // Nodes that are not upgraded yet could not read it in the log.
+            return Err(later("unregister", level));
+        }
+        let command = Command::Unregister { cluster, who };
+        self.submit(command, |log_index| UnregisterClusterResponse { log_index })
+            .await
+    }
+
+    async fn change_policy(
+        &self,
+        request: Request<ChangePolicyRequest>,
+    ) -> Result<Response<ChangePolicyResponse>, Status> {
+        let who = who(&request, &request.get_ref().who);
+        let ChangePolicyRequest {
+            cluster,
+            fields,
+            expected_revision,
+            ..
+        } = request.into_inner();
+        let cluster = ClusterId(cluster);
+        let known = self.known(&cluster)?;
+        let fields = fields.into_iter().collect();
+        let wanted = with_fields(&known.policy, &fields)
+            .map_err(|bad| Status::invalid_argument(bad.to_string()))?;
+        self.fits(&known, &wanted).await?;
+        let command = if self.level() < SECOND {
+            // Nodes that are not upgraded yet know no other way.
+            Command::SetPolicy {
+                cluster,
+                policy: Box::new(wanted),
+            }
+        } else {
+            Command::ChangePolicy(Box::new(PolicyChange {
+                cluster,
+                who,
+                wall_ms: clock::wall_ms(),
+                expected: expected_revision,
+                fields,
+            }))
+        };
+        let (log_index, events) = self.submitted(command).await?;
+        let what = events.into_iter().next().map(|event| event.what);
+        Ok(Response::new(ChangePolicyResponse {
+            log_index,
+            what: what.unwrap_or_default(),
+        }))
+    }
+
     async fn set_policy(
         &self,
         request: Request<SetPolicyRequest>,
@@ -136,11 +228,7 @@ impl OperatorService for Operator {
             serde_json::from_str(&policy_json).map_err(|error| malformed("policy", &error))?;
         let cluster = ClusterId(cluster);
         let known = self.known(&cluster)?;
-        let subject = Subject::registered(&known);
-        let evidence = self.0.evidence(&subject).await;
-        if let Some(why) = refuse_policy(&subject, &policy, &evidence) {
-            return Err(Status::failed_precondition(why));
-        }
+        self.fits(&known, &policy).await?;
         let command = Command::SetPolicy {
             cluster,
             policy: Box::new(policy),
@@ -249,47 +337,11 @@ impl OperatorService for Operator {
         request: Request<ListHistoryRequest>,
     ) -> Result<Response<ListHistoryResponse>, Status> {
         let request = request.into_inner();
-        let limit = request.page_size.clamp(1, HISTORY_PAGE_MAX);
-        let entries = self
-            .0
-            .handle
-            .history(LogIndex(request.from_log_index), limit as usize)
-            .await
-            .map_err(|error| Status::unavailable(format!("{:#}", anyhow::Error::new(error))))?;
-        let mut event_json = Vec::new();
-        let mut next_log_index = request.from_log_index;
-        for entry in entries {
-            next_log_index = entry.at.index.0 + 1;
-            let proposer = entry.proposal.proposer;
-            for event in entry
-                .outcome
-                .into_iter()
-                .flat_map(|outcome| outcome.results)
-                .flatten()
-                .flatten()
-            {
-                // What befalls the whole plane or a region is part of each cluster's history.
-                let of_another = |of: &ClusterId| of.as_str() != request.cluster;
-                if !request.cluster.is_empty() && event.cluster.as_ref().is_some_and(of_another) {
-                    continue;
-                }
-                let event = HistoryEvent {
-                    log_index: entry.at.index.0,
-                    term: entry.at.term.0,
-                    wall_ms: entry.proposal.wall_ms,
-                    proposed_by: proposer.of_door(),
-                    by_operator: proposer != proposer.of_door(),
-                    event,
-                };
-                let text = serde_json::to_string(&event)
-                    .map_err(|error| Status::internal(error.to_string()))?;
-                event_json.push(text);
-            }
-        }
-        Ok(Response::new(ListHistoryResponse {
-            event_json,
-            next_log_index,
-        }))
+        let page = match request.before_log_index {
+            Some(before) => self.0.history_before(&request, before).await,
+            None => self.0.history_from(&request).await,
+        };
+        page.map(Response::new)
     }
 
     async fn transfer_leader(

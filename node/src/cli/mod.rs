@@ -1,6 +1,7 @@
 //! The operator's verbs. Data goes to stdout, everything else to stderr.
 
 mod cert;
+mod changes;
 mod show;
 mod verbs;
 mod wrap;
@@ -126,12 +127,20 @@ enum Verb {
         #[arg(long)]
         why: String,
     },
-    /// What happened, from the log.
+    /// What happened, from the log: the newest, oldest of them first.
     History {
         cluster: Option<String>,
-        /// At most so many log entries.
-        #[arg(long, default_value_t = 1_000)]
+        /// At most so many events, or a few more where one log entry has several.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
+        /// Those before this position in the log.
+        #[arg(
+            long,
+            value_name = "INDEX",
+            default_value_t = 0,
+            hide_default_value = true
+        )]
+        before: u64,
     },
     /// Make certificates, where no other authority does.
     #[command(subcommand)]
@@ -142,6 +151,8 @@ enum Verb {
 enum ClusterVerb {
     /// Register a cluster from a file (JSON).
     Register { file: PathBuf },
+    /// Take back a cluster that was never founded; its names are free again.
+    Unregister { cluster: String },
     /// Check every setting, grant, plugin, topology and version that a guarantee rests on.
     Check {
         /// A registered cluster.
@@ -155,14 +166,19 @@ enum ClusterVerb {
 
 #[derive(Subcommand)]
 enum PolicyVerb {
-    Get {
-        cluster: String,
-    },
+    /// Every field, its revision, and who changed it last.
+    Get { cluster: String },
     /// Change fields, as in `automation=auto sustain_ms=2000`.
+    ///
+    /// Only these: what others change meanwhile stands, and the history says who changed what.
     Set {
         cluster: String,
         #[arg(required = true)]
         fields: Vec<String>,
+        /// The revision that `policy get` showed: nothing is changed if somebody changed one of
+        /// these fields since, and the error names who. Without it the last one wins.
+        #[arg(long, value_name = "REVISION")]
+        expect: Option<u64>,
     },
 }
 
@@ -276,6 +292,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             return Ok(crate::demo::run(args, common.output).await?);
         }
         Verb::Cluster(ClusterVerb::Register { file }) => verbs::register(&common, &file).await?,
+        Verb::Cluster(ClusterVerb::Unregister { cluster: id }) => {
+            verbs::unregister(&common, &cluster(id)).await?;
+        }
         Verb::Cluster(ClusterVerb::Check { cluster, file }) => {
             return verbs::check(&common, cluster.unwrap_or_default(), file.as_deref()).await;
         }
@@ -285,8 +304,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Policy(PolicyVerb::Set {
             cluster: id,
             fields,
+            expect,
         }) => {
-            verbs::policy_set(&common, &cluster(id), &fields).await?;
+            verbs::policy_set(&common, &cluster(id), &fields, expect).await?;
         }
         Verb::Status { watch } => verbs::status(&common, watch).await?,
         Verb::Describe { cluster: id } => verbs::describe(&common, &cluster(id)).await?,
@@ -301,7 +321,11 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         } => {
             verbs::abort(&common, &cluster(id), epoch, why).await?;
         }
-        Verb::History { cluster: id, limit } => verbs::history(&common, id, limit).await?,
+        Verb::History {
+            cluster: id,
+            limit,
+            before,
+        } => verbs::history(&common, id, limit, before).await?,
         Verb::Cert(verb) => cert::run(&verb)?,
     }
     Ok(ExitCode::SUCCESS)

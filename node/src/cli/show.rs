@@ -7,14 +7,14 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use primacy_core::ids::{ClusterId, Region};
 use primacy_core::lint::{Finding, Report, Severity};
 use primacy_core::observe::{Sight, SightKind};
-use primacy_core::policy::Policy;
 use primacy_core::record::{Cluster, Follower, Incident};
 use serde::Serialize;
 
+use super::changes;
 use super::wrap::{columns, wrapped};
-use crate::api::{HistoryEvent, NodeSight, StatusDocument};
+use crate::api::{NodeSight, StatusDocument};
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -29,7 +29,7 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// As text, without margins.
-fn drawn(mut table: Table) -> String {
+pub(super) fn drawn(mut table: Table) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -214,7 +214,7 @@ fn instances(document: &StatusDocument, cluster: &Cluster) -> Table {
 }
 
 /// A value of the policy as an operator writes it.
-fn word<T: Serialize>(value: &T) -> String {
+pub(super) fn word<T: Serialize>(value: &T) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     value
         .as_str()
@@ -258,7 +258,7 @@ pub(super) fn describe(document: &StatusDocument, id: &ClusterId) -> String {
             }
         }
     }
-    let _ = write!(text, "\n{}", policy(&cluster.policy));
+    let _ = write!(text, "\n{}", changes::policy(cluster));
     text
 }
 
@@ -428,43 +428,4 @@ pub(super) fn readiness(report: &Report) -> String {
     };
     let _ = writeln!(text, "{}: {verdict}", report.cluster);
     text
-}
-
-pub(super) fn policy(policy: &Policy) -> String {
-    let mut rows = table(&["POLICY", "VALUE"]);
-    if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(policy) {
-        for (name, value) in fields {
-            rows.add_row([name, word(&value)]);
-        }
-    }
-    drawn(rows)
-}
-
-pub(super) fn history(events: &[HistoryEvent]) -> String {
-    let mut rows = table(&["LOG", "TIME (UTC)", "CLUSTER", "EPOCH", "WHAT"]);
-    for event in events {
-        rows.add_row([
-            event.log_index.to_string(),
-            clock_of_day(event.wall_ms),
-            event
-                .event
-                .cluster
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            event.event.epoch.to_string(),
-            event.event.what.clone(),
-        ]);
-    }
-    drawn(rows)
-}
-
-/// HH:MM:SS.mmm of Unix milliseconds.
-fn clock_of_day(wall_ms: u64) -> String {
-    let of_day = wall_ms / 1_000 % 86_400;
-    let (hours, minutes, seconds) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    format!(
-        "{hours:02}:{minutes:02}:{seconds:02}.{:03}",
-        wall_ms % 1_000
-    )
 }

@@ -8,14 +8,16 @@ use anyhow::Context;
 use primacy_core::ids::ClusterId;
 use primacy_core::lint::Report;
 use primacy_core::policy::Policy;
+use primacy_core::record::FieldChange;
 use primacy_proto::v1::{
-    AbortFailoverRequest, ApproveFailoverRequest, CheckClusterRequest, GetStatusRequest,
-    ListHistoryRequest, RegisterClusterRequest, SetPolicyRequest,
+    AbortFailoverRequest, ApproveFailoverRequest, ChangePolicyRequest, CheckClusterRequest,
+    GetStatusRequest, ListHistoryRequest, ListHistoryResponse, RegisterClusterRequest,
+    UnregisterClusterRequest,
 };
 use tonic::{Response, Status};
 
 use super::wrap::{columns, wrapped};
-use super::{Common, Failure, Output, show};
+use super::{Common, Failure, Output, changes, show};
 use crate::api::{HistoryEvent, StatusDocument};
 use crate::client::{Client, OperatorApi, operator};
 
@@ -212,13 +214,39 @@ pub(super) async fn check(
     })
 }
 
+pub(super) async fn unregister(common: &Common, cluster: &ClusterId) -> Result<(), Failure> {
+    let request = UnregisterClusterRequest {
+        cluster: cluster.to_string(),
+        who: who(),
+    };
+    ask(&common.client()?, request, |mut api, request| async move {
+        api.unregister_cluster(request).await
+    })
+    .await?;
+    eprintln!("taken back; its names and addresses may be registered anew");
+    Ok(())
+}
+
+/// A policy, and how it came to be so.
+#[derive(serde::Serialize)]
+struct PolicyDocument<'a> {
+    revision: u64,
+    policy: &'a Policy,
+    /// The newest change of each field; the others are as they were registered.
+    changed: &'a std::collections::BTreeMap<String, FieldChange>,
+}
+
 pub(super) async fn policy_get(common: &Common, cluster: &ClusterId) -> Result<(), Failure> {
     let document = fetch(&common.client()?, cluster.as_str()).await?;
-    let policy = &document.clusters[cluster].cluster.policy;
+    let cluster = &document.clusters[cluster].cluster;
     match common.output {
-        Output::Json => print_json(policy),
+        Output::Json => print_json(&PolicyDocument {
+            revision: cluster.changes.revision,
+            policy: &cluster.policy,
+            changed: &cluster.changes.fields,
+        }),
         Output::Table => {
-            println!("{}", show::policy(policy));
+            println!("{}", changes::policy(cluster));
             Ok(())
         }
     }
@@ -228,43 +256,41 @@ pub(super) async fn policy_set(
     common: &Common,
     cluster: &ClusterId,
     fields: &[String],
+    expect: Option<u64>,
 ) -> Result<(), Failure> {
-    let client = common.client()?;
-    let document = fetch(&client, cluster.as_str()).await?;
-    let policy = changed(&document.clusters[cluster].cluster.policy, fields)?;
-    let policy_json = serde_json::to_string(&policy).context("not printable as JSON")?;
-    let request = SetPolicyRequest {
+    let fields = pairs(fields)?;
+    let request = ChangePolicyRequest {
         cluster: cluster.to_string(),
-        policy_json,
+        fields: fields.into_iter().collect(),
+        expected_revision: expect,
+        who: who(),
     };
-    ask(&client, request, |mut api, request| async move {
-        api.set_policy(request).await
+    let client = common.client()?.with_turn(READINESS_TURN);
+    let answer = ask(&client, request, |mut api, request| async move {
+        api.change_policy(request).await
     })
     .await?;
-    println!("{}", show::policy(&policy));
+    if answer.what.is_empty() {
+        println!("nothing to change: it is so already");
+    } else {
+        println!("{}", answer.what);
+    }
     Ok(())
 }
 
-/// The policy with `name=value` pairs put in; unknown names and malformed values are named.
-fn changed(policy: &Policy, fields: &[String]) -> Result<Policy, Failure> {
-    let mut object = serde_json::to_value(policy).context("not printable as JSON")?;
-    for field in fields {
-        let Some((name, value)) = field.split_once('=') else {
-            return Err(Failure::Usage(format!("{field:?}: write name=value")));
+/// `name=value` pairs; a value that is no JSON is a word.
+fn pairs(fields: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let pair = |field: &String| {
+        let (name, value) = field
+            .split_once('=')
+            .ok_or_else(|| Failure::Usage(format!("{field:?}: write name=value")))?;
+        let json = match serde_json::from_str::<serde_json::Value>(value) {
+            Ok(_) => value.to_owned(),
+            Err(_) => serde_json::Value::from(value).to_string(),
         };
-        let Some(slot) = object.get_mut(name) else {
-            return Err(Failure::Usage(format!(
-                "{name}: no such field; `primacy policy get` lists them"
-            )));
-        };
-        *slot = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-    }
-    let policy: Policy = serde_json::from_value(object)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", fields.join(" "))))?;
-    if let Some(first) = policy.contradictions().first() {
-        return Err(Failure::Usage(first.to_string()));
-    }
-    Ok(policy)
+        Ok((name.to_owned(), json))
+    };
+    fields.iter().map(pair).collect()
 }
 
 /// Who gives the order, for the history: a name, or at least a number.
@@ -329,32 +355,98 @@ pub(crate) async fn events(
         cluster: cluster.to_owned(),
         from_log_index: from,
         page_size: limit,
+        before_log_index: None,
     };
-    let answer = ask(client, request, |mut api, request| async move {
+    let (events, page) = list(client, request).await?;
+    Ok((events, page.next_log_index))
+}
+
+async fn list(
+    client: &Client,
+    request: ListHistoryRequest,
+) -> Result<(Vec<HistoryEvent>, ListHistoryResponse), Failure> {
+    let page = ask(client, request, |mut api, request| async move {
         api.list_history(request).await
     })
     .await?;
-    let events = answer
+    let events = page
         .event_json
         .iter()
         .map(|text| serde_json::from_str(text))
         .collect::<Result<_, _>>()
         .context("the node's history is not understood; is it of another version?")?;
-    Ok((events, answer.next_log_index))
+    Ok((events, page))
+}
+
+/// The newest events below a position, the position of the oldest that was looked at, and how many
+/// entries of the log are kept of before that.
+async fn newest(
+    client: &Client,
+    cluster: &str,
+    limit: u32,
+    mut before: u64,
+) -> Result<(Vec<HistoryEvent>, u64, u64), Failure> {
+    let mut events: Vec<HistoryEvent> = Vec::new();
+    loop {
+        let wanted = limit.saturating_sub(events.len() as u32);
+        let request = ListHistoryRequest {
+            cluster: cluster.to_owned(),
+            from_log_index: 0,
+            page_size: wanted,
+            before_log_index: Some(before),
+        };
+        let (mut older, page) = list(client, request).await?;
+        older.append(&mut events);
+        events = older;
+        before = page.before_log_index;
+        if events.len() as u32 >= limit || page.older_entries == 0 {
+            return Ok((events, before, page.older_entries));
+        }
+    }
 }
 
 pub(super) async fn history(
     common: &Common,
     cluster: Option<String>,
     limit: u32,
+    before: u64,
 ) -> Result<(), Failure> {
+    let client = common.client()?;
     let cluster = cluster.unwrap_or_default();
-    let (events, _) = events(&common.client()?, &cluster, 0, limit).await?;
+    let (events, before, older) = newest(&client, &cluster, limit, before).await?;
+    if older > 0 {
+        let of = if cluster.is_empty() { "" } else { " " };
+        eprintln!(
+            "{older} older entries of the log: primacy history{of}{cluster} --limit {limit} \
+             --before {before}"
+        );
+    }
     match common.output {
         Output::Json => print_json(&events),
         Output::Table => {
-            println!("{}", show::history(&events));
+            println!("{}", changes::history(&events));
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_json_or_a_word() {
+        let given = [
+            "automation=auto",
+            "priority=3",
+            "gives_up=[\"a\"]",
+            "x=",
+            "x=a=b",
+        ];
+        let told = pairs(&given.map(str::to_owned)).expect("pairs");
+        let json: Vec<_> = told.iter().map(|(_, json)| json.as_str()).collect();
+        assert_eq!(json, ["\"auto\"", "3", "[\"a\"]", "\"\"", "\"a=b\""]);
+        let failure = pairs(&["sustain_ms".into()]).expect_err("no value");
+        assert_eq!(failure.exit_code(), 2);
     }
 }

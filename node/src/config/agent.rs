@@ -73,6 +73,9 @@ pub struct ServerControl {
     pub server_id: u32,
     #[serde(default = "small")]
     pub buffer_pool_mib: u32,
+    /// A crash leaves a core file in the data directory.
+    #[serde(default)]
+    pub core_file: bool,
 }
 
 fn small() -> u32 {

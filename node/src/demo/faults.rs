@@ -11,6 +11,8 @@ use super::world::World;
 pub enum Fault {
     /// kill -9 of the primary's mysqld.
     Kill,
+    /// SIGSEGV in the primary's mysqld, which writes a core file.
+    Segv,
     /// SIGSTOP of the primary's mysqld alone.
     Hang,
     /// SIGSTOP of agent and mysqld together, SIGCONT after the failover.
@@ -24,6 +26,7 @@ impl Fault {
     pub(super) fn name(self) -> &'static str {
         match self {
             Fault::Kill => "kill",
+            Fault::Segv => "segv",
             Fault::Hang => "hang",
             Fault::Host => "host",
             Fault::Region => "region",
@@ -33,6 +36,7 @@ impl Fault {
     pub(super) fn words(self) -> &'static str {
         match self {
             Fault::Kill => "kill -9 of its mysqld",
+            Fault::Segv => "SIGSEGV in its mysqld, which writes a core file",
             Fault::Hang => "its mysqld is stopped (SIGSTOP)",
             Fault::Host => "its whole host is stopped: mysqld and agent (SIGSTOP)",
             Fault::Region => {
@@ -47,9 +51,13 @@ impl Fault {
         let mysqld = place.mysqld_pid();
         let mut stopped: Vec<u32> = Vec::new();
         match self {
-            Fault::Kill => {
+            Fault::Kill | Fault::Segv => {
+                let signal = match self {
+                    Fault::Segv => Signal::SIGSEGV,
+                    _ => Signal::SIGKILL,
+                };
                 if let Some(pid) = mysqld {
-                    send(pid, Signal::SIGKILL);
+                    send(pid, signal);
                 }
             }
             Fault::Hang => stopped.extend(mysqld),

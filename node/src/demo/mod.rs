@@ -4,9 +4,11 @@
 mod certificates;
 mod discover;
 mod faults;
+mod haproxy;
 mod live;
 mod net;
 mod panel;
+mod pool;
 mod process;
 mod report;
 mod run;
@@ -18,13 +20,14 @@ mod writers;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use primacy_core::ids::InstanceId;
 use primacy_core::policy::{Automation, Policy};
 
 use crate::cli::Output;
-use crate::mysqld::fetch::{FetchProgress, Server, find_or_fetch};
+use crate::mysqld::fetch::{FetchProgress, Program, Server, find_or_fetch};
 use crate::mysqld::template::Template;
 
 pub use faults::Fault;
@@ -52,9 +55,15 @@ pub struct DemoArgs {
     /// Clients that write all the time.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub writers: u32,
+    /// How the clients find the primary.
+    #[arg(long, value_enum, default_value_t = Clients::Direct)]
+    pub clients: Clients,
     /// Round trip between regions, in milliseconds, up to 150. Needs root and /dev/net/tun.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=RTT_MS_MAX))]
     pub rtt_ms: u32,
+    /// Buffer pool of the first primary, made resident before it serves.
+    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(64..))]
+    pub pool_mb: Option<u32>,
     /// An instance that must never be promoted, as a reporting replica: what it alone holds is
     /// fetched from it.
     #[arg(long, value_name = "INSTANCE")]
@@ -65,6 +74,37 @@ pub struct DemoArgs {
     /// What a demo starts to clean up after it.
     #[arg(long, hide = true)]
     pub sweep: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Clients {
+    /// Each asks every agent's /primary each 10 ms, and takes the first that answers 200.
+    Direct,
+    /// Ten pooled connections through a real HAProxy, fetched if there is none.
+    Haproxy,
+}
+
+impl Clients {
+    fn words(self) -> String {
+        match self {
+            Clients::Direct => "direct, /primary asked each 10 ms".into(),
+            Clients::Haproxy => format!(
+                "{} connections through HAProxy, /primary asked {}",
+                haproxy::POOL,
+                haproxy::check()
+            ),
+        }
+    }
+}
+
+impl DemoArgs {
+    /// How many clients write.
+    fn pool(&self) -> u32 {
+        match self.clients {
+            Clients::Direct => self.writers,
+            Clients::Haproxy => haproxy::POOL,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -119,10 +159,14 @@ async fn run_all(args: DemoArgs, output: Output) -> anyhow::Result<ExitCode> {
     // Before this: a server may have to be fetched, and no region has a way out.
     let server = find_server().await?;
     let template = Template::prepare(&server).await?;
+    let haproxy = match args.clients {
+        Clients::Direct => None,
+        Clients::Haproxy => Some(find_haproxy().await?),
+    };
     // The demo's clients live where the primary is.
     let regions = net.clone();
     net.live_in(REGIONS[0], move || async move {
-        runs(&args, output, &template, &regions).await
+        runs(&args, output, &template, haproxy.as_ref(), &regions).await
     })
     .await
 }
@@ -131,6 +175,7 @@ async fn runs(
     args: &DemoArgs,
     output: Output,
     template: &Template,
+    haproxy: Option<&Program>,
     net: &Net,
 ) -> anyhow::Result<ExitCode> {
     if args.stay {
@@ -142,7 +187,7 @@ async fn runs(
         if args.runs > 1 && !quiet {
             println!("run {number} of {}", args.runs);
         }
-        runs.push(run::once(args, quiet, template, net).await?);
+        runs.push(run::once(args, quiet, template, haproxy, net).await?);
     }
     let summary = Summary::of(&runs);
     let failed = summary.lost > 0 || summary.double_acked > 0;
@@ -163,17 +208,29 @@ async fn runs(
 }
 
 async fn find_server() -> anyhow::Result<Server> {
+    let (bar, progress) = fetch_bar();
+    let server = find_or_fetch(progress).await?;
+    bar.finish_and_clear();
+    Ok(server)
+}
+
+async fn find_haproxy() -> anyhow::Result<Program> {
+    let (bar, progress) = fetch_bar();
+    let found = Program::find_or_fetch("haproxy", progress).await;
+    bar.finish_and_clear();
+    found.context("--clients haproxy: install HAProxy, with haproxy on the PATH")
+}
+
+fn fetch_bar() -> (ProgressBar, impl Fn(FetchProgress) + Send + 'static) {
     let bar = ProgressBar::no_length();
     if let Ok(style) = ProgressStyle::with_template("{msg:40} {bar:30} {bytes}/{total_bytes}") {
         bar.set_style(style);
     }
     let shown = bar.clone();
-    let server = find_or_fetch(move |progress: FetchProgress| {
-        bar.set_message(format!("{:?}", progress.stage).to_lowercase());
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-    })
-    .await?;
-    shown.finish_and_clear();
-    Ok(server)
+    let progress = move |progress: FetchProgress| {
+        shown.set_message(format!("{:?}", progress.stage).to_lowercase());
+        shown.set_length(progress.total);
+        shown.set_position(progress.done);
+    };
+    (bar, progress)
 }

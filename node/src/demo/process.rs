@@ -153,6 +153,7 @@ fn configured_in(dir: &Path) -> Vec<u32> {
             let mut words = line.split('\0').skip_while(|word| *word != "--config");
             let ours = words.nth(1).is_some_and(|path| path.starts_with(&folder));
             ours || line.contains(&format!("\0--defaults-file={folder}"))
+                || line.contains(&format!("\0-f\0{folder}"))
         })
         .collect()
 }

@@ -10,18 +10,20 @@ use primacy_core::record::EventKind;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::discover::discover;
+use super::discover::{Polls, discover};
 use super::faults::Fault;
+use super::haproxy::Haproxy;
 use super::live::{Clients, Live};
 use super::net::Net;
 use super::report::{RunReport, VoteReport};
 use super::screen::Screen;
-use super::world::{CLUSTER, World};
+use super::world::{CLUSTER, Place, World};
 use super::writers::{self, Ack, Ledger, Stayers};
-use super::{DemoArgs, screen};
+use super::{DemoArgs, pool, screen};
 use crate::api::{HistoryEvent, StatusDocument};
 use crate::cli::Output;
 use crate::clock;
+use crate::mysqld::fetch::Program;
 use crate::mysqld::session::{Login, Session, within};
 use crate::mysqld::template::Template;
 
@@ -40,6 +42,7 @@ pub(super) async fn once(
     args: &DemoArgs,
     quiet: bool,
     template: &Template,
+    haproxy: Option<&Program>,
     net: &Net,
 ) -> anyhow::Result<RunReport> {
     let screen = Screen::new(quiet);
@@ -49,7 +52,7 @@ pub(super) async fn once(
     let from_index = last_index(&world).await?;
     make_table(old_address, &world.app).await?;
 
-    let primary = discover(agents(&world), net.rtt());
+    let (primary, polls) = discover(agents(&world), net.rtt());
     let (stop, stopped) = watch::channel(false);
     let ledger = Ledger::default();
     let live = if quiet {
@@ -57,23 +60,38 @@ pub(super) async fn once(
     } else {
         screen.before(&world);
         let clients = Clients {
-            writers: args.writers,
+            writers: args.pool(),
             ledger: ledger.clone(),
             primary: primary.clone(),
             old: old_address,
         };
         Some(Live::start(&world, clients, from_index)?)
     };
-    for writer in 1..=u64::from(args.writers) {
-        tokio::spawn(writers::follow(
-            writer,
-            world.app.clone(),
-            ledger.clone(),
-            primary.clone(),
-            stopped.clone(),
-        ));
+    let balancer = match haproxy {
+        Some(program) => Some(Haproxy::start(program, &world, net)?),
+        None => None,
+    };
+    let servers: Vec<_> = world.places.values().map(Place::address).collect();
+    for writer in 1..=u64::from(args.pool()) {
+        let (app, ledger, stopped) = (world.app.clone(), ledger.clone(), stopped.clone());
+        match &balancer {
+            Some(balancer) => {
+                let (address, servers) = (balancer.address, servers.clone());
+                let work = writers::through(writer, address, servers, app, ledger, stopped);
+                tokio::spawn(work);
+            }
+            None => {
+                tokio::spawn(writers::follow(
+                    writer,
+                    app,
+                    ledger,
+                    primary.clone(),
+                    stopped,
+                ));
+            }
+        }
     }
-    let enough = WARM_ACKS * args.writers as usize;
+    let enough = WARM_ACKS * args.pool() as usize;
     until(SETTLE_LIMIT, "the clients to write", || {
         ledger.count() >= enough
     })
@@ -85,6 +103,9 @@ pub(super) async fn once(
     }
     let stayers = Stayers::connect(old_address, &world.app).await?;
 
+    let mysqld = world.places[&old].mysqld_pid();
+    let resident_mb = mysqld.and_then(pool::resident_mb);
+    polls.broken(&old);
     let fault_ms = clock::wall_ms();
     let stopped_processes = args.fault.inject(&world, &old);
     if let Some(live) = &live {
@@ -114,16 +135,14 @@ pub(super) async fn once(
     if let Some(live) = live {
         live.end(document.clone(), events.clone()).await;
     }
-    let report = report(
-        args,
-        &world,
-        &ledger,
-        &document,
-        &events,
+    let seen = Seen {
+        ledger,
+        polls,
         fault_ms,
         old_address,
-    )
-    .await?;
+        resident_mb,
+    };
+    let report = report(args, &world, &seen, &document, &events).await?;
     screen.after(&report);
     Ok(report)
 }
@@ -225,15 +244,30 @@ async fn read_back(address: SocketAddr, app: &Login) -> anyhow::Result<BTreeSet<
     Ok(rows)
 }
 
+/// What the clients saw of one fault.
+struct Seen {
+    ledger: Ledger,
+    polls: Polls,
+    fault_ms: u64,
+    old_address: SocketAddr,
+    /// Of the primary that was broken.
+    resident_mb: Option<u64>,
+}
+
 async fn report(
     args: &DemoArgs,
     world: &World,
-    ledger: &Ledger,
+    seen: &Seen,
     document: &StatusDocument,
     events: &[HistoryEvent],
-    fault_ms: u64,
-    old_address: SocketAddr,
 ) -> anyhow::Result<RunReport> {
+    let Seen {
+        ledger,
+        fault_ms,
+        old_address,
+        ..
+    } = seen;
+    let (fault_ms, old_address) = (*fault_ms, *old_address);
     let cluster = &document.clusters[&world.cluster].cluster;
     let promotion = cluster.promotion().context("somebody is named")?;
     let after = promotion
@@ -264,11 +298,17 @@ async fn report(
         fault: args.fault.name(),
         profile: args.profile.name(),
         rtt_ms: args.rtt_ms,
+        resident_mb: seen.resident_mb,
+        warnings: world.warnings(),
         threshold_ms,
         verdict_ms: since(when(EventKind::Deposed)?),
         chosen_ms: since(when(EventKind::Chosen)?),
         open_ms: since(opened_ms),
         first_ack_ms,
+        slowest_ack_ms: ledger.last_elsewhere(old_address, args.pool()).map(since),
+        clients: args.clients.words(),
+        second_200: seen.polls.second(),
+        healthy_503: seen.polls.unwell(),
         overhead_ms: first_ack_ms - threshold_ms as i64,
         acked: acks.len(),
         lost: acks

@@ -7,7 +7,9 @@ use std::path::Path;
 use anyhow::Context;
 use primacy_core::ids::{ClusterId, InstanceId, NodeId, PlaneId};
 
+use super::DemoArgs;
 use super::certificates::Certificates;
+use super::faults::Fault;
 use super::net::Net;
 use super::process::Process;
 use super::world::{CLUSTER, PLANE, Place, REGIONS};
@@ -107,11 +109,11 @@ pub(super) fn start_nodes(ground: &Ground<'_>) -> anyhow::Result<(Nodes, Vec<Str
 
 pub(super) async fn start_places(
     ground: &Ground<'_>,
-    count: u32,
+    args: &DemoArgs,
     nodes: &[String],
 ) -> anyhow::Result<BTreeMap<InstanceId, Place>> {
     // With four, the primary and one replica share the first region.
-    let regions: &[&str] = if count == 4 {
+    let regions: &[&str] = if args.instances == 4 {
         &[REGIONS[0], REGIONS[0], REGIONS[1], REGIONS[2]]
     } else {
         &REGIONS
@@ -129,7 +131,8 @@ pub(super) async fn start_places(
             admin_port: ports[at * 3 + 1],
             server_id: at as u32 + 1,
             acks_required: 1,
-            buffer_pool_mib: 64,
+            buffer_pool_mib: args.pool_mb.filter(|_| at == 0).unwrap_or(64),
+            core_file: args.fault == Fault::Segv,
         };
         ground.template.copy_to(&instance).await?;
         let http = SocketAddr::new(bind, ports[at * 3 + 2]);
@@ -163,6 +166,7 @@ pub(super) async fn start_places(
                 admin_port: instance.admin_port,
                 server_id: instance.server_id,
                 buffer_pool_mib: instance.buffer_pool_mib,
+                core_file: instance.core_file,
             },
         };
         let agent = ground.start("agent", &name, &config, region)?;
@@ -182,7 +186,7 @@ pub(super) async fn start_places(
 }
 
 /// Ports that are free now, all different; two demos begin at different places.
-fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+pub(super) fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let span = u32::from(PORTS.end - PORTS.start);
     let begin = std::process::id().wrapping_mul(97);

@@ -97,7 +97,7 @@ impl World {
         };
         let (nodes, node_addresses) = start_nodes(&ground)?;
         say("copying and starting the MySQL servers with their agents");
-        let places = start_places(&ground, args.instances, &node_addresses).await?;
+        let places = start_places(&ground, args, &node_addresses).await?;
         let client = Client::new(&node_addresses, CALL_LIMIT, &transport)?;
         let app = template.accounts.app.clone();
         let cluster = ClusterId::from(CLUSTER);
@@ -114,6 +114,10 @@ impl World {
             dir,
             _sweeper: sweeper,
         };
+        if let Some(pool_mb) = args.pool_mb {
+            say("making the first primary's buffer pool resident");
+            super::pool::fill(&world.places[&world.first()], pool_mb).await?;
+        }
         say("registering the cluster");
         world.register(args).await?;
         say("waiting until every node sees every instance alive and every acker has joined");
@@ -286,28 +290,49 @@ impl World {
         anyhow::bail!("the leadership did not move to node {node}")
     }
 
-    /// The last lines of every log, for an error that must explain itself.
-    pub fn log_ends(&self) -> String {
-        let mut text = String::new();
+    /// Every process's log: its name, and what is in it.
+    fn logs(&self) -> Vec<(String, String)> {
         let Ok(entries) = std::fs::read_dir(self.dir.path()) else {
-            return text;
+            return Vec::new();
         };
         let mut logs: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.extension().is_some_and(|end| end == "log"))
             .collect();
         logs.sort();
-        for path in logs {
-            let log = std::fs::read_to_string(&path).unwrap_or_default();
+        let read = |path: &PathBuf| {
+            let name = path.file_stem().unwrap_or_default().display().to_string();
+            (name, std::fs::read_to_string(path).unwrap_or_default())
+        };
+        logs.iter().map(read).collect()
+    }
+
+    /// The last lines of every log, for an error that must explain itself.
+    pub fn log_ends(&self) -> String {
+        let mut text = String::new();
+        for (name, log) in self.logs() {
             let lines: Vec<_> = log.lines().rev().take(5).collect();
             for line in lines.iter().rev() {
-                text.push_str(&format!(
-                    "{}: {line}\n",
-                    path.file_stem().unwrap_or_default().display()
-                ));
+                text.push_str(&format!("{name}: {line}\n"));
             }
         }
         text
+    }
+
+    /// What our own code warned of, or ended by.
+    pub fn warnings(&self) -> Vec<String> {
+        let loud = |line: &&str| {
+            let mut words = line.split_whitespace().skip(1);
+            let level = words.next().unwrap_or_default();
+            let ours = words.next().unwrap_or_default().starts_with("primacy");
+            (matches!(level, "WARN" | "ERROR") && ours) || line.contains("panicked at")
+        };
+        let mut found = Vec::new();
+        for (name, log) in self.logs() {
+            let lines = log.lines().filter(loud);
+            found.extend(lines.map(|line| format!("{name}: {line}")));
+        }
+        found
     }
 }
 

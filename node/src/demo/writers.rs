@@ -13,8 +13,10 @@ use crate::mysqld::session::{Address, Login, Session, SessionError, Target, Tran
 
 /// A client's own pause between two writes.
 const PAUSE: Duration = Duration::from_millis(10);
-/// On the old primary a write may wait for ever; the run ends first.
-const WRITE_LIMIT: Duration = Duration::from_secs(120);
+/// A client that has waited so long for a statement tries anew.
+const WRITE_LIMIT: Duration = Duration::from_secs(2);
+/// Who stays on the old primary may wait for ever; the run ends first.
+const STAY_LIMIT: Duration = Duration::from_secs(120);
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// Connections opened to the primary before the fault.
 const OLD_CONNECTIONS: u64 = 50;
@@ -84,6 +86,20 @@ impl Ledger {
             .copied()
     }
 
+    /// When the last of these clients was first acknowledged a write by a server other than `old`;
+    /// `None` if one never was.
+    pub fn last_elsewhere(&self, old: SocketAddr, writers: u32) -> Option<u64> {
+        let acks = self.all();
+        let first = |writer: u64| {
+            let its = acks
+                .iter()
+                .filter(|ack| ack.writer == writer && ack.by != old);
+            its.map(|ack| ack.at_ms).min()
+        };
+        let firsts: Option<Vec<_>> = (1..=u64::from(writers)).map(first).collect();
+        firsts?.into_iter().max()
+    }
+
     pub fn attempted_on_old(&self) -> u64 {
         self.attempted_on_old.load(Ordering::Relaxed)
     }
@@ -100,9 +116,14 @@ pub(super) fn target(address: SocketAddr, app: &Login) -> Target {
     }
 }
 
-async fn insert(session: &mut Session, writer: u64, n: u64) -> Result<(), SessionError> {
+async fn insert(
+    session: &mut Session,
+    writer: u64,
+    n: u64,
+    limit: Duration,
+) -> Result<(), SessionError> {
     let sql = format!("INSERT INTO app.writes (writer, n) VALUES ({writer}, {n})");
-    session.execute(&sql, within(WRITE_LIMIT)).await
+    session.execute(&sql, within(limit)).await
 }
 
 /// Writes to whoever is primary until told to stop. A number is used once, whatever became of it.
@@ -134,10 +155,10 @@ pub(super) async fn follow(
     }
 }
 
-/// Waits until somebody else is primary.
+/// Waits until this one is not the primary any more.
 async fn moved(primary: &mut watch::Receiver<Option<Found>>, from: &Found) {
     let _ = primary
-        .wait_for(|now| now.as_ref().is_some_and(|now| now.address != from.address))
+        .wait_for(|now| now.as_ref().is_none_or(|now| now.address != from.address))
         .await;
 }
 
@@ -148,14 +169,63 @@ async fn write_to(writer: u64, n: &mut u64, to: SocketAddr, app: &Login, ledger:
     let Ok(mut session) = connecting.await else {
         return;
     };
+    write_on(&mut session, writer, n, to, ledger).await;
+}
+
+async fn write_on(
+    session: &mut Session,
+    writer: u64,
+    n: &mut u64,
+    to: SocketAddr,
+    ledger: &Ledger,
+) {
     loop {
         *n += 1;
-        if insert(&mut session, writer, *n).await.is_err() {
+        if insert(session, writer, *n, WRITE_LIMIT).await.is_err() {
             return;
         }
         ledger.note(writer, *n, to);
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Writes over one connection of a pool through a load balancer, opened anew whenever it breaks.
+/// Who answers is known by its port.
+pub(super) async fn through(
+    writer: u64,
+    balancer: SocketAddr,
+    servers: Vec<SocketAddr>,
+    app: Login,
+    ledger: Ledger,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut n = 0;
+    let target = target(balancer, &app);
+    while !*stop.borrow() {
+        let work = async {
+            let connecting = Session::connect(&target, within(CONNECT_LIMIT));
+            let Ok(mut session) = connecting.await else {
+                return;
+            };
+            if let Some(server) = answering(&mut session, &servers).await {
+                write_on(&mut session, writer, &mut n, server, &ledger).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = stop.changed() => return,
+            () = work => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+async fn answering(session: &mut Session, servers: &[SocketAddr]) -> Option<SocketAddr> {
+    let sql = "SELECT CAST(@@port AS CHAR) AS port";
+    let sets = session.ask(sql, within(WRITE_LIMIT)).await.ok()?;
+    let row = sets.into_iter().flatten().next()?;
+    let port: String = row.get(0)?;
+    let port: u16 = port.parse().ok()?;
+    servers.iter().find(|server| server.port() == port).copied()
 }
 
 /// Clients that were connected to the primary before it broke, and stay.
@@ -192,7 +262,7 @@ impl Stayers {
                     let mut n = 0;
                     loop {
                         n += 1;
-                        if insert(&mut session, writer, n).await.is_err() {
+                        if insert(&mut session, writer, n, STAY_LIMIT).await.is_err() {
                             return;
                         }
                         ledger.note(writer, n, old);
@@ -207,7 +277,9 @@ impl Stayers {
                 let target = target(old, &app);
                 let connecting = Session::connect(&target, within(CONNECT_LIMIT));
                 if let Ok(mut session) = connecting.await
-                    && insert(&mut session, FRESH_WRITER, turn).await.is_ok()
+                    && insert(&mut session, FRESH_WRITER, turn, STAY_LIMIT)
+                        .await
+                        .is_ok()
                 {
                     ledger.note(FRESH_WRITER, turn, old);
                 }

@@ -17,7 +17,7 @@ pub(super) const MIRROR: &str = "http://deb.debian.org/debian";
 const SUITE: &str = "sid";
 /// Debian's archive signs the package lists, and these name every package's digest.
 pub(super) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const PACKAGES: [&str; 2] = ["mysql-server-core", "mysql-client-core"];
+pub(super) const MYSQL: [&str; 2] = ["mysql-server-core", "mysql-client-core"];
 /// How often the growing download is measured.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
@@ -89,9 +89,13 @@ impl Apt {
         self.watch(&mut command, Stage::Listing, "lists", 0, progress)
     }
 
-    pub(super) fn download(&self, progress: &dyn Fn(FetchProgress)) -> Result<(), FetchError> {
+    pub(super) fn download(
+        &self,
+        packages: &[&str],
+        progress: &dyn Fn(FetchProgress),
+    ) -> Result<(), FetchError> {
         let mut arguments = vec!["install", "-y", "-qq", "--print-uris"];
-        arguments.extend(PACKAGES);
+        arguments.extend(packages);
         let uris = run(&mut self.get(&arguments), "resolving packages")?;
         // 'uri' name size digest
         let total = uris

@@ -74,6 +74,8 @@ pub struct Instance {
     /// How many acknowledgements a commit needs, once an order opens the instance: k ≥ 1.
     pub acks_required: u16,
     pub buffer_pool_mib: u32,
+    /// A crash leaves a core file in the data directory.
+    pub core_file: bool,
 }
 
 impl Instance {
@@ -130,6 +132,9 @@ impl Instance {
             "innodb-buffer-pool-size={}M",
             self.buffer_pool_mib
         ));
+        if self.core_file {
+            add("core-file");
+        }
         // Without these the admin port has no TLS at all, though the main port has (9.7.4).
         for (option, file) in [
             ("ca", "ca.pem"),

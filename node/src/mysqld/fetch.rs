@@ -19,7 +19,7 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{
-    apt::{Apt, KEYRING, MIRROR},
+    apt::{Apt, KEYRING, MIRROR, MYSQL},
     bringup::Version,
 };
 
@@ -97,6 +97,103 @@ struct Loader {
     libraries: PathBuf,
 }
 
+impl Loader {
+    fn within(usr: &Path) -> Option<Loader> {
+        let libraries = entries(&usr.join("lib"))
+            .into_iter()
+            .find(|folder| folder.join("libc.so.6").exists())?;
+        let program = entries(&libraries).into_iter().find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("ld-linux"))
+        })?;
+        Some(Loader { program, libraries })
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .arg("--library-path")
+            .arg(&self.libraries)
+            .arg(program);
+        command
+    }
+}
+
+/// Another program of Debian's, found or fetched in the same way.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    loader: Option<Loader>,
+}
+
+impl Program {
+    /// Ready for arguments.
+    pub fn command(&self) -> Command {
+        match &self.loader {
+            None => Command::new(&self.path),
+            Some(loader) => loader.command(&self.path),
+        }
+    }
+
+    /// From the PATH, else from the package of this name, which is fetched into the cache.
+    pub async fn find_or_fetch(
+        name: &'static str,
+        progress: impl Fn(FetchProgress) + Send + 'static,
+    ) -> Result<Program, FetchError> {
+        if let Some(path) = on_the_path(name) {
+            return Ok(Program { path, loader: None });
+        }
+        let cache = cache_folder()?;
+        tokio::task::spawn_blocking(move || Self::fetch(name, &cache, &progress))
+            .await
+            .map_err(|_| FetchError::Abandoned)?
+    }
+
+    fn fetch(
+        name: &'static str,
+        cache: &Path,
+        progress: &dyn Fn(FetchProgress),
+    ) -> Result<Program, FetchError> {
+        let home = cache.join(name);
+        let root = fetched(cache, &home, &[name], progress)?;
+        let usr = root.join("usr");
+        let folders = ["sbin", "bin"].map(|folder| usr.join(folder).join(name));
+        let path = folders.into_iter().find(|path| path.is_file());
+        match (path, Loader::within(&usr)) {
+            (Some(path), Some(loader)) => Ok(Program {
+                path,
+                loader: Some(loader),
+            }),
+            _ => Err(FetchError::Unusable(format!(
+                "{} holds no {name} that could be started",
+                home.display()
+            ))),
+        }
+    }
+}
+
+/// The folder `home` with these packages unpacked; fetched if it is not there.
+fn fetched(
+    cache: &Path,
+    home: &Path,
+    packages: &[&str],
+    progress: &dyn Fn(FetchProgress),
+) -> Result<PathBuf, FetchError> {
+    if home.is_dir() {
+        return Ok(home.to_owned());
+    }
+    can_fetch()?;
+    make_folder(cache)?;
+    let _lock = lock(cache, progress)?;
+    if !home.is_dir() {
+        let apt = unpacked(cache, packages, progress)?;
+        let root = apt.work.join("root");
+        fs::rename(&root, home).map_err(io_error("cannot rename into place", home))?;
+        let _ = fs::remove_dir_all(&apt.work);
+    }
+    Ok(home.to_owned())
+}
+
 impl Server {
     /// `mysqld`, ready for arguments. Nothing of the caller's `my.cnf` is in it: pass
     /// `--defaults-file` or `--no-defaults` first.
@@ -125,14 +222,7 @@ impl Server {
     fn start(&self, program: &Path) -> Command {
         match &self.loader {
             None => Command::new(program),
-            Some(loader) => {
-                let mut command = Command::new(&loader.program);
-                command
-                    .arg("--library-path")
-                    .arg(&loader.libraries)
-                    .arg(program);
-                command
-            }
+            Some(loader) => loader.command(program),
         }
     }
 
@@ -155,13 +245,7 @@ impl Server {
 
     fn unpacked(root: &Path, cache: &Path) -> Option<Server> {
         let usr = root.join("usr");
-        let libraries = entries(&usr.join("lib"))
-            .into_iter()
-            .find(|folder| folder.join("libc.so.6").exists())?;
-        let program = entries(&libraries).into_iter().find(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("ld-linux"))
-        })?;
+        let loader = Loader::within(&usr)?;
         let mut server = Server {
             version: Version {
                 major: 0,
@@ -171,7 +255,7 @@ impl Server {
             mysqld: usr.join("sbin/mysqld"),
             client: Some(usr.join("bin/mysql")).filter(|path| path.is_file()),
             basedir: usr,
-            loader: Some(Loader { program, libraries }),
+            loader: Some(loader),
             cache: cache.to_path_buf(),
         };
         server.version = ask_version(server.command())?;
@@ -200,14 +284,23 @@ pub fn find_here() -> Option<Server> {
     find(&cache_folder().ok()?)
 }
 
-fn find(cache: &Path) -> Option<Server> {
+/// Every file of this name where programs are.
+fn candidates(name: &str) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders =
         std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/mysql/bin".into()]);
-    let installed = folders
-        .map(|folder| folder.join("mysqld"))
-        .filter(|path| path.is_file())
-        .find_map(|path| Server::installed(&path, cache));
+    let files = folders.map(|folder| folder.join(name));
+    files.filter(|path| path.is_file()).collect()
+}
+
+fn on_the_path(name: &str) -> Option<PathBuf> {
+    candidates(name).into_iter().next()
+}
+
+fn find(cache: &Path) -> Option<Server> {
+    let installed = candidates("mysqld")
+        .iter()
+        .find_map(|path| Server::installed(path, cache));
     installed.or_else(|| {
         entries(cache)
             .into_iter()
@@ -256,7 +349,7 @@ fn ask_version(mut command: Command) -> Option<Version> {
     Version::parse(after.split_whitespace().next()?)
 }
 
-fn fetch(cache: &Path, progress: &dyn Fn(FetchProgress)) -> Result<Server, FetchError> {
+fn can_fetch() -> Result<(), FetchError> {
     for tool in ["apt-get", "apt-config", "dpkg-deb"] {
         if Command::new(tool).arg("--version").output().is_err() {
             return Err(FetchError::NoTool(tool));
@@ -265,13 +358,34 @@ fn fetch(cache: &Path, progress: &dyn Fn(FetchProgress)) -> Result<Server, Fetch
     if !Path::new(KEYRING).is_file() {
         return Err(FetchError::NoKeyring);
     }
+    Ok(())
+}
+
+fn fetch(cache: &Path, progress: &dyn Fn(FetchProgress)) -> Result<Server, FetchError> {
+    can_fetch()?;
     make_folder(cache)?;
     let _lock = lock(cache, progress)?;
     // Whoever held the lock before may have fetched it.
     if let Some(server) = find(cache) {
         return Ok(server);
     }
+    let apt = unpacked(cache, &MYSQL, progress)?;
+    let root = apt.work.join("root");
+    let fetched = Server::unpacked(&root, cache)
+        .ok_or_else(|| FetchError::Unusable("mysqld --version gave no answer".into()))?;
+    let home = cache.join(format!("mysql-{}", fetched.version));
+    fs::rename(&root, &home).map_err(io_error("cannot rename into place", &home))?;
+    let _ = fs::remove_dir_all(&apt.work);
+    Server::unpacked(&home, cache)
+        .ok_or_else(|| FetchError::Unusable("mysqld --version gave no answer".into()))
+}
 
+/// Packages, fetched and unpacked in a work folder. Under the lock.
+fn unpacked(
+    cache: &Path,
+    packages: &[&str],
+    progress: &dyn Fn(FetchProgress),
+) -> Result<Apt, FetchError> {
     // Under the lock, so what stands here was left by a fetch that was interrupted. A name of our
     // own, because that one's apt may still be writing.
     for leftover in entries(cache) {
@@ -280,20 +394,11 @@ fn fetch(cache: &Path, progress: &dyn Fn(FetchProgress)) -> Result<Server, Fetch
             let _ = fs::remove_dir_all(&leftover);
         }
     }
-    let work = cache.join(format!("fetching-{}", std::process::id()));
-    let apt = Apt::prepare(&work)?;
+    let apt = Apt::prepare(&cache.join(format!("fetching-{}", std::process::id())))?;
     apt.update(progress)?;
-    apt.download(progress)?;
+    apt.download(packages, progress)?;
     apt.unpack(progress)?;
-
-    let root = apt.work.join("root");
-    let fetched = Server::unpacked(&root, cache)
-        .ok_or_else(|| FetchError::Unusable("mysqld --version gave no answer".into()))?;
-    let home = cache.join(format!("mysql-{}", fetched.version));
-    fs::rename(&root, &home).map_err(io_error("cannot rename into place", &home))?;
-    let _ = fs::remove_dir_all(&work);
-    Server::unpacked(&home, cache)
-        .ok_or_else(|| FetchError::Unusable("mysqld --version gave no answer".into()))
+    Ok(apt)
 }
 
 fn lock(cache: &Path, progress: &dyn Fn(FetchProgress)) -> Result<Flock<fs::File>, FetchError> {

@@ -55,8 +55,8 @@ fn callers(service: &str, method: &str) -> Option<Callers> {
         ("primacy.v1.OperatorService", "GetStatus" | "ListHistory") => Callers::Anyone,
         (
             "primacy.v1.OperatorService",
-            "RegisterCluster" | "SetPolicy" | "ApproveFailover" | "AbortFailover"
-            | "TransferLeader",
+            "RegisterCluster" | "UnregisterCluster" | "ChangePolicy" | "SetPolicy"
+            | "ApproveFailover" | "AbortFailover" | "TransferLeader",
         ) => Callers::Operators,
         // Changes nothing, but makes nodes log in at the addresses that the caller names.
         ("primacy.v1.OperatorService", "CheckCluster") => Callers::Operators,
@@ -196,7 +196,9 @@ mod tests {
         }
         for method in [
             "RegisterCluster",
+            "UnregisterCluster",
             "CheckCluster",
+            "ChangePolicy",
             "SetPolicy",
             "ApproveFailover",
             "AbortFailover",
@@ -244,7 +246,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 12);
+        assert_eq!(methods, 14);
     }
 
     #[test]

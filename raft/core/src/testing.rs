@@ -148,6 +148,11 @@ pub struct World {
 impl World {
     /// One voter per letter, which names its region; numbered from 1.
     pub fn of(regions: &str) -> Self {
+        Self::at_level(regions, FEATURE_LEVEL)
+    }
+
+    /// The same in a plane of an earlier feature level, applied by this version.
+    pub fn at_level(regions: &str, level: u32) -> Self {
         let voters = (1..).map(NodeId).zip(regions.chars().map(|c| Member {
             address: String::new(),
             region: c.to_string(),
@@ -160,13 +165,10 @@ impl World {
         world.state.set_voters(voters.collect());
         world.must(Command::FoundPlane {
             plane: PlaneId::from("plane"),
-            level: FEATURE_LEVEL,
+            level,
         });
         for node in world.state.voters.clone().into_keys() {
-            world.must(Command::Announce {
-                node,
-                knows: FEATURE_LEVEL,
-            });
+            world.must(Command::Announce { node, knows: level });
         }
         world
     }
@@ -178,10 +180,14 @@ impl World {
     }
 
     pub fn serving_as(registration: Registration) -> Self {
-        let mut world = Self::of("xyz");
-        world.found(registration);
-        world.open(1, "p", "p:1-11");
-        world
+        Self::of("xyz").serving_with(registration)
+    }
+
+    #[must_use]
+    pub fn serving_with(mut self, registration: Registration) -> Self {
+        self.found(registration);
+        self.open(1, "p", "p:1-11");
+        self
     }
 
     /// Appends one entry to the log.
@@ -254,6 +260,7 @@ impl World {
             instance: instance(letter),
             report: report(letter, executed, ""),
             fenced,
+            registered: None,
         }
     }
 

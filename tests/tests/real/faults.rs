@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use primacy::mysqld::fetch::Program;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -74,6 +75,20 @@ fn check_home_first(document: &Value) {
     assert!(run["to"] == "mysql-2" || lacks, "{run}");
 }
 
+/// What the faults are warned of; a warning is for a person, so any other one is a fault.
+const LISTED: [&str; 0] = [];
+
+fn check_warnings(run: &Value) {
+    let warnings = run["warnings"].as_array().expect("a list");
+    let text = |warning: &Value| warning.as_str().unwrap_or_default().to_owned();
+    let unlisted: Vec<String> = warnings
+        .iter()
+        .map(text)
+        .filter(|line| !LISTED.iter().any(|listed| line.contains(listed)))
+        .collect();
+    assert!(unlisted.is_empty(), "unlisted:\n{}", unlisted.join("\n"));
+}
+
 /// What every fault must come to.
 fn check(document: &Value, threshold_ms: i64, proofs: &[&str]) {
     let run = &document["runs"][0];
@@ -100,6 +115,13 @@ fn check(document: &Value, threshold_ms: i64, proofs: &[&str]) {
     );
     assert!(verdict <= chosen && chosen <= open, "{run}");
     assert!(first > verdict, "{run}");
+    assert_eq!(
+        run["second_200"],
+        Value::Null,
+        "two primaries at once: {run}"
+    );
+    assert_eq!(number(run, "healthy_503"), 0, "{run}");
+    check_warnings(run);
     let votes = run["votes"].as_array().map_or(&[][..], Vec::as_slice);
     let silent = votes
         .iter()
@@ -116,6 +138,42 @@ async fn a_killed_mysqld_is_replaced() {
     // Whichever comes first: the freezes, or the word that it is reaped.
     check(&document, 50, &["exited", "ackers_frozen"]);
     check_home_first(&document);
+}
+
+/// The core file is written between the signal and the exit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mysqld_that_crashes_with_a_core_file_is_replaced() {
+    let Some((document, _running)) = run("segv", &[]).await else {
+        return;
+    };
+    check(&document, 50, &["exited", "ackers_frozen"]);
+    check_home_first(&document);
+}
+
+/// As people run it: a pool of connections through a load balancer that asks the agents.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_behind_haproxy_write_on() {
+    if let Err(error) = Program::find_or_fetch("haproxy", |_| {}).await {
+        println!("skipped: {error}");
+        return;
+    }
+    let more = ["--clients", "haproxy", "--pool-mb", "256"];
+    let Some((document, _running)) = run("kill", &more).await else {
+        return;
+    };
+    check(&document, 50, &["exited", "ackers_frozen"]);
+    let run = &document["runs"][0];
+    let clients = run["clients"].as_str().unwrap_or_default();
+    assert!(
+        clients.starts_with("10 connections through HAProxy"),
+        "{run}"
+    );
+    let (first, slowest) = (number(run, "first_ack_ms"), number(run, "slowest_ack_ms"));
+    assert!(slowest >= first, "all ten write again: {run}");
+    assert!(
+        number(run, "resident_mb") >= 256,
+        "its pool is resident: {run}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -66,6 +67,8 @@ pub struct Hand {
     home: TempDir,
     pub server: Server,
     pub template: Template,
+    /// Whether the logs were looked at.
+    settled: AtomicBool,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -104,6 +107,7 @@ impl Hand {
                 server_id: at as u32 + 1,
                 acks_required: 1,
                 buffer_pool_mib: 64,
+                core_file: false,
             };
             fs::create_dir(&instance.dir).expect("a folder");
             template.copy_to(&instance).await.expect("data of its own");
@@ -121,6 +125,7 @@ impl Hand {
             home,
             server,
             template,
+            settled: AtomicBool::new(false),
             _turn: turn,
         };
         for at in 0..REGIONS.len() {
@@ -223,6 +228,7 @@ impl Hand {
                 admin_port: instance.admin_port,
                 server_id: instance.server_id,
                 buffer_pool_mib: instance.buffer_pool_mib,
+                core_file: false,
             },
         }
     }
@@ -399,6 +405,7 @@ impl Hand {
 
     /// No log holds a warning that is not listed.
     pub fn settle(&self, listed: &[&str]) {
+        self.settled.store(true, Ordering::Relaxed);
         let unlisted = logs::unlisted(self.dir(), listed);
         assert!(unlisted.is_empty(), "unlisted:\n{}", unlisted.join("\n"));
     }
@@ -422,5 +429,10 @@ impl Drop for Hand {
             }
         }
         sweep(self.dir());
+        let settled = *self.settled.get_mut() || std::thread::panicking();
+        assert!(
+            settled,
+            "a scenario ends with `settle`: it looks for warnings"
+        );
     }
 }

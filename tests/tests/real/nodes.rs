@@ -47,8 +47,8 @@ async fn remembered(world: &World, node: &Node) -> Vec<u64> {
     let answer = client.ask(|channel| {
         let request = ListHistoryRequest {
             cluster: world.cluster_id().to_string(),
-            from_log_index: 0,
             page_size: 1_000,
+            ..ListHistoryRequest::default()
         };
         async move { operator(channel).list_history(request).await }
     });

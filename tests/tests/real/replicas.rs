@@ -230,6 +230,7 @@ impl Stranger {
             server_id: 99,
             acks_required: 1,
             buffer_pool_mib: 64,
+            core_file: false,
         };
         std::fs::create_dir(&instance.dir).expect("a folder");
         let copied = world.template.copy_to(&instance).await;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -87,6 +88,8 @@ pub struct World {
     home: TempDir,
     pub server: Server,
     pub template: Template,
+    /// What must hold after every scenario was asked.
+    settled: AtomicBool,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -227,6 +230,7 @@ impl World {
                 home,
                 server,
                 template,
+                settled: AtomicBool::new(false),
                 _turn: turn,
             }),
             Err(error) => {
@@ -390,6 +394,7 @@ impl World {
         let rows = self.sql(&primary.instance, sql).await;
         assert_present(&acked, rows, &primary.instance);
 
+        self.settled.store(true, Ordering::Relaxed);
         let unlisted = logs::unlisted(self.dir(), listed);
         assert!(unlisted.is_empty(), "unlisted:\n{}", unlisted.join("\n"));
     }
@@ -473,5 +478,10 @@ impl Drop for World {
         let ended = end(&mut self.demo);
         sweep(self.home.path());
         assert!(ended || failed, "the demo did not end within {END_LIMIT:?}");
+        let settled = *self.settled.get_mut();
+        assert!(
+            settled || failed,
+            "a scenario ends with `settle`: it looks for warnings"
+        );
     }
 }

@@ -68,6 +68,7 @@ impl Rig {
                 server_id: u32::from(index) + 1,
                 acks_required: 1,
                 buffer_pool_mib: 64,
+                core_file: false,
             })
             .collect();
         drop(ports);

@@ -149,15 +149,11 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
     };
     match &cluster.stage {
         Stage::Founding {
-            at,
-            registration,
-            reports,
+            at, registration, ..
         } => {
-            for instance in cluster
-                .instances
-                .keys()
-                .filter(|id| !reports.contains_key(*id))
-            {
+            // Also to who has reported: what he holds may be what another is refused for, and may
+            // be mended since.
+            for instance in cluster.instances.keys() {
                 let primary = &cluster.instances[&cluster.primary];
                 let adopted = (registration.founding == Founding::Adopted).then(|| Adopted {
                     primary: cluster.primary.clone(),

@@ -4,7 +4,7 @@ use super::Node;
 use super::lead::Claim;
 use crate::act::{Reply, Said};
 use crate::ids::Tick;
-use crate::record::{Command, Follower};
+use crate::record::{Command, Follower, FoundingWord};
 
 impl Node {
     /// Turns an agent's answer into a command, unless the log has it.
@@ -27,15 +27,31 @@ impl Node {
                 standing.refused.insert(instance, why);
                 return;
             }
-            Said::Reported { report, fenced } => (
-                "reported",
-                Command::FoundingReport {
+            Said::Reported { report, fenced } => {
+                let word = FoundingWord {
+                    instance: &who,
+                    report: &report,
+                    fenced,
+                    registered: Some(token.at),
+                };
+                match state.get().judge_founding(&id, word) {
+                    Err(why) => {
+                        self.lead.unfit.insert((id, who), why.to_string());
+                        return;
+                    }
+                    Ok(None) if cluster.has_founding_report(&who, &report) => return,
+                    Ok(_) => {}
+                }
+                self.lead.unfit.remove(&(id.clone(), who.clone()));
+                let command = Command::FoundingReport {
                     cluster: cluster_id,
                     instance: who,
                     report,
                     fenced,
-                },
-            ),
+                    registered: Some(token.at),
+                };
+                ("reported", command)
+            }
             Said::Frozen { report } => (
                 "frozen",
                 Command::Freeze {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Node;
 use crate::agree::Verdict;
-use crate::ids::InstanceId;
+use crate::ids::{ClusterId, InstanceId};
 use crate::policy::Automation;
 use crate::record::{Cluster, Line, Stage};
 
@@ -78,14 +78,29 @@ impl Node {
     }
 }
 
-pub(super) fn founding_waits(cluster: &Cluster) -> Vec<String> {
+pub(super) fn founding_waits(
+    cluster: &Cluster,
+    unfit: &BTreeMap<(ClusterId, InstanceId), String>,
+) -> Vec<String> {
     let Stage::Founding { reports, .. } = &cluster.stage else {
         return Vec::new();
     };
-    cluster
+    let refusal = |id: &InstanceId| unfit.get(&(cluster.id.clone(), id.clone()));
+    let mut waits: Vec<String> = cluster
         .instances
         .keys()
-        .filter(|id| !reports.contains_key(*id))
-        .map(|id| format!("the agent of {id} has not reported it fenced yet; start it"))
-        .collect()
+        .filter_map(|id| match refusal(id) {
+            Some(why) => Some(format!(
+                "the founding is refused with the report of {id}: {why}. Everybody is asked again; to \
+                 take the registration back: `primacy cluster unregister {}`",
+                cluster.id
+            )),
+            None if reports.contains_key(id) => None,
+            None => Some(format!(
+                "the agent of {id} has not reported it fenced yet; start it"
+            )),
+        })
+        .collect();
+    waits.dedup();
+    waits
 }

@@ -2,6 +2,7 @@
 //! plans, and closes what is settled. A new leader starts from the state alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::explain::{Standing, founding_waits};
 use super::plan::Plan;
@@ -24,6 +25,10 @@ const VOTE_STALE_MS: u64 = 3 * SETTLED_REVOTE_MS;
 
 /// A named primary that is closed for this long is not about to open by an order in hand.
 const CLOSED_MS: u64 = 500;
+
+/// Who has reported for a founding is asked again after this: somebody who mends the server is
+/// about as patient, and each question makes the agent write to its disk.
+const REPORT_AGAIN_MS: u64 = 2_000;
 
 /// How much of the anti-flap rest, and of a slot's time, is logged at once.
 const REST_PORTION_MS: u64 = 5_000;
@@ -60,6 +65,8 @@ pub(super) struct Lead {
     /// Since when a named primary's agent has said that it is closed.
     closed: BTreeMap<ClusterId, Tick>,
     pub(super) standing: BTreeMap<ClusterId, Standing>,
+    /// Whose report for a founding is refused, and why.
+    pub(super) unfit: BTreeMap<(ClusterId, InstanceId), String>,
     /// When each voter's newest vote in the open inquest was first seen in the log.
     voted: BTreeMap<(ClusterId, NodeId), (VoteKey, Tick)>,
     rest_logged: Option<Tick>,
@@ -75,6 +82,31 @@ impl Lead {
 
     pub fn standing(&self, cluster: &ClusterId) -> Option<Standing> {
         self.standing.get(cluster).cloned()
+    }
+
+    /// Whether this instance's report for the founding is known, taken or refused.
+    fn has_reported(&self, cluster: &Cluster, instance: &InstanceId) -> bool {
+        let taken = match &cluster.stage {
+            Stage::Founding { reports, .. } => reports.contains_key(instance),
+            Stage::Named(_) | Stage::Deposed(_) => false,
+        };
+        taken
+            || self
+                .unfit
+                .contains_key(&(cluster.id.clone(), instance.clone()))
+    }
+
+    /// A cluster of the same name may be registered later.
+    fn forget_unregistered(&mut self, known: &BTreeMap<ClusterId, Arc<Cluster>>) {
+        if self.standing.len() > known.len() {
+            self.standing.retain(|id, _| known.contains_key(id));
+        }
+        let founding = |id: &ClusterId| {
+            known
+                .get(id)
+                .is_some_and(|cluster| matches!(cluster.stage, Stage::Founding { .. }))
+        };
+        self.unfit.retain(|(id, _), _| founding(id));
     }
 }
 
@@ -101,13 +133,17 @@ impl Node {
                 .waits
                 .clear();
             match &cluster.stage {
-                Stage::Founding { .. } => self.wait(cluster, founding_waits(cluster)),
+                Stage::Founding { .. } => {
+                    let waits = founding_waits(cluster, &self.lead.unfit);
+                    self.wait(cluster, waits);
+                }
                 Stage::Deposed(deposition) => self.plan(now, cluster, deposition),
                 Stage::Named(_) => self.keep(now, cluster),
             }
         }
         self.log_rest(now, resting);
         self.raise_level(now);
+        self.lead.forget_unregistered(&state.get().clusters);
     }
 
     fn log_rest(&mut self, now: Tick, resting: bool) {
@@ -159,6 +195,9 @@ impl Node {
         let again_ms = match order.kind {
             // What stands in the way of these is said, and a person may have to mend it.
             OrderKind::Follow { .. } => self.settings.order_again_ms << times.min(BACK_OFF_MAX),
+            OrderKind::Report { .. } if self.lead.has_reported(cluster, &order.instance) => {
+                REPORT_AGAIN_MS
+            }
             _ => self.settings.order_again_ms,
         };
         if same.is_some_and(|last| now.since_ms(last.at) < again_ms) {
@@ -177,6 +216,15 @@ impl Node {
 
     /// Standing orders whose effect the agent's own beat shows.
     fn carried_out(&self, now: Tick, cluster: &Cluster, order: &Order) -> bool {
+        if let (OrderKind::Report { .. }, Stage::Founding { reports, .. }) =
+            (&order.kind, &cluster.stage)
+        {
+            // Unless somebody's report is refused: then everybody's newest word counts. With all
+            // of them there, it was refused when the last came.
+            let all = reports.len() == cluster.instances.len();
+            let refused = all || self.lead.unfit.keys().any(|(id, _)| *id == cluster.id);
+            return reports.contains_key(&order.instance) && !refused;
+        }
         let Some(watch) = self.watches.get(&order.instance) else {
             return false;
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cluster::{Ackers, Cluster, Follower, Registration, Reopen, Stage};
 use super::command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
+use super::founding::FoundingWord;
 use super::level::UnknownLevel;
 use super::state::State;
 use crate::decide;
@@ -95,19 +96,23 @@ impl State {
                 who,
                 allows,
             } => self.approve(at, cluster, *epoch, who, allows),
-            Command::SetPolicy { policy, .. } => match policy.beyond(self.level) {
-                Some(newer) => Err(newer.into()),
-                None => self.run_in_cluster(at, command),
-            },
+            Command::SetPolicy { cluster, policy } => self.set_policy(at, cluster, policy),
+            Command::ChangePolicy(change) => self.change_policy(at, change),
+            Command::Unregister { cluster, who } => self.unregister(cluster, who),
             Command::FoundingReport {
                 cluster,
                 instance,
                 report,
-                ..
+                fenced,
+                registered,
             } => {
-                // Who acknowledges is known by its `server_uuid`: from here on each has one.
-                self.enrol(cluster, instance, report.server_uuid)?;
-                self.run_in_cluster(at, command)
+                let word = FoundingWord {
+                    instance,
+                    report,
+                    fenced: *fenced,
+                    registered: *registered,
+                };
+                self.founding_report(at, cluster, word)
             }
             _ => self.run_in_cluster(at, command),
         }
@@ -157,6 +162,7 @@ impl State {
             mysqld: None,
             reopen: None,
             aborted: None,
+            changes: Default::default(),
         };
         let event = cluster.event(
             EventKind::Registered,
@@ -170,7 +176,26 @@ impl State {
         Ok(vec![event])
     }
 
-    fn enrol(&mut self, id: &ClusterId, instance: &InstanceId, uuid: Uuid) -> Applied {
+    pub(super) fn enrol(&mut self, id: &ClusterId, instance: &InstanceId, uuid: Uuid) -> Applied {
+        let cluster = self
+            .clusters
+            .get(id)
+            .ok_or_else(|| Refusal::NoSuchCluster(id.clone()))?;
+        self.may_enrol(cluster, instance, uuid)?;
+        let cluster = self.cluster_mut(id)?;
+        if let Some(spec) = cluster.instances.get_mut(instance) {
+            spec.server_uuid = Some(uuid);
+        }
+        Ok(Vec::new())
+    }
+
+    /// A server belongs to one instance, and an instance keeps its server.
+    pub(super) fn may_enrol(
+        &self,
+        cluster: &Cluster,
+        instance: &InstanceId,
+        uuid: Uuid,
+    ) -> Result<(), Refusal> {
         let taken = self.clusters.values().find_map(|cluster| {
             let (other, _) = cluster
                 .instances
@@ -188,15 +213,8 @@ impl State {
                 ),
             });
         }
-        let cluster = self.cluster_mut(id)?;
-        let spec = cluster
-            .instances
-            .get_mut(instance)
-            .ok_or_else(|| Refusal::NoSuchInstance {
-                cluster: id.clone(),
-                instance: instance.clone(),
-            })?;
-        match spec.server_uuid {
+        cluster.expect_instance(instance)?;
+        match cluster.instances[instance].server_uuid {
             Some(known) if known != uuid => Err(Refusal::Invalid {
                 field: format!("server_uuid of {instance}"),
                 value: uuid.to_string(),
@@ -205,11 +223,7 @@ impl State {
                      data was replaced"
                 ),
             }),
-            Some(_) => Ok(Vec::new()),
-            None => {
-                spec.server_uuid = Some(uuid);
-                Ok(Vec::new())
-            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -217,13 +231,6 @@ impl State {
         let id = command.cluster().expect("a command of a cluster names it");
         let cluster = self.cluster_mut(id)?;
         match command {
-            Command::SetPolicy { policy, .. } => cluster.set_policy(policy),
-            Command::FoundingReport {
-                instance,
-                report,
-                fenced,
-                ..
-            } => cluster.founding_report(at, instance, report, *fenced),
             Command::OpenInquest { epoch, after, .. } => cluster.open_inquest(at, *epoch, *after),
             Command::Abort {
                 epoch, who, why, ..
@@ -309,6 +316,10 @@ impl State {
             | Command::Announce { .. }
             | Command::RaiseLevel { .. }
             | Command::Register(_)
+            | Command::Unregister { .. }
+            | Command::SetPolicy { .. }
+            | Command::ChangePolicy(_)
+            | Command::FoundingReport { .. }
             | Command::TimePassed { .. }
             | Command::Enrolled { .. }
             | Command::Vote(_)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::change::PolicyChanges;
 use super::ground::Ground;
 use crate::agree::{Inquest, Judgement};
 use crate::decide::{Choice, Doubt, Fetching};
@@ -338,6 +339,9 @@ pub struct Cluster {
     /// primary's trouble began after that.
     #[serde(default)]
     pub aborted: Option<Abort>,
+    /// Who changed which field of the policy last.
+    #[serde(default)]
+    pub changes: PolicyChanges,
 }
 
 /// The right to open again within an epoch, for one incarnation of its `mysqld`.

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::change::PolicyChange;
 use super::cluster::{Approval, FenceReport, FreezeReport, Registration};
 use super::ground::GroundSaid;
 use crate::agree::Vote;
@@ -46,10 +47,17 @@ pub enum Command {
         to: u32,
     },
     Register(Box<Registration>),
+    /// An operator takes back a cluster that was never founded.
+    Unregister {
+        cluster: ClusterId,
+        who: String,
+    },
+    /// The whole policy at once, as the first feature level changed it.
     SetPolicy {
         cluster: ClusterId,
         policy: Box<Policy>,
     },
+    ChangePolicy(Box<PolicyChange>),
     /// An instance reported itself, under this `server_uuid`.
     Enrolled {
         cluster: ClusterId,
@@ -62,6 +70,10 @@ pub enum Command {
         instance: InstanceId,
         report: FreezeReport,
         fenced: bool,
+        /// The entry that registered the cluster whose founding it is for; not said under the first
+        /// feature level, where no registration could be taken back.
+        #[serde(default)]
+        registered: Option<Position>,
     },
     OpenInquest {
         cluster: ClusterId,
@@ -181,7 +193,9 @@ impl Command {
             Command::Register(registration) => Some(&registration.cluster),
             Command::Vote(vote) => Some(&vote.cluster),
             Command::Choose(choice) => Some(&choice.cluster),
+            Command::ChangePolicy(change) => Some(&change.cluster),
             Command::SetPolicy { cluster, .. }
+            | Command::Unregister { cluster, .. }
             | Command::Enrolled { cluster, .. }
             | Command::FoundingReport { cluster, .. }
             | Command::OpenInquest { cluster, .. }
@@ -219,6 +233,7 @@ pub struct Event {
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     Registered,
+    Unregistered,
     PolicyChanged,
     InquestOpened,
     InquestClosed,
@@ -310,6 +325,31 @@ pub enum Refusal {
         node: NodeId,
         knows: u32,
         level: u32,
+    },
+    #[error(
+        "{what} came with feature level {since}, and the plane is at {level}: upgrade every node, \
+         then the leader raises it"
+    )]
+    LaterLevel {
+        what: String,
+        since: u32,
+        level: u32,
+    },
+    #[error(
+        "unregister: {cluster} has been founded, it is at epoch {epoch}; only one that never opened \
+         is taken back"
+    )]
+    Founded { cluster: ClusterId, epoch: Epoch },
+    #[error(
+        "policy: {}; you asked on revision {expected}. `primacy policy get {cluster}` shows it as it \
+         is; then set it again",
+        .moved.join(", ")
+    )]
+    PolicyMoved {
+        cluster: ClusterId,
+        expected: u64,
+        /// Each field that was changed since: to what, by whom, where in the log.
+        moved: Vec<String>,
     },
     #[error("a failover needs the verdict Dead, the votes say otherwise: {0}")]
     NotDead(String),

@@ -2,6 +2,7 @@
 
 mod abort;
 mod apply;
+mod change;
 mod cluster;
 mod command;
 mod founding;
@@ -17,13 +18,15 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use change::{FieldChange, PolicyChange, PolicyChanges, with_fields};
 pub use cluster::{
     Abort, Ackers, Approval, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport,
     InstanceSpec, Promotion, PromotionRule, Registration, Reopen, Stage,
 };
 pub use command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
+pub use founding::FoundingWord;
 pub use ground::{Ground, GroundSaid, Told, stranger_name};
 pub use incident::Incident;
-pub use level::{FEATURE_LEVEL, UnknownLevel};
+pub use level::{FEATURE_LEVEL, SECOND, UnknownLevel};
 pub use limits::{Line, SLOT_MS};
 pub use state::{Member, State};

@@ -79,16 +79,6 @@ impl Cluster {
         })
     }
 
-    pub(super) fn set_policy(&mut self, policy: &crate::policy::Policy) -> Applied {
-        if let Some(bad) = policy.contradictions().into_iter().next() {
-            return Err(bad.into());
-        }
-        self.policy = policy.clone();
-        Ok(vec![
-            self.event(EventKind::PolicyChanged, "policy changed".into()),
-        ])
-    }
-
     /// `after`: the abort that the asking node knows. One that it does not know was not lifted by its
     /// question, however long that was on its way.
     pub(super) fn open_inquest(

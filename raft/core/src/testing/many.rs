@@ -61,6 +61,7 @@ impl Many {
                 instance: instance_of(id, role),
                 report: self.report(id, role),
                 fenced: true,
+                registered: None,
             });
         }
         self.open(id);

@@ -47,5 +47,9 @@ fn the_orders_of_each_stage() {
     assert_eq!(standing(&founding), ["a report", "b report", "p report"]);
     let reported = founding.founding_report("a", "p:1-10", true);
     founding.must(reported);
-    assert_eq!(standing(&founding), ["b report", "p report"]);
+    assert_eq!(
+        standing(&founding),
+        ["a report", "b report", "p report"],
+        "what a holds may be what p is refused for"
+    );
 }

@@ -1,6 +1,7 @@
 //! Transcripts of three nodes over one log: what they propose, what the leader orders. `p` is the
 //! primary, `a` and `b` its ackers; probes and beats come and go as the hosts do.
 
+mod founding;
 mod leading;
 mod voting;
 mod waiting;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::node::SETTLED_REVOTE_MS;
+use crate::record::FEATURE_LEVEL;
 use crate::testing::many::Many;
 
 /// `x1` of the same region is deposed and holds the one slot; `p` is dead since.
@@ -111,20 +112,22 @@ fn upgrade(plane: &mut Plane, i: usize, knows: u32) {
 
 #[test]
 fn the_level_is_raised_when_the_last_node_is_upgraded() {
-    let mut plane = with_knowledge([2, 1, 3]);
+    let now = FEATURE_LEVEL;
+    let next = now + 1;
+    let mut plane = with_knowledge([next, now, next + 1]);
     plane.runs(500);
-    assert_eq!(plane.world.state.level, 1);
+    assert_eq!(plane.world.state.level, now);
     let told: Vec<_> = plane.world.state.knows.values().copied().collect();
-    assert_eq!(told, [2, 1, 3]);
+    assert_eq!(told, [next, now, next + 1]);
     plane.lines.clear();
     plane.runs(2_000);
     plane.never("Announce");
     plane.never("RaiseLevel");
-    plane.world.knows = 2;
-    upgrade(&mut plane, 1, 2);
+    plane.world.knows = next;
+    upgrade(&mut plane, 1, next);
     plane.runs(500);
-    assert_eq!(plane.world.state.level, 2);
-    plane.when("1 RaiseLevel { to: 2 }");
+    assert_eq!(plane.world.state.level, next);
+    plane.when(&format!("1 RaiseLevel {{ to: {next} }}"));
     plane.lines.clear();
     plane.runs(1_000);
     plane.never("RaiseLevel");

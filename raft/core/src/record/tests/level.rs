@@ -30,7 +30,7 @@ fn entry(
 
 #[test]
 fn it_is_raised_when_every_voter_knows_more() {
-    let mut world = World::of("xyz");
+    let mut world = World::at_level("xyz", 1);
     assert_eq!(world.state.level, 1);
     assert_eq!(world.state.known_by_all(), Some(1));
     let ahead = |state: &State| state.level;
@@ -73,7 +73,7 @@ fn it_is_raised_when_every_voter_knows_more() {
 
 #[test]
 fn voters_alone_have_a_say() {
-    let mut world = World::of("xyz");
+    let mut world = World::at_level("xyz", 1);
     assert_eq!(world.refusal(announce(4, 1)), "node 4 is no voter");
     let mut voters = world.state.voters.clone();
     let member = voters[&NodeId(1)].clone();
@@ -95,7 +95,7 @@ fn voters_alone_have_a_say() {
 /// Nothing of an entry that raises the level too far is applied, also not what comes before it.
 #[test]
 fn who_does_not_know_it_stops_before_the_entry() {
-    let mut world = World::serving("pab", 1);
+    let mut world = World::at_level("xyz", 1).serving_with(registration("pab", 1));
     for node in 1..=3 {
         world.must(announce(node, 2));
     }
@@ -155,7 +155,8 @@ fn logs_and_snapshots_without_a_level_are_of_the_first() {
         level: 1,
     };
     assert_eq!(old, first);
-    let mut world = deposed();
+    let mut world = World::at_level("xyz", 1).serving_with(registration("pab", 1));
+    world.silence("p:1-12");
     world.state.knows.clear();
     let mut text = serde_json::to_value(&world.state).expect("written");
     let drop = |value: &mut serde_json::Value, name: &str| {
@@ -167,6 +168,7 @@ fn logs_and_snapshots_without_a_level_are_of_the_first() {
     }
     let cluster = &mut text["clusters"]["shop"];
     drop(cluster, "slot_ms");
+    drop(cluster, "changes");
     drop(&mut cluster["stage"]["deposed"], "region_fails");
     for name in ["promotions_max", "priority", "region_suspect_percent"] {
         drop(&mut cluster["policy"], name);

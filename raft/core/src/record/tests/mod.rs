@@ -1,5 +1,6 @@
 //! Tables: which commands take effect at which stage, and how a refusal reads.
 
+mod change;
 mod failover;
 mod guards;
 mod incident;
@@ -9,8 +10,9 @@ mod properties;
 mod register;
 
 use super::{
-    Cluster, Command, EventKind, FEATURE_LEVEL, FenceReport, Follower, Founding, FreezeReport,
-    InstanceSpec, Outcome, PromotionRule, Proposal, Registration, Stage, State,
+    Cluster, Command, EventKind, FEATURE_LEVEL, FenceReport, Follower, Founding, FoundingWord,
+    FreezeReport, InstanceSpec, Outcome, PolicyChange, PromotionRule, Proposal, Registration,
+    SECOND, Stage, State,
 };
 use crate::agree::{Verdict, Vote};
 use crate::decide::choose;

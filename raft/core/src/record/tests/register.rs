@@ -224,17 +224,224 @@ fn founding_wants_the_primary_to_hold_everything() {
             world.must(command);
         }
         let last = world.founding_report("b", extra, true);
-        world.run(last).err().map(|why| why.to_string())
+        (world, last)
     };
-    assert_eq!(found(Founding::New, "p:1-10"), None);
-    let why = found(Founding::New, "p:1-11").expect("p lacks one");
+    let must = |founding, extra| {
+        let (mut world, last) = found(founding, extra);
+        world.must(last);
+        assert_eq!(world.cluster().epoch, Epoch(1));
+    };
+    let refusal = |founding, extra| {
+        let (mut world, last) = found(founding, extra);
+        world.refusal(last)
+    };
+    must(Founding::New, "p:1-10");
+    let why = refusal(Founding::New, "p:1-11");
     assert!(
         why.starts_with("gtid_executed of b = ") && why.contains("rebuild b"),
         "{why}"
     );
     // A running primary's set grows while the others are asked.
-    assert_eq!(found(Founding::Adopted, "p:1-11"), None);
-    assert!(found(Founding::Adopted, "p:1-10,b:1").is_some());
+    must(Founding::Adopted, "p:1-11");
+    refusal(Founding::Adopted, "p:1-10,b:1");
+}
+
+/// Registered, with these reports taken.
+fn reported(reports: &[(&str, &str)]) -> World {
+    let mut world = World::of("xyz");
+    world.must(Command::Register(Box::new(registration("pab", 1))));
+    for (letter, holds) in reports {
+        let command = world.founding_report(letter, holds, true);
+        world.must(command);
+    }
+    world
+}
+
+#[test]
+fn a_founding_that_was_refused_is_founded_once_the_server_is_mended() {
+    // The last to report holds too much; or the first, which shows only at the end.
+    for (reports, last, mended) in [
+        ([("p", "p:1-10"), ("a", "p:1-10")], ("b", "p:1-10,b:1"), "b"),
+        ([("a", "p:1-9,a:7"), ("b", "p:1-10")], ("p", "p:1-10"), "a"),
+    ] {
+        let mut world = reported(&reports);
+        let (letter, holds) = last;
+        for _ in 0..2 {
+            let command = world.founding_report(letter, holds, true);
+            let why = world.refusal(command);
+            assert!(why.contains(&format!("rebuild {mended}")), "{why}");
+        }
+        for letter in [mended, letter] {
+            assert_eq!(stage(&world), "epoch 0, being founded");
+            let command = world.founding_report(letter, "p:1-10", true);
+            world.must(command);
+            if mended == last.0 {
+                break;
+            }
+        }
+        assert_eq!(stage(&world), "epoch 1, opening the new primary");
+        assert_eq!(world.cluster().floor, set("p:1-10"));
+    }
+}
+
+#[test]
+fn a_refused_report_enrols_nobody() {
+    let mut world = World::of("xyz");
+    world.must(Command::Register(Box::new(unenrolled("pab", 1, "b"))));
+    for letter in ["p", "a"] {
+        let command = world.founding_report(letter, "p:1-10", true);
+        world.must(command);
+    }
+    for (holds, fenced) in [("p:1-10,b:1", true), ("p:1-10", false)] {
+        let command = world.founding_report("b", holds, fenced);
+        world.refusal(command);
+        assert_eq!(world.cluster().instances[&instance("b")].server_uuid, None);
+    }
+}
+
+/// Every node of a plane applies alike, whatever else it knows.
+#[test]
+fn the_first_level_stores_what_it_refuses() {
+    let mut world = World::at_level("xyz", 1);
+    world.must(Command::Register(Box::new(registration("pab", 1))));
+    for (letter, holds) in [("p", "p:1-10"), ("a", "p:1-10")] {
+        let command = world.founding_report(letter, holds, true);
+        world.must(command);
+    }
+    let last = world.founding_report("b", "p:1-10,b:1", true);
+    let why = world.run(last).expect_err("p lacks one").to_string();
+    assert!(why.contains("rebuild b"), "{why}");
+    let Stage::Founding { reports, .. } = &world.cluster().stage else {
+        panic!("it is not founded");
+    };
+    assert_eq!(reports.len(), 3);
+    // Mended, and asked again: what stood in the way is not there any more.
+    let mended = world.founding_report("b", "p:1-10", true);
+    world.must(mended);
+    assert_eq!(world.cluster().epoch, Epoch(1));
+}
+
+#[test]
+fn a_report_says_something_new_or_nothing() {
+    let known = |world: &World, letter: &str, holds: &str| {
+        let report = report(letter, holds, "");
+        world
+            .cluster()
+            .has_founding_report(&instance(letter), &report)
+    };
+    let world = reported(&[("p", "p:1-10"), ("a", "p:1-10")]);
+    assert!(known(&world, "p", "p:1-10") && known(&world, "a", "p:1-10"));
+    assert!(!known(&world, "a", "p:1-9") && !known(&world, "b", "p:1-10"));
+    let mut foreign = report("a", "p:1-10", "");
+    foreign.server_uuid = uuid("z");
+    assert!(
+        !world
+            .cluster()
+            .has_founding_report(&instance("a"), &foreign)
+    );
+
+    // What a running primary writes arrives all the time.
+    let mut world = World::of("xyz");
+    world.must(Command::Register(Box::new(Registration {
+        founding: Founding::Adopted,
+        ..registration("pab", 1)
+    })));
+    for letter in ["p", "a"] {
+        let command = world.founding_report(letter, "p:1-10", letter != "p");
+        world.must(command);
+    }
+    assert!(known(&world, "p", "p:1-99") && known(&world, "a", "p:1-20"));
+    assert!(!known(&world, "a", "p:1-20,a:1"));
+    let founded = World::serving("pab", 1);
+    assert!(!known(&founded, "a", "p:1-10"));
+}
+
+// ---- taken back
+
+fn unregister() -> Command {
+    Command::Unregister {
+        cluster: cluster_id(),
+        who: "ann".into(),
+    }
+}
+
+#[test]
+fn a_cluster_that_never_opened_is_taken_back() {
+    let mut world = reported(&[("p", "p:1-10"), ("a", "p:1-10")]);
+    let events = world.must(unregister());
+    assert_eq!(events[0].kind, EventKind::Unregistered);
+    assert_eq!(events[0].cluster, Some(cluster_id()));
+    assert_eq!(
+        events[0].what,
+        "ann takes the registration back; it was never founded"
+    );
+    assert_eq!(
+        world.refusal(unregister()),
+        "cluster shop is not registered"
+    );
+    // Its names, its addresses and its servers are free.
+    let again = Registration {
+        cluster: "other".into(),
+        ..registration("pab", 1)
+    };
+    world.must(Command::Register(Box::new(again)));
+}
+
+#[test]
+fn a_cluster_that_may_have_opened_is_not_taken_back() {
+    let mut world = reported(&[("p", "p:1-10"), ("a", "p:1-10"), ("b", "p:1-10")]);
+    let why = "unregister: shop has been founded, it is at epoch 1; only one that never opened is \
+               taken back";
+    assert_eq!(world.refusal(unregister()), why, "it is being opened");
+    assert_eq!(World::serving("pab", 1).refusal(unregister()), why);
+    assert_eq!(deposed().refusal(unregister()), why);
+
+    let mut world = World::at_level("xyz", 1);
+    world.must(Command::Register(Box::new(registration("pab", 1))));
+    assert_eq!(
+        world.refusal(unregister()),
+        "unregister came with feature level 2, and the plane is at 1: upgrade every node, then the \
+         leader raises it"
+    );
+}
+
+#[test]
+fn a_report_for_a_registration_that_was_taken_back_founds_nothing() {
+    let registered = |world: &World| match world.cluster().stage {
+        Stage::Founding { at, .. } => at,
+        _ => panic!("it is being founded"),
+    };
+    let mut world = reported(&[]);
+    let first = registered(&world);
+    world.must(unregister());
+    world.must(Command::Register(Box::new(registration("pab", 1))));
+    let of = |world: &World, at| {
+        let mut command = world.founding_report("p", "p:1-10", true);
+        let Command::FoundingReport { registered, .. } = &mut command else {
+            unreachable!("it is one");
+        };
+        *registered = Some(at);
+        command
+    };
+    let late = of(&world, first);
+    let why = world.refusal(late);
+    assert!(why.starts_with("founding report of an earlier"), "{why}");
+    let second = registered(&world);
+    let command = of(&world, second);
+    world.must(command);
+    let (instance, report) = (instance("a"), report("a", "p:1-10", ""));
+    let word = |registered| FoundingWord {
+        instance: &instance,
+        report: &report,
+        fenced: true,
+        registered,
+    };
+    let judged = |at| world.state.judge_founding(&cluster_id(), word(at));
+    assert_eq!(judged(Some(second)), Ok(None), "b has not reported");
+    assert!(judged(Some(first)).is_err());
+    assert_eq!(judged(None), Ok(None));
+    let why = world.state.judge_founding(&"nowhere".into(), word(None));
+    assert!(why.is_err());
 }
 
 #[test]

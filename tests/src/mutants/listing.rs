@@ -1,0 +1,176 @@
+//! What could be changed, which of it is chosen, and what is known to change nothing.
+
+use std::collections::BTreeSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+use std::process::Command;
+
+use serde::Deserialize;
+
+use super::Part;
+use super::tree::{CORE, Tree};
+
+/// One small change of the core.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Mutant {
+    /// `raft/core/src/agree/mod.rs:45:9: replace judge -> Verdict with Default::default()`
+    pub name: String,
+    pub file: String,
+    pub diff: String,
+}
+
+impl Mutant {
+    /// What is done, without where.
+    fn what(&self) -> &str {
+        self.name.split_once(": ").map_or("", |(_, what)| what)
+    }
+
+    /// The first line that is changed, as it stands.
+    fn line(&self) -> &str {
+        let mut lines = self.diff.lines();
+        let changed = lines.find(|line| line.starts_with('-') && !line.starts_with("---"));
+        changed.map_or("", |line| line[1..].trim())
+    }
+}
+
+/// Every mutant of the core, in the order of their names.
+pub fn list(tree: &Tree) -> Result<Vec<Mutant>, String> {
+    let output = Command::new("cargo")
+        .args(["mutants", "--list", "--json", "--diff", "-p", CORE, "--dir"])
+        .arg(&tree.root)
+        .output()
+        .map_err(|error| format!("cargo mutants: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("cargo mutants --list: {said}"));
+    }
+    let mut mutants: Vec<Mutant> = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("cargo mutants --list --json: {error}"))?;
+    mutants.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(mutants)
+}
+
+/// Each sample of one seed is part of every larger one; shards take turns.
+pub fn choose(mutants: &[Mutant], part: Part) -> Vec<&Mutant> {
+    match part {
+        Part::All => mutants.iter().collect(),
+        Part::Shard { number, of } => mutants.iter().skip(number - 1).step_by(of).collect(),
+        Part::Sample { count, seed } => {
+            let draw = |mutant: &Mutant| {
+                let mut hasher = DefaultHasher::new();
+                (seed, &mutant.name).hash(&mut hasher);
+                hasher.finish()
+            };
+            let mut all: Vec<&Mutant> = mutants.iter().collect();
+            all.sort_by_key(|mutant| draw(mutant));
+            all.truncate(count);
+            all
+        }
+    }
+}
+
+/// A change that nobody could notice.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    file: String,
+    /// As cargo-mutants says it, without the place.
+    what: String,
+    /// The line as it stands.
+    line: String,
+    /// Why it changes nothing.
+    why: String,
+}
+
+impl Entry {
+    fn fits(&self, mutant: &Mutant) -> bool {
+        self.file == mutant.file && self.what == mutant.what() && self.line == mutant.line()
+    }
+}
+
+/// The committed list of what changes nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Nothing(BTreeSet<Entry>);
+
+impl Nothing {
+    pub fn load(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| super::tree::at(path, &error))?;
+        let list: Self =
+            serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut entries = list.0.iter();
+        match entries.find(|entry| entry.why.trim().len() < 10) {
+            Some(entry) => Err(format!("{}: {} says no why", path.display(), entry.what)),
+            None => Ok(list),
+        }
+    }
+
+    pub fn has(&self, mutant: &Mutant) -> bool {
+        self.0.iter().any(|entry| entry.fits(mutant))
+    }
+
+    /// Entries whose line is not there any more.
+    pub fn stale(&self, mutants: &[Mutant]) -> Vec<String> {
+        let fits = |entry: &&Entry| mutants.iter().any(|mutant| entry.fits(mutant));
+        let stale = self.0.iter().filter(|entry| !fits(entry));
+        stale
+            .map(|entry| format!("{}: {} in {:?}", entry.file, entry.what, entry.line))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutant(number: usize) -> Mutant {
+        Mutant {
+            name: format!("raft/core/src/a.rs:{number}:9: replace < with <= in judge"),
+            file: "raft/core/src/a.rs".into(),
+            diff: "--- a\n+++ b\n@@ -1 +1 @@\n     let x;\n-    if a < b {\n+    if a <= b {\n"
+                .into(),
+        }
+    }
+
+    #[test]
+    fn shards_are_everything_once_and_samples_grow() {
+        let mutants: Vec<Mutant> = (100..200).map(mutant).collect();
+        let names = |part| {
+            let chosen = choose(&mutants, part);
+            chosen
+                .into_iter()
+                .map(|m| m.name.clone())
+                .collect::<Vec<_>>()
+        };
+        let mut all = Vec::new();
+        for number in 1..=7 {
+            all.extend(names(Part::Shard { number, of: 7 }));
+        }
+        all.sort();
+        assert_eq!(all, names(Part::All));
+        let sample = |count, seed| names(Part::Sample { count, seed });
+        assert_eq!(sample(10, 1), sample(50, 1)[..10]);
+        assert_ne!(sample(10, 1), sample(10, 2));
+        assert_eq!(sample(500, 1).len(), 100);
+    }
+
+    #[test]
+    fn an_entry_names_the_change_and_the_line_not_the_place() {
+        let entry = |line: &str, why: &str| {
+            let entry = serde_json::json!({
+                "file": "raft/core/src/a.rs",
+                "what": "replace < with <= in judge",
+                "line": line,
+                "why": why,
+            });
+            serde_json::from_value::<Nothing>(serde_json::json!([entry])).expect("an entry")
+        };
+        let list = entry("if a < b {", "they are never equal");
+        assert!(list.has(&mutant(1)) && list.has(&mutant(99)));
+        assert!(list.stale(&[mutant(1)]).is_empty());
+        let other = entry("if a < c {", "they are never equal");
+        assert!(!other.has(&mutant(1)));
+        assert_eq!(other.stale(&[mutant(1)]).len(), 1);
+    }
+}

@@ -1,0 +1,226 @@
+//! The gate of the core's tests: each small change of the core (a mutant, made by `cargo-mutants`)
+//! must be noticed by a unit test, or else by 500 seeds of the simulator.
+//!
+//! ```text
+//! list ─▶ choose ─▶ unit tests ─▶ who survives: the simulator ─▶ tally, kept for the next shard
+//! ```
+//!
+//! A change that changes nothing anybody could see is listed in `tests/mutants.json` with the
+//! reason, and left out. One that makes the tests hang is not noticed: a timeout is no catch.
+
+mod listing;
+mod results;
+mod stage;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use listing::{Mutant, Nothing};
+use results::{Kept, Outcome, Tally};
+use stage::{SIMULATOR, UNIT_TESTS};
+use tree::Tree;
+
+const USAGE: &str = "\
+usage: tests/mutants                        every mutant of raft/core; resumes where it stopped
+       tests/mutants --sample N [--seed S]  so many, chosen by the seed
+       tests/mutants --shard K/N            the K-th of N parts, from 1; results add up
+       tests/mutants --list                 what there is
+       either with --fresh                  forgets what earlier runs found";
+
+/// Results are kept after so many.
+const AT_ONCE: usize = 20;
+
+/// Which mutants are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    All,
+    Sample { count: usize, seed: u64 },
+    Shard { number: usize, of: usize },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    part: Part,
+    list: bool,
+    fresh: bool,
+}
+
+/// Runs what the command line asks for; whether the tests are good enough.
+pub fn run(args: &[String]) -> Result<bool, String> {
+    let wanted = wanted(args).map_err(|why| format!("{why}\n{USAGE}"))?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .ok_or("this crate is a folder of the repository")?;
+    let work = target(root).join("mutants");
+    let tree = Tree::prepare(root, &work)?;
+    let nothing = Nothing::load(&root.join("tests/mutants.json"))?;
+    let mutants = listing::list(&tree)?;
+    for stale in nothing.stale(&mutants) {
+        println!("tests/mutants.json: nothing fits this entry any more: {stale}");
+    }
+    let (listed, mutants): (Vec<Mutant>, Vec<Mutant>) =
+        mutants.into_iter().partition(|mutant| nothing.has(mutant));
+    let of_all = listed.len() * 100 / (listed.len() + mutants.len()).max(1);
+    let few = listed.len() * 20 <= listed.len() + mutants.len();
+    println!(
+        "{} mutants, {} more change nothing ({of_all} %)",
+        mutants.len(),
+        listed.len()
+    );
+    if !few {
+        println!("FAILED: tests/mutants.json lists more than 5 % of all");
+    }
+    if wanted.list {
+        for mutant in &mutants {
+            println!("{}", mutant.name);
+        }
+        return Ok(few);
+    }
+    let kept = Kept::load(&work, tree.digest, wanted.fresh)?;
+    let tally = examine(&tree, kept, &mutants, wanted.part)?;
+    Ok(tally && few)
+}
+
+fn examine(tree: &Tree, mut kept: Kept, mutants: &[Mutant], part: Part) -> Result<bool, String> {
+    let chosen = listing::choose(mutants, part);
+    let mut open: Vec<&Mutant> = chosen
+        .iter()
+        .filter(|mutant| kept.outcome(mutant).is_none())
+        .copied()
+        .collect();
+    println!("{} chosen, {} not examined yet", chosen.len(), open.len());
+    // Those of one file together: less is built anew.
+    open.sort_by(|a, b| a.name.cmp(&b.name));
+    for some in open.chunks(AT_ONCE) {
+        let outcomes = examine_some(tree, some)?;
+        kept.add(outcomes)?;
+    }
+    let part_tally = Tally::of(&kept, &chosen);
+    for mutant in &chosen {
+        if let Some(outcome @ (Outcome::Survived | Outcome::TimedOut)) = kept.outcome(mutant) {
+            println!("{}: {}\n{}", outcome.words(), mutant.name, mutant.diff);
+        }
+    }
+    let all: Vec<&Mutant> = mutants.iter().collect();
+    let complete = all.iter().all(|mutant| kept.outcome(mutant).is_some());
+    let (tally, good) = match part {
+        _ if complete && part != Part::All => {
+            println!("this part: {part_tally}; every mutant has been examined by now:");
+            let tally = Tally::of(&kept, &all);
+            (tally, tally.good_over_all() && part_tally.good_sample())
+        }
+        Part::All => (part_tally, part_tally.good_over_all()),
+        Part::Sample { .. } | Part::Shard { .. } => (part_tally, part_tally.good_sample()),
+    };
+    println!("{:.1} % caught", tally.percent());
+    println!("{tally}");
+    Ok(good)
+}
+
+/// The unit tests first; who survives them meets the simulator.
+fn examine_some(tree: &Tree, some: &[&Mutant]) -> Result<BTreeMap<String, Outcome>, String> {
+    let by_tests = stage::run(tree, UNIT_TESTS, some)?;
+    let left: Vec<&Mutant> = some
+        .iter()
+        .filter(|mutant| {
+            let outcome = by_tests.get(&mutant.name);
+            matches!(outcome, Some(Outcome::Survived | Outcome::TimedOut))
+        })
+        .copied()
+        .collect();
+    let by_seeds = stage::run(tree, SIMULATOR, &left)?;
+    // What else was tried is kept if nothing is left to be asked.
+    let settled = |outcome: &Outcome| matches!(outcome, Outcome::Caught | Outcome::Unviable);
+    let mut outcomes: BTreeMap<String, Outcome> = by_tests.clone();
+    outcomes.retain(|_, outcome| settled(outcome));
+    for mutant in some {
+        let first = by_tests.get(&mutant.name).copied();
+        let outcome = match (first, by_seeds.get(&mutant.name).copied()) {
+            // It compiled for the first, so this is no verdict on it.
+            (first, None | Some(Outcome::Unviable)) => first,
+            (_, second) => second,
+        };
+        let outcome =
+            outcome.ok_or_else(|| format!("cargo-mutants says nothing of {}", mutant.name))?;
+        outcomes.insert(mutant.name.clone(), outcome);
+    }
+    Ok(outcomes)
+}
+
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
+fn wanted(args: &[String]) -> Result<Wanted, String> {
+    let mut wanted = Wanted {
+        part: Part::All,
+        list: false,
+        fresh: false,
+    };
+    let (mut sample, mut seed, mut shard) = (None, None, None);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--sample" => sample = Some(number(value()?)?),
+            "--seed" => seed = Some(number(value()?)?),
+            "--shard" => {
+                let text = value()?;
+                let (number, of) = text.split_once('/').ok_or("a shard is written K/N")?;
+                shard = Some((self::number(number)?, self::number(of)?));
+            }
+            "--list" => wanted.list = true,
+            "--fresh" => wanted.fresh = true,
+            other => return Err(format!("unknown argument {other}")),
+        }
+    }
+    wanted.part = match (sample, seed, shard) {
+        (None, None, None) => Part::All,
+        (Some(count), seed, None) if count > 0 => Part::Sample {
+            count: count as usize,
+            seed: seed.unwrap_or(1),
+        },
+        (None, None, Some((number, of))) if (1..=of).contains(&number) => Part::Shard {
+            number: number as usize,
+            of: of as usize,
+        },
+        _ => return Err("say --sample N [--seed S], or --shard K/N, or neither".into()),
+    };
+    Ok(wanted)
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text} is no number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(line: &str) -> Result<Part, String> {
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        wanted(&args).map(|wanted| wanted.part)
+    }
+
+    #[test]
+    fn a_part_is_said_in_one_way() {
+        assert_eq!(part(""), Ok(Part::All));
+        let sample = |count, seed| Ok(Part::Sample { count, seed });
+        assert_eq!(part("--sample 10"), sample(10, 1));
+        assert_eq!(part("--sample 100 --seed 7"), sample(100, 7));
+        assert_eq!(part("--shard 2/8"), Ok(Part::Shard { number: 2, of: 8 }));
+        for wrong in [
+            "--sample 0",
+            "--sample",
+            "--seed 1",
+            "--shard 0/8",
+            "--shard 9/8",
+            "--shard 3",
+            "--sample 1 --shard 1/2",
+            "--what",
+        ] {
+            assert!(part(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+# Sourced by tests/run, tests/servers and tests/long: what they need, and how they count.
+
+need=()
+command -v cc >/dev/null || need+=(gcc libc6-dev)
+command -v dpkg-deb >/dev/null || need+=(dpkg)
+command -v strace >/dev/null || need+=(strace)
+if ((${#need[@]})); then
+  sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+  $sudo apt-get update -qq && $sudo apt-get install -y -qq "${need[@]}" >&2
+fi
+command -v cargo >/dev/null || { echo "$0: cargo is missing; install Rust first" >&2; exit 2; }
+
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+passed=0 failed=0 skipped=0
+
+# step NAME COMMAND…: one check that is a test by its exit code.
+step() {
+  local name=$1 begun=$SECONDS; shift
+  echo "== $name"
+  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $name"; fi
+  echo "   ($((SECONDS - begun)) s)"
+}
+
+# suite NAME COMMAND…: cargo test, its own results counted.
+suite() {
+  local name=$1 begun=$SECONDS; shift
+  echo "== $name"
+  "$@" >"$log" 2>&1
+  local code=$? p f i s
+  grep -E '^(test |test result|running|skipped:|---- |thread |error)|panicked|FAILED' "$log" || true
+  p=$(sed -nE 's/^test result: .* ([0-9]+) passed.*/\1/p' "$log" | paste -sd+ | bc_)
+  f=$(sed -nE 's/^test result: .* ([0-9]+) failed.*/\1/p' "$log" | paste -sd+ | bc_)
+  i=$(sed -nE 's/^test result: .* ([0-9]+) ignored.*/\1/p' "$log" | paste -sd+ | bc_)
+  s=$(grep -c '^skipped: ' "$log")
+  # A test that skipped itself returned without failing: it is no pass.
+  passed=$((passed + p - s)) failed=$((failed + f)) skipped=$((skipped + i + s))
+  if ((code != 0 && f == 0)); then
+    failed=$((failed + 1)); tail -n 40 "$log"; echo "FAILED: $name"
+  elif ((f != 0)); then
+    grep -A 12 'panicked at' "$log" | head -n 200
+    sed -n '/^failures:/,$p' "$log" | head -n 120
+  fi
+  echo "   ($((SECONDS - begun)) s)"
+}
+
+bc_() { local sum; read -r sum || true; echo $((${sum:-0})); }
+
+# ended: the last line, and whether all is well.
+ended() {
+  echo "$passed passed, $failed failed, $skipped skipped"
+  ((failed == 0))
+}
