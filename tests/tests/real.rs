@@ -25,6 +25,8 @@ mod durable;
 mod faults;
 #[path = "real/founding.rs"]
 mod founding;
+#[path = "real/ground.rs"]
+mod ground;
 #[path = "real/hand.rs"]
 mod hand;
 #[path = "real/isolated.rs"]

@@ -262,13 +262,6 @@ impl Store {
                 Job::Gone(answer) => {
                     let _ = answer.send(Ok(self.volumes.gone()));
                 }
-                Job::ReadNewest {
-                    before,
-                    limit,
-                    answer,
-                } => {
-                    let _ = answer.send(self.read_newest(before, limit));
-                }
                 Job::Missing(indexes, answer) => {
                     let _ = answer.send(self.volumes.missing(indexes));
                 }

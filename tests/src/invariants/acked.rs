@@ -3,7 +3,7 @@
 //!
 //! Source: `raft/core/PROTOCOL.md`. Planted: `one-too-few-frozen`, `own-errant`, `no-floor`,
 //! `last-known-suffices`, `report-before-freeze`, `graceful-stop`, `opens-unapplied`,
-//! `ground-not-logged`, `settled-unheld`, `ground-age-ignored`,
+//! `ground-not-logged`,
 //! `purged-relay`, `reports-overwritten`.
 
 use primacy_core::ids::Epoch;

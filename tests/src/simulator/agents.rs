@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use primacy_core::act::{
     Agent, AgentInput, AgentOutput, Op, OpDone, OpError, OpId, Reply, Seal, Settings,
 };
-use primacy_core::ids::{Incarnation, NodeId, Seq};
 use primacy_core::node::NodeInput;
-use primacy_core::observe::Heartbeat;
-use primacy_core::record::{Command, GroundSaid, Proposal};
 
 use super::planted::Planted;
 use super::world::{ANY_RUN, Clock, Gate, Target, What, World, reply_input};
@@ -224,9 +221,6 @@ impl World {
                     beat.ground.since = 0;
                 }
                 self.tell_of_stranger(host, &beat);
-                if self.options.planted == Some(Planted::SettledUnheld) {
-                    self.settle_unasked(&beat);
-                }
                 for node in 0..self.nodes.len() {
                     let (from, to) = (self.place_of_host(host), self.place_of_node(node));
                     let rtt_ms = 2 * self.net.base_us(from, to) / 1_000;
@@ -246,35 +240,6 @@ impl World {
                 self.kill_server(host, false);
             }
         }
-    }
-
-    /// Planted: that a marker was answered is taken for its being held.
-    fn settle_unasked(&mut self, beat: &Heartbeat) {
-        let unsettled = self.shop().is_some_and(|shop| !shop.ground.is_settled());
-        let (Some(held), true) = (&beat.ground.caught_up, unsettled) else {
-            return;
-        };
-        let Some(epoch) = beat.opened else { return };
-        let command = Command::Ground {
-            cluster: beat.cluster.clone(),
-            epoch,
-            instance: beat.instance.clone(),
-            said: Box::new(GroundSaid {
-                told: beat.word.order(),
-                held: Some(held.clone()),
-                ..GroundSaid::default()
-            }),
-        };
-        let seq = Seq(self.number());
-        let proposal = Proposal {
-            proposer: NodeId(97),
-            incarnation: Incarnation(1),
-            seq,
-            wall_ms: 0,
-            commands: vec![command],
-        };
-        let what = What::LogCommit(Box::new(proposal));
-        self.after(2_000, Target::World, ANY_RUN, what);
     }
 
     fn run_op(&mut self, host: usize, id: OpId, op: Op) {

@@ -170,6 +170,10 @@ impl World {
         if moved && new.epoch > Epoch(1) && !reinstated && self.rng.chance(80) {
             return self.before_anybody_joins(primary);
         }
+        let proved = named(&new) == Some((true, true)) && named(&new) != was;
+        if proved && self.rng.chance(60) {
+            return self.weaken_and_lose(primary);
+        }
         if !cruel || new.epoch == Epoch::INITIAL {
             return;
         }

@@ -456,7 +456,9 @@ impl World {
                 self.stop_io(stranger);
             }
             Fault::Imposter(host) => {
-                self.faults.imposters.remove(host);
+                if !self.faults.dead.contains(host) {
+                    self.faults.imposters.remove(host);
+                }
             }
             Fault::AgentsAsleep => {
                 (0..self.members).for_each(|host| self.resume(Target::Agent(host)));

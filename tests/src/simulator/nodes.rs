@@ -282,7 +282,7 @@ impl World {
             seen: None,
         };
         self.after(PROBE_DEADLINE_US, Target::Node(node), ANY_RUN, failed);
-        if !self.servers[host].powered {
+        if !self.answers_at(host) {
             return;
         }
         let (from, to) = (self.place_of_node(node), self.place_of_host(host));
@@ -290,6 +290,11 @@ impl World {
             let what = What::Asked { node, probe, kind };
             self.after(us, Target::Mysqld(host), ANY_RUN, what);
         }
+    }
+
+    /// A machine is there at its address: its own, or another one that has it now.
+    fn answers_at(&self, host: usize) -> bool {
+        self.servers[host].powered || self.faults.imposters.contains(&host)
     }
 
     pub(super) fn answer_probe(
@@ -300,7 +305,7 @@ impl World {
         pulse: Pulse,
         seen: Option<Seen>,
     ) {
-        if !self.servers[host].powered {
+        if !self.answers_at(host) {
             return;
         }
         let (from, to) = (self.place_of_host(host), self.place_of_node(node));

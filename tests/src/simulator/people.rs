@@ -3,6 +3,7 @@
 
 use primacy_core::observe::{Pulse, Seen, SourceGround};
 
+use super::faults::Fault;
 use super::mysql::Writer;
 use super::planted::Planted;
 use super::world::{ANY_RUN, Target, What, World, instance_name};
@@ -17,6 +18,31 @@ impl World {
         self.kill_agent(host);
         self.kill_server(host, true);
         self.servers[host].powered = false;
+        if self.rng.chance(300) {
+            // Its address is given to another one.
+            self.faults.imposters.insert(host);
+        }
+    }
+
+    /// The primary is cut off from its replicas, its agent stands still, and somebody who sees writes
+    /// hang switches semi-sync off: what is answered then is nowhere else when its host is lost. The
+    /// nodes have the time to see it.
+    pub(super) fn weaken_and_lose(&mut self, primary: usize) {
+        let here = self.place_of_host(primary);
+        let others = (0..self.members).filter(|host| *host != primary);
+        let ways = others
+            .map(|host| self.place_of_host(host))
+            .flat_map(|there| [(here, there), (there, here)])
+            .collect();
+        self.strike(Fault::Cut(ways), 0, 6_000_000);
+        self.strike(Fault::Pause(vec![Target::Agent(primary)]), 0, 2_400_000);
+        self.strike(Fault::SemiSyncOff, 50_000, 1);
+        let lost = Fault::Power {
+            hosts: vec![primary],
+            nodes: vec![],
+        };
+        let lasts = self.rng.between(6_000_000, 12_000_000);
+        self.strike(lost, 2_500_000, lasts);
     }
 
     /// The host that takes writes, if one does.
@@ -87,7 +113,7 @@ impl World {
 
     /// What stands at the address of a server that is gone answers like one that serves.
     pub(super) fn imposter_answers(&mut self, host: usize, node: usize, probe: u64) -> bool {
-        if !self.faults.imposters.contains(&host) || !self.servers[host].powered {
+        if !self.faults.imposters.contains(&host) {
             return false;
         }
         let own = self.servers[host].uuid;

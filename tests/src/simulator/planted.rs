@@ -58,8 +58,6 @@ planted! {
     BootsReadOnly, "boots-read-only", "boots with super_read_only alone, which XA COMMIT passes";
     AnyServerCounts, "any-server-counts", "takes any server at its address for the enrolled one";
     GroundNotLogged, "ground-not-logged", "does not say in the log that the ground is broken";
-    SettledUnheld, "settled-unheld", "takes an answered marker for one that k of V hold";
-    GroundAgeIgnored, "ground-age-ignored", "claims zero however long ago the ground was seen";
     BlindAtOnce, "blind-at-once", "forgets what it saw of a new primary before it was chosen";
     UnionNeeded, "union-needed", "needs what any acker holds, though nobody was told";
 }
@@ -195,11 +193,6 @@ fn distort_cluster(
             }
         }
         Planted::GroundNotLogged => cluster.ground.broken.clear(),
-        Planted::GroundAgeIgnored if deposed_now => {
-            if let Stage::Deposed(deposition) = &mut cluster.stage {
-                deposition.ground_age_ms = Some(0);
-            }
-        }
         Planted::UnionNeeded if named_now => {
             let record = was.and_then(Cluster::deposition);
             for report in record.iter().flat_map(|record| record.frozen.values()) {

@@ -47,6 +47,15 @@ impl World {
         serde_json::from_slice(&output.stdout).expect("one JSON document")
     }
 
+    /// A verb of the command line, as a person reads it.
+    pub async fn told_by(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(program());
+        self.told(&mut command).args(arguments);
+        let ran = tokio::task::spawn_blocking(move || command.output()).await;
+        let output = ran.expect("it ran").expect("primacy starts");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// What one node says of itself and the cluster; `None` if it does not answer.
     pub async fn seen_by(&self, node: &Node) -> Option<StatusDocument> {
         let client = self.client_of(node, ASK_LIMIT);

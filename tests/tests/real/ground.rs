@@ -1,0 +1,154 @@
+//! What people change on the servers that a proof rests on: it is put back or barred, said, and no
+//! promotion claims more than is proved.
+
+use nix::sys::signal::Signal;
+use primacy_core::record::{Cluster, EventKind};
+
+use crate::world::{LIMIT, World, signal, until};
+use crate::writer::Writer;
+
+const OFF: &str = "SET GLOBAL rpl_semi_sync_source_enabled=OFF";
+const STATUS: &str = "SELECT VARIABLE_VALUE FROM performance_schema.global_status \
+                      WHERE VARIABLE_NAME='Rpl_semi_sync_source_status'";
+
+/// Whether everything that the log knows of the primary's ground is settled.
+async fn settled(world: &World) -> Cluster {
+    until(LIMIT, "the ground to be settled", async || {
+        let cluster = world.cluster().await?;
+        cluster.ground.is_settled().then_some(cluster)
+    })
+    .await
+}
+
+/// A DBA switches semi-sync off, gives it a timeout, or waits for fewer: put back, and told; k of V
+/// hold what was answered meanwhile before zero is claimed again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weakened_primary_is_put_back_and_told() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    let table = [
+        (OFF, "rpl_semi_sync_source_enabled is OFF"),
+        (
+            "SET GLOBAL rpl_semi_sync_source_timeout=1000",
+            "rpl_semi_sync_source_timeout is finite",
+        ),
+        (
+            "SET GLOBAL rpl_semi_sync_source_wait_for_replica_count=1",
+            "rpl_semi_sync_source_wait_for_replica_count is below k",
+        ),
+        (
+            "SET GLOBAL rpl_semi_sync_source_wait_no_replica=OFF",
+            "rpl_semi_sync_source_wait_no_replica is OFF",
+        ),
+        (
+            "SET GLOBAL sync_binlog=1000",
+            "sync_binlog or innodb_flush_log_at_trx_commit is not 1",
+        ),
+    ];
+    for (sql, what) in table {
+        world.sql("mysql-1", sql).await;
+        let told = format!("{what} to be told");
+        until(LIMIT, &told, async || {
+            let history = world.history().await;
+            let mut events = history.iter().map(|entry| &entry.event);
+            events
+                .any(|event| event.kind == EventKind::Ground && event.what.contains(what))
+                .then_some(())
+        })
+        .await;
+        settled(&world).await;
+        assert_eq!(world.value("mysql-1", STATUS).await, "ON", "after {sql}");
+    }
+    assert_eq!(
+        world.serves("mysql-1").await,
+        Some(1),
+        "nobody was promoted, nothing was shut"
+    );
+    world.settle(writer, &[]).await;
+}
+
+/// Nobody is left to put it back, and what is answered then is nowhere else: no promotion claims that
+/// nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_alone_is_not_called_zero() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    settled(&world).await;
+    let primary = world.instance("mysql-1").clone();
+    signal(primary.agent_pid, Signal::SIGSTOP);
+    world.sql("mysql-1", OFF).await;
+    until(LIMIT, "a node to see it", async || {
+        let cluster = world.cluster().await?;
+        (!cluster.ground.is_settled()).then_some(())
+    })
+    .await;
+    world.kill(primary.agent_pid).await;
+    world.kill(primary.mysqld_pid).await;
+    let halted = until(LIMIT, "the failover to halt, and say why", async || {
+        let said = world.told_by(&["explain", world.cluster_id().as_str()]).await;
+        said.contains("halted: the loss would be unknown").then_some(said)
+    })
+    .await;
+    assert!(halted.contains("ground was broken"), "{halted}");
+    assert_eq!(world.cluster().await.expect("a cluster").epoch.0, 1);
+}
+
+/// Rows are missing on a replica that filters, whatever its GTIDs say: it is never chosen, also when
+/// the filter is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_replicated_under_a_filter_is_never_promoted() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    let filter = "STOP REPLICA SQL_THREAD; \
+                  CHANGE REPLICATION FILTER REPLICATE_IGNORE_TABLE=(app.writes); \
+                  START REPLICA SQL_THREAD";
+    world.sql("mysql-2", filter).await;
+    let before = writer.acked();
+    until(LIMIT, "writes that it leaves out", async || {
+        (writer.acked() > before + 20).then_some(())
+    })
+    .await;
+    let primary = world.instance("mysql-1").clone();
+    signal(primary.agent_pid, Signal::SIGKILL);
+    world.kill(primary.mysqld_pid).await;
+    let cluster = world.opened(2).await;
+    let choice = &cluster.promotion().expect("somebody is chosen").choice;
+    assert_ne!(choice.to.as_str(), "mysql-2");
+    let why = "mysql-2 must be rebuilt before it may be promoted: it replicates under a filter";
+    assert!(
+        choice.why.iter().any(|line| line.starts_with(why)),
+        "{:?}",
+        choice.why
+    );
+    world.settle(writer, &[]).await;
+}
+
+/// Somebody starts replication on the primary, toward one of its own replicas.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circle_is_ended() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    settled(&world).await;
+    let other = world.instance("mysql-2").address;
+    let circle = format!(
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST='{}', SOURCE_PORT={}, SOURCE_USER='nobody', \
+         SOURCE_AUTO_POSITION=1; START REPLICA",
+        other.ip(),
+        other.port()
+    );
+    world.sql("mysql-1", &circle).await;
+    until(LIMIT, "the primary to replicate from nobody", async || {
+        let sets = world.sql("mysql-1", "SHOW REPLICA STATUS").await;
+        sets.iter().all(Vec::is_empty).then_some(())
+    })
+    .await;
+    assert_eq!(world.serves("mysql-1").await, Some(1));
+    world.settle(writer, &[]).await;
+}
