@@ -103,7 +103,7 @@ pub enum Mistake {
     KnownBeforeMarker,
     /// What a primary that restarted has executed counts. Breaks U.
     KnownFromRestarted,
-    /// A fence answers once `super_read_only` is set, without `offline_mode`. Breaks W.
+    /// A fence answers once `super_read_only` is set, without `offline_mode`. Breaks A.
     FencedByReadOnlyAlone,
     /// A server boots with `super_read_only` alone. Breaks A.
     BootedByReadOnlyAlone,

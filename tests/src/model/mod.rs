@@ -146,11 +146,11 @@ mod tests {
         let expected = [
             "a client commits w0 on db0",
             "db2 receives w0 into its relay log",
+            "the acknowledgement of w0 by db2 reaches its source",
             "log: epoch 1 is deposed",
             "db1 obeys an order of epoch 1: freeze",
             "log: db1 is chosen for epoch 2, needs nothing, proof AckersFrozen",
             "db1 obeys an order of epoch 2: open with nothing, k=1",
-            "the acknowledgement of w0 by db2 reaches its source",
         ];
         assert_eq!(found.steps, expected);
     }

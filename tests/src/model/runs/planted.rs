@@ -75,7 +75,7 @@ pub fn planted() -> Vec<Planted> {
         failover!(ReinstatedOnGoodGround, A, SWITCHED_OFF),
         failover!(KnownBeforeMarker, U, LOOKING),
         failover!(KnownFromRestarted, U, LOOKING_AFTER_A_CRASH),
-        failover!(FencedByReadOnlyAlone, W, PREPARED),
+        failover!(FencedByReadOnlyAlone, A, PREPARED),
         failover!(BootedByReadOnlyAlone, A, PREPARED),
         failover!(FollowersOnline, A, PREPARED),
         failover!(UnwrittenFreezeCounts, A, UNWRITTEN),
