@@ -138,7 +138,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
             return Ok(());
         }
         ended = &mut serving => {
-            ended.context("the listener panicked")?.context("the listener ended")?;
+            return ended.context("the listener panicked")?.context("the listener ended");
         }
     }
     let mut fatal = handle.fatal();
