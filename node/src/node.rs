@@ -126,7 +126,7 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
         .add_service(health)
         .add_service(reflection)
         .serve_with_incoming(incoming(listener, transport));
-    let serving = tokio::spawn(server);
+    let mut serving = tokio::spawn(server);
 
     // Its listener answers the members, who may be asking as well.
     let mut stop = crate::stop::signal()?;
@@ -136,6 +136,9 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
             tracing::info!("stopping; this node took no part yet");
             handle.halt().await;
             return Ok(());
+        }
+        ended = &mut serving => {
+            return ended.context("the listener panicked")?.context("the listener ended");
         }
     }
     let mut fatal = handle.fatal();

@@ -96,8 +96,8 @@ fn a_history_that_does_not_open_is_filled_again_from_the_log() {
     plane.crash(ONE);
 
     let history = fs::read_dir(plane.dir(ONE).join("history")).unwrap();
-    let volume = history.map(|entry| entry.unwrap().path());
-    let volume = volume.filter(|path| path.is_dir()).next().unwrap();
+    let mut volumes = history.map(|entry| entry.unwrap().path());
+    let volume = volumes.find(|path| path.is_dir()).unwrap();
     fs::write(volume.join("conf"), b"not what sled wrote").unwrap();
     plane.start(ONE).unwrap();
     let node = &plane.nodes[&ONE];

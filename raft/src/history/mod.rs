@@ -49,10 +49,10 @@ impl Bounds {
 }
 
 impl Default for Bounds {
-    /// Years of a quiet plane; of one whose cluster is in trouble without end, a day.
+    /// Years of a quiet plane; of one whose cluster is in trouble without end, half a day.
     fn default() -> Self {
         Self {
-            max_mb: 256,
+            max_mb: 160,
             max_days: 365,
             export_dir: None,
         }
