@@ -515,12 +515,15 @@ impl Shared {
     }
 }
 
+/// A session, and the server's run that it is of.
+type Kept = (Arc<Sessions>, Session);
+
 /// Asks the server all the while whether it answers, also while an earlier question waits: an answer
 /// that takes a third of a second on a busy machine is as good as any.
 async fn probe_locally(shared: Weak<Shared>) {
     let mut ticks = tokio::time::interval(local::EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let kept: Arc<Mutex<Vec<(Arc<Sessions>, Session)>>> = Arc::default();
+    let kept: Arc<Mutex<Vec<Kept>>> = Arc::default();
     let at_once = Arc::new(tokio::sync::Semaphore::new(local::AT_ONCE));
     loop {
         ticks.tick().await;
@@ -558,7 +561,7 @@ async fn probe_locally(shared: Weak<Shared>) {
 async fn look_at_binlog(shared: Weak<Shared>) {
     let mut ticks = tokio::time::interval(BINLOG_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut kept: Option<(Arc<Sessions>, Session)> = None;
+    let mut kept: Option<Kept> = None;
     loop {
         ticks.tick().await;
         let Some(shared) = shared.upgrade() else {
