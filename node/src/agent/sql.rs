@@ -3,29 +3,32 @@
 //! Sessions are kept warm per purpose: a stuck fence must not find every session taken, and a login
 //! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
 
+mod watching;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use primacy_core::act::{AgentInput, Marker, Op, OpDone, OpError, OpId, Opened, Survey};
+use primacy_core::act::{AgentInput, Op, OpDone, OpError, OpId, Opened, Survey};
 use primacy_core::ids::Tick;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::door::Door;
 use super::lag::Lag;
-use super::local::{self, Answered};
-use super::probes::{self, UnderWay, no_session};
+use super::local::Answered;
+use super::probes::UnderWay;
 use super::sessions::{Busy, Errand, Sessions};
 use super::words::{acks, op_error, session_error, set, survey, to_survey, uuid};
 use crate::clock;
 use crate::config::{AgentConfig, reload};
+use crate::mysqld::fence::fence;
 use crate::mysqld::follow::{Followed, Source, SourceTransport, follow, receive};
-use crate::mysqld::inspect::{inspect, newest_binlog};
-use crate::mysqld::marker;
+use crate::mysqld::inspect::inspect;
 use crate::mysqld::ops;
 use crate::mysqld::session::{Session, within};
+use watching::{look_at_binlog, probe_locally};
 
 /// A look that takes longer is no look: the local probe has failed.
 const SURVEY_LIMIT: Duration = Duration::from_millis(500);
@@ -36,12 +39,6 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(5);
 const FENCE_LIMIT: Duration = Duration::from_millis(1_200);
 const APPLY_LIMIT: Duration = Duration::from_secs(600);
 const STEP_LIMIT: Duration = Duration::from_secs(5);
-/// The primary hangs without acknowledgements; its markers with it.
-const MARKER_LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at the newest binary log.
-const BINLOG_EVERY: Duration = Duration::from_secs(1);
-/// One that waits for a disk is not repeated beside itself.
-const BINLOG_LIMIT: Duration = Duration::from_secs(600);
 /// Between two logins of the replication account from here.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
 
@@ -316,7 +313,7 @@ impl Shared {
             .await
             .map_err(failed)?;
         sessions.end_markers(&mut session, deadline).await;
-        let fenced = ops::fence(&mut session, &mut spare, deadline)
+        let fenced = fence(&mut session, &mut spare, deadline)
             .await
             .map_err(failed);
         session.done();
@@ -477,108 +474,6 @@ impl Shared {
             transport: self.transport,
             heartbeat: Duration::from_millis(heartbeat_ms),
         }
-    }
-
-    /// On a session of its own: its commit waits for the acknowledgement. What fails before the row
-    /// is on its way proves nothing of the ackers, and says why.
-    async fn marker(
-        &self,
-        sessions: &Arc<Sessions>,
-        id: OpId,
-        epoch: u64,
-        create: bool,
-    ) -> Result<OpDone, OpError> {
-        let deadline = within(MARKER_LIMIT);
-        let session = sessions.take(Errand::Marker, within(STEP_LIMIT)).await;
-        let mut session = match session {
-            Ok(session) => session,
-            Err(error) => return Ok(OpDone::NotSent(no_session(&error))),
-        };
-        self.probes.begins(id, u64::from(session.id()));
-        let n = self.markers.fetch_add(1, Ordering::Relaxed) % 64;
-        let written = async {
-            if create {
-                marker::ensure_marker_table(&mut session, deadline).await?;
-            }
-            marker::marker(&mut session, epoch, n, deadline).await
-        };
-        let written = written.await;
-        let lock = self.probes.ended(id);
-        session.done();
-        match written {
-            Ok((before, after)) => Ok(OpDone::Marked(Marker {
-                before: set(&before)?,
-                after: set(&after)?,
-            })),
-            Err(error) => probes::ended(&error, lock),
-        }
-    }
-}
-
-/// Asks the server all the while whether it answers, also while an earlier question waits: an answer
-/// that takes a third of a second on a busy machine is as good as any.
-async fn probe_locally(shared: Weak<Shared>) {
-    let mut ticks = tokio::time::interval(local::EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let kept: Arc<Mutex<Vec<(Arc<Sessions>, Session)>>> = Arc::default();
-    let at_once = Arc::new(tokio::sync::Semaphore::new(local::AT_ONCE));
-    loop {
-        ticks.tick().await;
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
-        let Ok(turn) = at_once.clone().try_acquire_owned() else {
-            continue;
-        };
-        let kept = kept.clone();
-        tokio::spawn(async move {
-            let sessions = lock(&shared.sessions).clone();
-            let same = |of: &Arc<Sessions>| Arc::ptr_eq(of, &sessions);
-            let mut session = {
-                let mut kept = lock(&kept);
-                kept.retain(|(of, _)| same(of));
-                kept.pop().map(|(_, session)| session)
-            };
-            let answered = local::probe(&sessions, &mut session).await;
-            if let Ok(begun) = answered
-                && same(&lock(&shared.sessions))
-            {
-                shared.answered.note(begun);
-            }
-            if let Some(session) = session {
-                lock(&kept).push((sessions, session));
-            }
-            drop(turn);
-        });
-    }
-}
-
-/// Asks for the newest binary log now and then, on a session of its own: that waits for a lock which
-/// a commit holds while the disk hangs, and nothing else may wait for it.
-async fn look_at_binlog(shared: Weak<Shared>) {
-    let mut ticks = tokio::time::interval(BINLOG_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut kept: Option<(Arc<Sessions>, Session)> = None;
-    loop {
-        ticks.tick().await;
-        let Some(shared) = shared.upgrade() else {
-            return;
-        };
-        let sessions = lock(&shared.sessions).clone();
-        let same = kept.take().filter(|(of, _)| Arc::ptr_eq(of, &sessions));
-        let mut session = match same {
-            Some((_, session)) => session,
-            None => match sessions.log_in(within(STEP_LIMIT)).await {
-                Ok(session) => session,
-                Err(_) => continue,
-            },
-        };
-        if let Ok(found) = newest_binlog(&mut session, within(BINLOG_LIMIT)).await
-            && Arc::ptr_eq(&sessions, &lock(&shared.sessions))
-        {
-            *lock(&shared.binlog) = found;
-        }
-        kept = session.is_usable().then_some((sessions, session));
     }
 }
 

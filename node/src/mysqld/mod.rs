@@ -13,7 +13,8 @@
 //! | `options` | what the next start will read |
 //! | `manager` | the service that can stop it |
 //! | `follow` | points a replica at a source without losing what it received |
-//! | `ops` | what else changes an instance: freeze, fence, open, clean up |
+//! | `ops` | what else changes an instance: freeze, open, clean up |
+//! | `fence` | closes it, with the proof that it is closed |
 //! | `marker` | rows that prove what k replicas have |
 //! | `probe` | what an observer sees from outside |
 //!
@@ -26,6 +27,7 @@
 mod apt;
 pub mod bringup;
 pub mod facts;
+pub mod fence;
 pub mod fetch;
 pub mod follow;
 pub mod inspect;

@@ -12,6 +12,7 @@ use nix::libc;
 
 use super::rig::{Rig, soon, timed, until};
 use crate::mysqld::{
+    fence::fence,
     follow::{SourceTransport, follow},
     inspect::inspect,
     ops,
@@ -41,14 +42,14 @@ async fn fences_a_healthy_primary_and_a_stuck_one() {
     .await;
     let fenced = timed(
         "fence, healthy, 10 writers",
-        ops::fence(&mut session, &mut spare, soon()),
+        fence(&mut session, &mut spare, soon()),
     )
     .await
     .unwrap();
     assert!(!fenced.forced);
     assert!(session.is_usable() && spare.is_usable());
     // Fenced twice is fenced, and nothing was added.
-    let again = ops::fence(&mut session, &mut spare, soon()).await.unwrap();
+    let again = fence(&mut session, &mut spare, soon()).await.unwrap();
     assert_eq!(again.final_executed, fenced.final_executed);
     ops::go_online(&mut session, soon()).await.unwrap();
 
@@ -70,7 +71,7 @@ async fn fences_a_healthy_primary_and_a_stuck_one() {
     );
     let refused = timed(
         "fence, stuck, 10 writers",
-        ops::fence(&mut session, &mut spare, soon()),
+        fence(&mut session, &mut spare, soon()),
     )
     .await;
     assert!(
@@ -127,7 +128,7 @@ async fn blocked_by_a_table_lock(rig: &Rig, session: &mut Session, spare: &mut S
     app.execute("LOCK TABLES app.t WRITE", soon())
         .await
         .unwrap();
-    let fenced = timed("fence, table locked", ops::fence(session, spare, soon()))
+    let fenced = timed("fence, table locked", fence(session, spare, soon()))
         .await
         .unwrap();
     assert!(fenced.forced);
@@ -154,7 +155,7 @@ async fn acknowledgements_on_their_way(rig: &Rig, session: &mut Session, spare: 
         while !cut(&mut watcher).await {}
         rig.processes[1].signal(libc::SIGCONT).unwrap();
     };
-    let (fenced, ()) = tokio::join!(ops::fence(session, spare, soon()), acker_returns);
+    let (fenced, ()) = tokio::join!(fence(session, spare, soon()), acker_returns);
     assert!(fenced.unwrap().forced);
     ops::go_online(session, soon()).await.unwrap();
 }
@@ -168,7 +169,7 @@ async fn a_stopped_server_is_not_fenced() {
     let (mut session, mut spare) = (rig.session(0).await, rig.session(0).await);
     rig.processes[0].signal(libc::SIGSTOP).unwrap();
     let deadline = crate::mysqld::session::within(Duration::from_secs(2));
-    let fenced = ops::fence(&mut session, &mut spare, deadline).await;
+    let fenced = fence(&mut session, &mut spare, deadline).await;
     println!("{fenced:?}");
     assert!(matches!(
         fenced,

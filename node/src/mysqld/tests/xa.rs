@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::rig::{Rig, soon, until};
 use crate::mysqld::{
+    fence::fence,
     follow::{SourceTransport, follow},
     ops,
     session::{Session, within},
@@ -98,7 +99,7 @@ async fn one_round(rig: &Rig, replica: &mut Session, round: usize) {
     .await;
     let (mut session, mut spare) = (rig.session(0).await, rig.session(0).await);
     let before = acked.load(Ordering::Relaxed);
-    let fenced = ops::fence(&mut session, &mut spare, soon()).await.unwrap();
+    let fenced = fence(&mut session, &mut spare, soon()).await.unwrap();
     let (mut told, mut left) = (BTreeSet::new(), VecDeque::new());
     for committer in committers {
         let one = committer.await.unwrap();

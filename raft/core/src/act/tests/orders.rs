@@ -305,6 +305,8 @@ fn a_repeated_order_gets_its_answer_again() {
 
 // ---- done when its effect is seen
 
+type Change = fn(&mut Survey);
+
 /// What a replica shows that was just told to follow, until it follows.
 fn on_its_way(change: impl Fn(&mut Survey)) -> (Desk, Survey) {
     let mut desk = Desk::up();
@@ -318,7 +320,7 @@ fn on_its_way(change: impl Fn(&mut Survey)) -> (Desk, Survey) {
 
 #[test]
 fn to_connect_is_not_to_follow() {
-    let states: [fn(&mut Survey); 2] = [
+    let states: [Change; 2] = [
         |survey| survey.io = IoThread::Connecting,
         |survey| survey.read_position = (String::new(), 4),
     ];
@@ -333,7 +335,7 @@ fn to_connect_is_not_to_follow() {
 /// One that cannot follow is left alone for longer and longer, and says why.
 #[test]
 fn what_failed_is_not_repeated_blindly() {
-    let states: [(fn(&mut Survey), &str); 3] = [
+    let states: [(Change, &str); 3] = [
         (
             |survey| {
                 survey.applier_runs = false;
