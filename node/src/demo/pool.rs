@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
@@ -23,12 +24,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) async fn fill(place: &Place, pool_mb: u32) -> anyhow::Result<()> {
     let wanted = u64::from(pool_mb) << 20;
     let deadline = Instant::now() + START_LIMIT;
-    let (pid, pieces) = loop {
+    let pid = loop {
         if let Some(pid) = place.mysqld_pid() {
             let pieces = pieces(pid)?;
             let allocated: u64 = pieces.iter().map(|(from, to)| to - from).sum();
             if allocated >= wanted {
-                break (pid, pieces);
+                break pid;
             }
         }
         anyhow::ensure!(
@@ -40,7 +41,8 @@ pub(super) async fn fill(place: &Place, pool_mb: u32) -> anyhow::Result<()> {
     };
     tokio::task::spawn_blocking(move || {
         send(pid, Signal::SIGSTOP);
-        let filled = stopped(pid).and_then(|()| touch(pid, &pieces));
+        // Only now does its memory stay as it is.
+        let filled = stopped(pid).and_then(|()| touch(pid, &pieces(pid)?));
         send(pid, Signal::SIGCONT);
         filled
     })
@@ -102,8 +104,14 @@ fn touch(pid: u32, pieces: &[(u64, u64)]) -> anyhow::Result<()> {
         let mut at = *from;
         while at < *to {
             let some = &mut bytes[..AT_ONCE.min((to - at) as usize)];
-            memory.read_exact_at(some, at)?;
-            memory.write_all_at(some, at)?;
+            let written = memory
+                .read_exact_at(some, at)
+                .and_then(|()| memory.write_all_at(some, at));
+            match written {
+                // Guard pages, between the stacks of its threads: nothing of the pool.
+                Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => {}
+                written => written.with_context(|| format!("at {at:x} of {from:x}-{to:x}"))?,
+            }
             at += some.len() as u64;
         }
     }
