@@ -19,12 +19,16 @@ mod changes;
 mod choice;
 #[path = "real/control_plane.rs"]
 mod control_plane;
+#[path = "real/disks.rs"]
+mod disks;
 #[path = "real/durable.rs"]
 mod durable;
 #[path = "real/faults.rs"]
 mod faults;
 #[path = "real/founding.rs"]
 mod founding;
+#[path = "real/going.rs"]
+mod going;
 #[path = "real/hand.rs"]
 mod hand;
 #[path = "real/isolated.rs"]
@@ -39,6 +43,8 @@ mod nodes;
 mod operator;
 #[path = "real/passwords.rs"]
 mod passwords;
+#[path = "real/owner.rs"]
+mod owner;
 #[path = "real/readiness.rs"]
 mod readiness;
 #[path = "real/relay.rs"]

@@ -61,7 +61,7 @@ impl Node {
                     report,
                 },
             ),
-            Said::Fenced { report } => {
+            Said::Fenced { report, .. } => {
                 let known = cluster
                     .deposition()
                     .and_then(|record| record.fence.as_ref());
