@@ -19,12 +19,16 @@ mod changes;
 mod choice;
 #[path = "real/control_plane.rs"]
 mod control_plane;
+#[path = "real/disks.rs"]
+mod disks;
 #[path = "real/durable.rs"]
 mod durable;
 #[path = "real/faults.rs"]
 mod faults;
 #[path = "real/founding.rs"]
 mod founding;
+#[path = "real/going.rs"]
+mod going;
 #[path = "real/ground.rs"]
 mod ground;
 #[path = "real/hand.rs"]
@@ -39,6 +43,8 @@ mod logs;
 mod nodes;
 #[path = "real/operator.rs"]
 mod operator;
+#[path = "real/owner.rs"]
+mod owner;
 #[path = "real/passwords.rs"]
 mod passwords;
 #[path = "real/readiness.rs"]

@@ -147,6 +147,8 @@ pub async fn arm(session: &mut Session, deadline: Instant) -> Result<(), Session
 
 /// Opens an instance for writes that wait for `acks` replicas; clients are let in last.
 ///
+/// Everything that acknowledgements rest on is set first, whatever somebody set before.
+///
 /// The applier is left alone: STOP REPLICA may hang for 60 s, and once everything is applied it
 /// holds no lock. `clean_up` comes later. 0.5–8 ms (measured on 9.7.4).
 pub async fn open(
@@ -155,7 +157,11 @@ pub async fn open(
     deadline: Instant,
 ) -> Result<String, OpsError> {
     let sql = format!(
-        "SET GLOBAL rpl_semi_sync_source_wait_for_replica_count={acks}; \
+        "SET GLOBAL rpl_semi_sync_source_timeout=4294967295; \
+         SET GLOBAL rpl_semi_sync_source_wait_point=AFTER_SYNC; \
+         SET GLOBAL rpl_semi_sync_source_wait_no_replica=ON; \
+         SET GLOBAL rpl_semi_sync_source_wait_for_replica_count={acks}; \
+         SET GLOBAL sync_binlog=1; SET GLOBAL innodb_flush_log_at_trx_commit=1; \
          SET GLOBAL rpl_semi_sync_source_enabled=ON; \
          SET GLOBAL super_read_only=OFF; SET GLOBAL read_only=OFF; SET GLOBAL offline_mode=OFF"
     );

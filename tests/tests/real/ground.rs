@@ -88,8 +88,11 @@ async fn what_was_answered_alone_is_not_called_zero() {
     world.kill(primary.agent_pid).await;
     world.kill(primary.mysqld_pid).await;
     let halted = until(LIMIT, "the failover to halt, and say why", async || {
-        let said = world.told_by(&["explain", world.cluster_id().as_str()]).await;
-        said.contains("halted: the loss would be unknown").then_some(said)
+        let said = world
+            .told_by(&["explain", world.cluster_id().as_str()])
+            .await;
+        said.contains("halted: the loss would be unknown")
+            .then_some(said)
     })
     .await;
     assert!(halted.contains("ground was broken"), "{halted}");

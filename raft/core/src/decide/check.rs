@@ -108,7 +108,12 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
     // Of a write that was acknowledged, all but so many of k members of V may be unheard.
     let remember: Vec<_> = reporting
         .iter()
-        .filter(|id| record.frozen[**id].forgot.is_none() && record.frozen[**id].marked.is_none())
+        .filter(|id| {
+            let report = &record.frozen[**id];
+            report.forgot.is_none()
+                && report.marked.is_none()
+                && !report.left_unknown.contains(&cluster.primary)
+        })
         .map(|id| acknowledged_by(cluster, id))
         .collect();
     let unheard = all - remember.len();
@@ -312,11 +317,15 @@ fn acknowledged_by(cluster: &Cluster, id: &InstanceId) -> GtidSet {
     else {
         return GtidSet::default();
     };
-    if report.replicated_from.as_ref() != Some(&cluster.primary) {
-        return GtidSet::default();
+    let mut told = report
+        .left
+        .get(&cluster.primary)
+        .cloned()
+        .unwrap_or_default();
+    if report.replicated_from.as_ref() == Some(&cluster.primary) {
+        told.union_with(&report.executed);
+        told.union_with(&report.received);
     }
-    let mut told = report.executed.clone();
-    told.union_with(&report.received);
     told.subtract(&own_writes(cluster, id))
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::basis::{Basis, Return, basis, loss, returns};
 use super::evidence::Evidence;
+use super::fetch::fetches;
 use super::{Choice, LossBound, Reason};
 use crate::gtid::GtidSet;
 use crate::ids::InstanceId;
@@ -44,7 +45,8 @@ pub fn choose_with(cluster: &Cluster, now: &Circumstances) -> Result<Choice, Vec
                     || cluster.left_behind.contains(id)
                     || deposition.frozen.contains_key(id)
             };
-            if now.last_resort || cluster.instances.keys().all(heard) {
+            let nobody_else = || cluster.instances.keys().all(heard) && fetches(cluster).is_empty();
+            if now.last_resort || nobody_else() {
                 return Ok(reinstate(cluster, deposition, basis, holds));
             }
             let instance = cluster.primary.clone();

@@ -40,7 +40,9 @@ impl<'a> Evidence<'a> {
     pub fn remembering(&self) -> BTreeSet<InstanceId> {
         let unbroken = |id: &InstanceId| {
             let report = &self.deposition.frozen[id];
-            report.forgot.is_none() && report.marked.is_none()
+            report.forgot.is_none()
+                && report.marked.is_none()
+                && !report.left_unknown.contains(&self.cluster.primary)
         };
         let frozen = self.frozen().into_iter();
         frozen.filter(unbroken).collect()
@@ -95,14 +97,19 @@ impl<'a> Evidence<'a> {
         held_by(sets, enough.max(1))
     }
 
-    /// What this member tells of what it acknowledged: nothing, if it never replicated from this
-    /// primary. What it holds beyond is then phantom, and fetching it would overwrite acknowledged
-    /// rows.
+    /// What this member tells of what it acknowledged to this primary: what it held when it last
+    /// left it, nothing if it never replicated from it. What it holds beyond is then phantom, and
+    /// fetching it would overwrite acknowledged rows.
     fn adds(&self, instance: &InstanceId, report: &FreezeReport) -> GtidSet {
-        if report.replicated_from.as_ref() != Some(&self.cluster.primary) {
+        let primary = &self.cluster.primary;
+        let holds = if report.replicated_from.as_ref() == Some(primary) {
+            &self.held[instance]
+        } else if let Some(left) = report.left.get(primary) {
+            left
+        } else {
             return GtidSet::default();
-        }
-        self.held[instance].subtract(&self.errant(instance))
+        };
+        holds.subtract(&self.errant(instance))
     }
 }
 

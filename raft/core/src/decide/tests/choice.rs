@@ -127,6 +127,29 @@ fn one_that_never_replicated_from_this_primary_adds_nothing() {
 }
 
 #[test]
+fn one_that_left_this_primary_tells_what_it_held_then() {
+    let beyond = |left: Option<&str>, unknown: bool| {
+        let mut world = deposed("pabc", 1);
+        world.freeze(report("a", "p:1-15", ""));
+        world.freeze(report("b", "p:1-12", ""));
+        let left = left.map(|text| (instance("p"), set(text)));
+        let left_unknown = unknown.then(|| instance("p"));
+        world.freeze(FreezeReport {
+            replicated_from: Some(instance("z")),
+            left: left.into_iter().collect(),
+            left_unknown: left_unknown.into_iter().collect(),
+            ..report("c", "p:1-18,p:20-30", "")
+        });
+        told(&world)
+    };
+    assert_eq!(beyond(None, false), "a for p:1-15");
+    // Acknowledged to the one before, and fetched by nobody yet.
+    assert_eq!(beyond(Some("p:1-18"), false), "c for p:1-18");
+    // A memory that had no room is no memory.
+    assert!(beyond(None, true).starts_with("the loss would be unknown: 2 of 3 ackers needed"));
+}
+
+#[test]
 fn one_unsatisfiable_report_does_not_block() {
     let odd = [
         ("a", "p:1-12,p:14", ""),
