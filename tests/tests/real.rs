@@ -19,6 +19,8 @@ mod changes;
 mod choice;
 #[path = "real/control_plane.rs"]
 mod control_plane;
+#[path = "real/disks.rs"]
+mod disks;
 #[path = "real/durable.rs"]
 mod durable;
 #[path = "real/faults.rs"]
@@ -27,6 +29,8 @@ mod faults;
 mod founding;
 #[path = "real/ground.rs"]
 mod ground;
+#[path = "real/going.rs"]
+mod going;
 #[path = "real/hand.rs"]
 mod hand;
 #[path = "real/isolated.rs"]
@@ -41,6 +45,8 @@ mod nodes;
 mod operator;
 #[path = "real/passwords.rs"]
 mod passwords;
+#[path = "real/owner.rs"]
+mod owner;
 #[path = "real/readiness.rs"]
 mod readiness;
 #[path = "real/relay.rs"]

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use primacy_core::act::Seal;
 use primacy_core::ids::InstanceId;
 use primacy_core::lint::{Boot, Facts};
 use tokio::net::TcpStream;
@@ -12,7 +11,6 @@ use tokio::time::timeout;
 
 use super::door::Door;
 use crate::config::AgentConfig;
-use crate::durable;
 use crate::mysqld::process::Watched;
 use crate::mysqld::session::{OWN_VARIABLES, within};
 use crate::mysqld::{facts, manager, options};
@@ -44,7 +42,7 @@ pub(super) async fn gather(
     found
         .replication_user
         .clone_from(&config.mysql.replication_user);
-    let seal = durable::load::<Seal>(&config.dir.join("seal.json"));
+    let seal = super::seal::read(&config.dir);
     found.enrolled_uuid = seal.ok().flatten().and_then(|seal| seal.server_uuid);
     let instance = super::server::instance(config);
     match Watched::find(&instance).map(|process| process.pid()) {
@@ -54,8 +52,8 @@ pub(super) async fn gather(
         }
         None => {
             found.boot = Some(Err(format!(
-                "no running mysqld was started with --defaults-file={}",
-                instance.config().display()
+                "no running mysqld holds {}",
+                instance.tablespace().display()
             )));
         }
     }
@@ -69,6 +67,10 @@ fn boot(pid: u32, file: &std::path::Path) -> Result<Boot, String> {
         .split(|byte| *byte == 0)
         .map(|argument| String::from_utf8_lossy(argument).into_owned())
         .collect();
+    let wanted = format!("--defaults-file={}", file.display());
+    if !arguments.contains(&wanted) {
+        return Err(format!("process {pid} was not started with {wanted}"));
+    }
     Ok(Boot {
         file: file.display().to_string(),
         options: options::read(file, &arguments)?,

@@ -1,7 +1,7 @@
 //! The agent beside one `mysqld`: the shell around the core's state machine.
 //!
-//! **Invariant:** outputs are carried out in their order, and a seal is on disk before the next
-//! output is looked at.
+//! **Invariant:** outputs are carried out in their order. Nothing here waits for a disk: the core
+//! holds back what must not leave before a seal is written.
 
 mod door;
 mod facts;
@@ -10,24 +10,23 @@ mod lag;
 mod link;
 mod listener;
 mod local;
+mod owner;
 mod probes;
+pub mod seal;
 mod server;
 mod sessions;
 mod sql;
 mod words;
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use primacy_core::act::{Agent, AgentInput, AgentOutput, Seal, Settings};
-use primacy_core::ids::{ClusterId, Incarnation, InstanceId};
+use primacy_core::act::{Agent, AgentInput, AgentOutput, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use crate::clock;
 use crate::config::AgentConfig;
-use crate::{clock, durable};
 
 pub use http::Serving;
 
@@ -39,28 +38,28 @@ const TICK: Duration = Duration::from_millis(10);
 /// Runs until told to stop. Leaves `mysqld` running: an agent's restart takes no database offline.
 pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.dir).context("the agent's folder cannot be made")?;
-    let file = SealFile {
-        path: config.dir.join("seal.json"),
-    };
-    let seal = file.begin(&config.cluster, &config.instance)?;
+    let _owner = owner::Owner::take(&config.dir, &config)?;
+    let (file, seal, durable) =
+        seal::SealFile::begin(&config.dir, &config.cluster, &config.instance)?;
     let settings = Settings::default();
     let mut agent = Agent::new(clock::now(), seal, settings);
 
     let (inputs, mut waiting) = mpsc::channel(BACKLOG);
+    let writer = seal::Writer::start(file, inputs.clone())?;
+    if !durable {
+        let unwritten = AgentInput::Persisted {
+            number: 0,
+            ok: false,
+        };
+        inputs.send(unwritten).await?;
+    }
     let (serving, served) = watch::channel(Serving::default());
     let transport = config.transport()?;
     crate::keep_fresh(&transport);
     let sql = sql::Executor::new(&config, inputs.clone());
     let links = link::Links::open(&config, &transport, sql.door(), inputs.clone());
     http::serve(config.http, served, sql.lag(), sql.local()).await?;
-    let server = Arc::new(server::Server::new(&config, inputs.clone())?);
-    if !server.adopt().await {
-        // Whether it may be started now depends on what it was: the state machine knows.
-        inputs
-            .send(AgentInput::ServerExited)
-            .await
-            .context("the agent is ending")?;
-    }
+    let server = server::Server::new(&config)?;
 
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -69,24 +68,27 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
         let input = tokio::select! {
             biased;
             () = stop.received() => break,
+            () = server.changed() => None,
             input = waiting.recv() => match input {
-                Some(input) => input,
+                Some(input) => Some(input),
                 None => break,
             },
-            _ = ticks.tick() => AgentInput::Tick,
+            _ = ticks.tick() => Some(AgentInput::Tick),
         };
-        if matches!(input, AgentInput::ServerUp | AgentInput::ServerExited) {
-            sql.reset();
-        }
-        for output in agent.handle(clock::now(), input) {
-            match output {
-                AgentOutput::Persist(seal) => file.save(&seal)?,
-                AgentOutput::Run { id, op } => sql.run(id, op),
-                AgentOutput::Cancel { id } => sql.cancel(id),
-                AgentOutput::Reply(reply) => links.reply(&reply),
-                AgentOutput::Beat(beat) => links.beat(&beat),
-                AgentOutput::StartServer => server.start(),
-                AgentOutput::KillServer => server.kill(),
+        for input in server.news().into_iter().chain(input) {
+            if matches!(input, AgentInput::ServerUp | AgentInput::ServerExited) {
+                sql.reset();
+            }
+            for output in agent.handle(clock::now(), input) {
+                match output {
+                    AgentOutput::Persist { number, seal } => writer.write(number, seal),
+                    AgentOutput::Run { id, op } => sql.run(id, op),
+                    AgentOutput::Cancel { id } => sql.cancel(id),
+                    AgentOutput::Reply(reply) => links.reply(&reply),
+                    AgentOutput::Beat(beat) => links.beat(&beat),
+                    AgentOutput::StartServer => server.start(),
+                    AgentOutput::KillServer => server.kill(),
+                }
             }
         }
         let now = Serving::of(&agent);
@@ -100,68 +102,4 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     }
     tracing::info!("stopping; mysqld runs on");
     Ok(())
-}
-
-/// The seal on disk.
-struct SealFile {
-    path: PathBuf,
-}
-
-impl SealFile {
-    /// Loads the seal and counts this run up.
-    fn begin(&self, cluster: &ClusterId, instance: &InstanceId) -> anyhow::Result<Seal> {
-        // One that lost its file must not count from one again: nodes take its beats for overtaken,
-        // and a reopening that was granted to an earlier run of its server for its own.
-        let first = Incarnation(clock::first_count());
-        let blank = || Seal {
-            agent: first,
-            mysqld: first,
-            ..Seal::blank(cluster.clone(), instance.clone())
-        };
-        let mut seal = durable::load::<Seal>(&self.path)?.unwrap_or_else(blank);
-        if (&seal.cluster, &seal.instance) != (cluster, instance) {
-            anyhow::bail!(
-                "{}: this folder belongs to {} of cluster {}, the configuration says {} of {}; \
-                 give each agent a folder of its own",
-                self.path.display(),
-                seal.instance,
-                seal.cluster,
-                instance,
-                cluster
-            );
-        }
-        seal.agent = seal.agent.next();
-        self.save(&seal)?;
-        Ok(seal)
-    }
-
-    fn save(&self, seal: &Seal) -> anyhow::Result<()> {
-        durable::save(&self.path, seal).context("the seal must be durable before anything is done")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_run_counts_above_all_before_also_without_its_seal() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = SealFile {
-            path: dir.path().join("seal.json"),
-        };
-        let (shop, db1) = (ClusterId::from("shop"), InstanceId::from("db1"));
-        let run = || file.begin(&shop, &db1).unwrap();
-        let (first, second) = (run(), run());
-        assert_eq!(second.agent, first.agent.next());
-        std::fs::remove_file(&file.path).unwrap();
-        let third = run();
-        assert!(third.agent >= first.agent, "a clock that goes on");
-        assert!(third.mysqld >= first.mysqld);
-        let why = file.begin(&shop, &InstanceId::from("db2")).unwrap_err();
-        assert!(
-            why.to_string().contains("belongs to db1 of cluster shop"),
-            "{why}"
-        );
-    }
 }

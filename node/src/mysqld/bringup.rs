@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     fetch::{Server, last_lines},
+    kernel::{Holder, holder},
     process::{ProcessError, Watched},
 };
 
@@ -81,6 +82,11 @@ pub struct Instance {
 impl Instance {
     pub fn data(&self) -> PathBuf {
         self.dir.join("data")
+    }
+
+    /// A server holds a lock on it for as long as it may touch its data.
+    pub fn tablespace(&self) -> PathBuf {
+        self.data().join("ibdata1")
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -233,6 +239,14 @@ pub enum StartError {
     SocketPathTooLong(PathBuf),
     #[error("mysqld runs there already, as process {0}")]
     Running(u32),
+    #[error("process {0} has ended, but the kernel still holds its files")]
+    Ending(u32),
+    #[error(
+        "a process that cannot be named from here (another PID namespace?) holds the data in {0}"
+    )]
+    Unnamed(PathBuf),
+    #[error("who holds {path} cannot be told")]
+    Lock { path: PathBuf, source: io::Error },
     #[error("{0} holds no data directory: copy a template there first")]
     NoData(PathBuf),
     #[error("cannot write {path}")]
@@ -253,7 +267,9 @@ const OURS: &str = "# Written by primacy at every start. Edits are lost.";
 /// Writes `my.cnf` afresh, so that no earlier one of ours survives an upgrade of this program. One
 /// that somebody else wrote, as beside a server that was adopted, is theirs: it stays, and the
 /// readiness lint says what is wrong with it.
-pub fn write_config(server: &Server, instance: &Instance) -> Result<(), StartError> {
+///
+/// Whether the file is ours, and so boots fenced.
+pub fn write_config(server: &Server, instance: &Instance) -> Result<bool, StartError> {
     assert!(instance.server_id > 0, "server_id 0 refuses every replica");
     assert!(
         instance.acks_required > 0,
@@ -268,33 +284,41 @@ pub fn write_config(server: &Server, instance: &Instance) -> Result<(), StartErr
         .map_err(|source| StartError::Write { path, source })
 }
 
-fn write_ours(path: &Path, text: &str) -> io::Result<()> {
+fn is_ours(config: &Path) -> bool {
+    fs::read_to_string(config).is_ok_and(|text| text.starts_with(OURS))
+}
+
+fn write_ours(path: &Path, text: &str) -> io::Result<bool> {
     match fs::read_to_string(path) {
-        Ok(found) if !found.starts_with(OURS) => Ok(()),
-        _ => fs::write(path, text),
+        Ok(found) if !found.starts_with(OURS) => Ok(false),
+        // Nothing is written that stands there already: a full disk is no reason not to start.
+        Ok(found) if found == text => Ok(true),
+        _ => fs::write(path, text).map(|()| true),
     }
 }
 
-/// Starts `mysqld` and waits until it greets, at most `limit`.
+/// A server that was just started, and where its own rows of the error log begin.
+#[derive(Debug)]
+pub struct Launched {
+    pub process: Watched,
+    /// Under a configuration of ours.
+    pub fenced: bool,
+    pub log_from: u64,
+}
+
+/// Starts `mysqld`, and does not wait for it.
 ///
 /// It gets a process group of its own, so that a Ctrl-C at our terminal reaches us and not it; it
-/// outlives us, and [`Watched::adopt`] finds it again. A server that is not ready in time is
-/// killed: it is fenced, so nothing is lost.
-pub async fn spawn(
-    server: &Server,
-    instance: &Instance,
-    limit: Duration,
-) -> Result<Watched, StartError> {
+/// outlives us, and [`Watched::find`] finds it again. Refused while anybody holds the data: a
+/// second one would wait minutes for the first one's lock.
+pub fn launch(server: &Server, instance: &Instance) -> Result<Launched, StartError> {
     if !instance.data().join("mysql.ibd").is_file() {
         return Err(StartError::NoData(instance.dir.clone()));
     }
-    // A second one would wait minutes for the first one's lock on its data.
-    if let Some(running) = Watched::find(instance) {
-        return Err(StartError::Running(running.pid()));
-    }
-    write_config(server, instance)?;
+    unheld(instance)?;
+    let fenced = write_config(server, instance)?;
     let log_path = instance.error_log();
-    let log_start = log_path.metadata().map_or(0, |file| file.len());
+    let log_from = log_path.metadata().map_or(0, |file| file.len());
     let log = fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -309,6 +333,11 @@ pub async fn spawn(
     })?;
     // A leftover would pass for readiness.
     let _ = fs::remove_file(instance.pid_file());
+    // This one names a process that holds nothing here any more, be it a zombie whose parent does
+    // not reap it, or another program under that number: mysqld would take it for a server.
+    let mut socket_lock = instance.socket().into_os_string();
+    socket_lock.push(".lock");
+    let _ = fs::remove_file(socket_lock);
 
     let mut command = server.command();
     command
@@ -320,26 +349,68 @@ pub async fn spawn(
         .process_group(0);
     let child = command.spawn().map_err(StartError::Spawn)?;
     let process = Watched::child(child.id()).map_err(StartError::Watch)?;
+    Ok(Launched {
+        process,
+        fenced,
+        log_from,
+    })
+}
 
+/// Refuses a data directory that somebody may still touch.
+pub fn unheld(instance: &Instance) -> Result<(), StartError> {
+    let path = instance.tablespace();
+    match holder(&path) {
+        Ok(Holder::Nobody) => Ok(()),
+        Ok(Holder::Unnamed) => Err(StartError::Unnamed(instance.dir.clone())),
+        Ok(Holder::Process(pid)) => Err(match Watched::find(instance) {
+            Some(running) => StartError::Running(running.pid()),
+            None => StartError::Ending(pid),
+        }),
+        Err(source) => Err(StartError::Lock { path, source }),
+    }
+}
+
+/// Why a start failed, in the last words of its log.
+pub fn failed_start(instance: &Instance, log_from: u64) -> StartError {
+    StartError::Exited {
+        log: log_end(&instance.error_log(), log_from),
+    }
+}
+
+/// Whether this very process greets its clients.
+pub async fn is_ready(process: &Watched, instance: &Instance, deadline: Instant) -> bool {
+    // The pid file tells its own greeting from that of another server on this port. Under a
+    // configuration that somebody else wrote it may be elsewhere: there the data that it holds tell.
+    let file = fs::read_to_string(instance.pid_file());
+    let own = if process.is_ours() && is_ours(&instance.config()) {
+        file.is_ok_and(|text| text.trim().parse() == Ok(process.pid()))
+    } else {
+        Watched::adopt(process.pid(), instance).is_ok()
+    };
+    own && greets(SocketAddr::new(instance.bind, instance.port), deadline).await
+}
+
+/// Starts `mysqld` and waits until it greets, at most `limit`; one that is not ready in time is
+/// killed: it is fenced, so nothing is lost.
+pub async fn spawn(
+    server: &Server,
+    instance: &Instance,
+    limit: Duration,
+) -> Result<Watched, StartError> {
+    let launched = launch(server, instance)?;
     let deadline = Instant::now() + limit;
-    let greeting_at = SocketAddr::new(instance.bind, instance.port);
     loop {
-        if process.has_ended() {
-            process.exited().await;
-            return Err(StartError::Exited {
-                log: log_end(&log_path, log_start),
-            });
+        if launched.process.has_ended() {
+            launched.process.exited().await;
+            return Err(failed_start(instance, launched.log_from));
         }
-        // The pid file tells our own greeting from that of another server on this port.
-        let own = fs::read_to_string(instance.pid_file())
-            .is_ok_and(|text| text.trim().parse() == Ok(process.pid()));
-        if own && greets(greeting_at, deadline).await {
-            return Ok(process);
+        if is_ready(&launched.process, instance, deadline).await {
+            return Ok(launched.process);
         }
         if Instant::now() >= deadline {
-            process.kill9().map_err(StartError::Watch)?;
-            process.exited().await;
-            let log = log_end(&log_path, log_start);
+            launched.process.kill9().map_err(StartError::Watch)?;
+            launched.process.exited().await;
+            let log = log_end(&instance.error_log(), launched.log_from);
             return Err(StartError::NotReady { waited: limit, log });
         }
         tokio::time::sleep(READY_EVERY).await;
@@ -382,12 +453,12 @@ mod tests {
         let ours = |line: &str| format!("{OURS}\n[mysqld]\n{line}\n");
         let now = || fs::read_to_string(&path).unwrap();
         for line in ["port=1", "port=2"] {
-            write_ours(&path, &ours(line)).unwrap();
+            assert!(write_ours(&path, &ours(line)).unwrap());
             assert_eq!(now(), ours(line), "ours is written afresh");
         }
         let theirs = "[mysqld]\ninnodb_buffer_pool_size=64G\n";
         fs::write(&path, theirs).unwrap();
-        write_ours(&path, &ours("port=3")).unwrap();
+        assert!(!write_ours(&path, &ours("port=3")).unwrap());
         assert_eq!(now(), theirs);
     }
 }

@@ -7,6 +7,8 @@
 //! | `bringup` | the configuration a managed instance boots with, and the start itself |
 //! | `template` | one initialised data directory, copied per instance |
 //! | `process` | watches a `mysqld` by pidfd; kills it with a proof |
+//! | `progress` | whether one that does not answer works, hangs or shuts down |
+//! | `kernel` | what `/proc` tells of it, and who holds a data directory |
 //! | `session` | one connection, with deadlines; a late answer costs the connection |
 //! | `inspect` | what an instance is, in one round trip |
 //! | `facts` | what the readiness lint judges |
@@ -31,12 +33,14 @@ pub mod fence;
 pub mod fetch;
 pub mod follow;
 pub mod inspect;
+mod kernel;
 pub mod manager;
 pub mod marker;
 pub mod ops;
 pub mod options;
 pub mod probe;
 pub mod process;
+pub mod progress;
 pub mod session;
 pub mod template;
 

@@ -1,9 +1,10 @@
-//! Watches one `mysqld` through a pidfd, so that a reused process id is never mistaken for it.
+//! Watches one `mysqld` through a pidfd and its open `/proc`, so that a reused process id is never
+//! mistaken for it.
 
 use std::{
-    fs, io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    path::Path,
+    io,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    sync::Arc,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -11,6 +12,7 @@ use std::{
 use nix::{
     errno::Errno,
     libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::Signal,
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
@@ -22,15 +24,23 @@ use tokio::{
 };
 
 use super::bringup::Instance;
+use super::kernel::{Consumed, Holder, Proc, holder};
 
-/// How often a killed server's main thread is looked at.
+/// How often a killed server's threads are looked at.
 const PROOF_EVERY: Duration = Duration::from_millis(2);
+/// How often the leader thread of a running server is looked at: one read of a file kept open.
+const LOOK_EVERY_MS: u16 = 5;
+/// How often all threads are, once the leader shows an end or SIGKILL was sent; for so many times.
+const CLOSE_LOOK_EVERY_MS: u16 = 1;
+const CLOSE_LOOKS: u32 = 500;
+/// The lock of a data directory may pass from one process to another while it is looked up.
+const FINDS_MAX: usize = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     #[error("there is no process {0}")]
     NoSuchProcess(u32),
-    #[error("process {pid} is not the mysqld of {instance}")]
+    #[error("process {pid} does not hold the data directory of {instance}")]
     Foreign { pid: u32, instance: String },
     #[error("process {pid} cannot be {what}")]
     System {
@@ -53,20 +63,22 @@ pub enum Exit {
     Unknown,
 }
 
-/// What the process table says of the main thread.
+/// What the kernel says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     Running,
-    /// The main thread ended. Other threads may still hang in the kernel, on a dead disk, say.
-    Zombie,
+    /// No thread of it will run its own code again. Some may hang in the kernel, on a dead disk,
+    /// say, or give memory back.
+    Ended,
+    /// Each thread is gone; at most a zombie is left of it, for its parent to reap.
     Gone,
 }
 
 /// Proof that no thread of the process will run its own code again.
 ///
-/// SIGKILL was sent, and the main thread was then seen ended: the signal is pending on every
-/// thread, and a thread under SIGKILL cannot return to user space. One stuck in the kernel may hold
-/// its sockets open, and the listener accept, but nobody is answered.
+/// Each was seen ended in the kernel, or SIGKILL pending on one that is stuck there: it cannot
+/// return to user space. One may hold its sockets open, and the listener accept, but nobody is
+/// answered.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Killed {
@@ -80,7 +92,10 @@ pub struct Watched {
     pid: u32,
     started_at: StartedAt,
     pidfd: AsyncFd<OwnedFd>,
+    proc: Proc,
     ours: bool,
+    /// SIGKILL was sent: a leader stuck on a dead disk shows nothing by itself.
+    killed: AtomicBool,
     reaped: AtomicBool,
 }
 
@@ -90,26 +105,38 @@ impl Watched {
         Watched::open(pid, true)
     }
 
-    /// Finds a server again that an earlier process started.
-    ///
-    /// Refuses another program under that pid: with the pidfd held, what `/proc` says is about the
-    /// process that it names, or about none.
+    /// Takes over a server that somebody else started: the process that holds the data directory
+    /// of this instance, whatever a pid file or its command line says.
     pub fn adopt(pid: u32, instance: &Instance) -> Result<Watched, ProcessError> {
         let process = Watched::open(pid, false)?;
-        let foreign = || ProcessError::Foreign {
-            pid,
-            instance: instance.dir.display().to_string(),
-        };
-        if !runs_mysqld(pid, &instance.config()) || process.has_ended() {
-            return Err(foreign());
+        // Asked with the pidfd held: the lock's owner is that process, or the pid is another's.
+        let holds = matches!(holder(&instance.tablespace()), Ok(Holder::Process(of)) if of == pid);
+        if !holds || process.has_ended() {
+            return Err(ProcessError::Foreign {
+                pid,
+                instance: instance.dir.display().to_string(),
+            });
         }
         Ok(process)
     }
 
-    /// The running server of this instance, by its pid file; `None` if there is none.
+    /// The server that runs on this instance's data, or starts on it; `None` if there is none.
     pub fn find(instance: &Instance) -> Option<Watched> {
-        let text = fs::read_to_string(instance.pid_file()).ok()?;
-        Watched::adopt(text.trim().parse().ok()?, instance).ok()
+        let mut ended = None;
+        for _ in 0..FINDS_MAX {
+            let Ok(Holder::Process(pid)) = holder(&instance.tablespace()) else {
+                return None;
+            };
+            if ended == Some(pid) {
+                return None;
+            }
+            match Watched::adopt(pid, instance) {
+                Ok(process) => return Some(process),
+                // It has ended and holds its files still, or it gave them to another meanwhile.
+                Err(_) => ended = Some(pid),
+            }
+        }
+        None
     }
 
     fn open(pid: u32, ours: bool) -> Result<Watched, ProcessError> {
@@ -128,14 +155,22 @@ impl Watched {
         // SAFETY: the descriptor is owned, so it stays open and the same for as long as its AsyncFd.
         let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }
             .map_err(|error| system("watched")(error.into()))?;
-        let (_, started_at) = stat(pid).ok_or(ProcessError::NoSuchProcess(pid))?;
-        Ok(Watched {
+        let proc = Proc::open(pid).map_err(|_| ProcessError::NoSuchProcess(pid))?;
+        let leader = proc.leader().ok_or(ProcessError::NoSuchProcess(pid))?;
+        let process = Watched {
             pid,
-            started_at,
+            started_at: leader.started_at,
             pidfd,
+            proc,
             ours,
+            killed: AtomicBool::new(false),
             reaped: AtomicBool::new(false),
-        })
+        };
+        // Reaped in between, the pid might be another's by the time its /proc was opened.
+        match process.send(0) {
+            Ok(()) => Ok(process),
+            Err(_) => Err(ProcessError::NoSuchProcess(pid)),
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -174,6 +209,21 @@ impl Watched {
     /// Never SIGTERM to a primary: its graceful stop answers OK to commits that wait for
     /// acknowledgements which never came (50 of 50, measured on 9.7.4).
     pub fn signal(&self, signal: i32) -> Result<(), ProcessError> {
+        let sent = self.send(signal);
+        if signal == libc::SIGKILL {
+            self.killed.store(true, Ordering::Release);
+        }
+        match sent {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(ProcessError::System {
+                pid: self.pid,
+                what: "signalled",
+                source: errno.into(),
+            }),
+        }
+    }
+
+    fn send(&self, signal: i32) -> Result<(), Errno> {
         let fd = self.pidfd.get_ref().as_raw_fd();
         // SAFETY: the descriptor is open for as long as `self` lives; a null siginfo means "as kill(2)".
         let sent = unsafe {
@@ -185,21 +235,14 @@ impl Watched {
                 0,
             )
         };
-        match (sent, Errno::last()) {
-            (0, _) | (_, Errno::ESRCH) => Ok(()),
-            (_, errno) => Err(ProcessError::System {
-                pid: self.pid,
-                what: "signalled",
-                source: errno.into(),
-            }),
-        }
+        Errno::result(sent).map(drop)
     }
 
     /// Kills, then waits for the proof. `None` at the deadline: it may still be running.
     pub async fn kill_and_prove(&self, deadline: Instant) -> Result<Option<Killed>, ProcessError> {
         self.kill9()?;
         loop {
-            if self.life() != Life::Running {
+            if self.has_ended() {
                 self.reap();
                 return Ok(Some(Killed {
                     pid: self.pid,
@@ -213,13 +256,16 @@ impl Watched {
         }
     }
 
-    /// What became of the main thread. A pid that was given to another process reads as `Gone`.
+    /// What the kernel says of it now.
     pub fn life(&self) -> Life {
-        match stat(self.pid) {
-            Some((_, started_at)) if started_at != self.started_at => Life::Gone,
-            Some(('Z' | 'X', _)) => Life::Zombie,
-            Some(_) => Life::Running,
-            None => Life::Gone,
+        if self.is_gone(PollTimeout::ZERO) {
+            return Life::Gone;
+        }
+        let shows = self.killed.load(Ordering::Acquire) || self.proc.leader_shows();
+        if shows && self.proc.all_ended() {
+            Life::Ended
+        } else {
+            Life::Running
         }
     }
 
@@ -227,11 +273,58 @@ impl Watched {
         self.life() != Life::Running
     }
 
+    /// What it has consumed so far: whether it works, or hangs.
+    pub fn consumed(&self) -> Consumed {
+        self.proc.consumed().unwrap_or_default()
+    }
+
+    /// Watches it on a thread of its own: `ended` is called as soon as its end is certain, `gone`
+    /// once nothing of it is left. On no runtime's thread: reading `/proc` of a process that exits
+    /// may have to give its memory back.
+    pub fn watch(
+        self: Arc<Self>,
+        ended: impl FnOnce() + Send + 'static,
+        gone: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let watching = move || {
+            let mut close_looks = 0;
+            loop {
+                let look_every_ms = match close_looks {
+                    1..CLOSE_LOOKS => CLOSE_LOOK_EVERY_MS,
+                    _ => LOOK_EVERY_MS,
+                };
+                if self.is_gone(PollTimeout::from(look_every_ms)) {
+                    break;
+                }
+                if self.killed.load(Ordering::Acquire) || self.proc.leader_shows() {
+                    if self.proc.all_ended() {
+                        break;
+                    }
+                    close_looks += 1;
+                }
+            }
+            ended();
+            while !self.is_gone(PollTimeout::NONE) {}
+            self.reap();
+            gone();
+        };
+        std::thread::Builder::new()
+            .name("mysqld-watch".into())
+            .spawn(watching)
+            .map(drop)
+    }
+
+    /// Whether each thread of it is gone, waiting at most so long for that.
+    fn is_gone(&self, wait: PollTimeout) -> bool {
+        let mut watched = [PollFd::new(self.pidfd.get_ref().as_fd(), PollFlags::POLLIN)];
+        matches!(poll(&mut watched, wait), Ok(1..))
+    }
+
     fn reap(&self) -> Exit {
         if !self.ours || self.reaped.load(Ordering::Acquire) {
             return Exit::Unknown;
         }
-        let pidfd = std::os::fd::AsFd::as_fd(self.pidfd.get_ref());
+        let pidfd = self.pidfd.get_ref().as_fd();
         match waitid(
             Id::PIDFd(pidfd),
             WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG,
@@ -254,43 +347,4 @@ impl Drop for Watched {
     fn drop(&mut self) {
         self.reap();
     }
-}
-
-/// State and start time from `/proc/<pid>/stat`. The name in it may hold anything, so fields count
-/// from the last parenthesis (proc(5)).
-fn stat(pid: u32) -> Option<(char, StartedAt)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    // Field 22 of the line; field 3 was the state.
-    let started_at = fields.nth(18)?.parse().ok()?;
-    Some((state, StartedAt(started_at)))
-}
-
-/// Whether this is `mysqld`, or the loader running it, and with that configuration.
-fn runs_mysqld(pid: u32, config: &Path) -> bool {
-    let Ok(exe) = fs::read_link(format!("/proc/{pid}/exe")) else {
-        return false;
-    };
-    let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else {
-        return false;
-    };
-    let arguments: Vec<_> = line
-        .split(|byte| *byte == 0)
-        .map(String::from_utf8_lossy)
-        .collect();
-    let name = exe
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let program = if name.starts_with("ld-linux") {
-        arguments
-            .iter()
-            .any(|argument| argument.ends_with("/mysqld"))
-    } else {
-        // An upgrade replaces the file under a running server: "mysqld (deleted)".
-        name == "mysqld" || name == "mysqld (deleted)"
-    };
-    let wanted = format!("--defaults-file={}", config.display());
-    program && arguments.iter().any(|argument| *argument == wanted)
 }

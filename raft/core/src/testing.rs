@@ -115,6 +115,9 @@ pub fn report(letter: &str, executed: &str, received: &str) -> FreezeReport {
         forgot: None,
         marked: None,
         mysqld: None,
+        left: Default::default(),
+        left_unknown: Default::default(),
+        undurable: false,
     }
 }
 

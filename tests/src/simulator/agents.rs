@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use primacy_core::act::{
-    Agent, AgentInput, AgentOutput, Op, OpDone, OpError, OpId, Reply, Seal, Settings,
+    Agent, AgentInput, AgentOutput, Op, OpDone, OpError, OpId, ProcessId, Reply, Seal, Settings,
 };
 use primacy_core::node::NodeInput;
 
@@ -89,12 +89,25 @@ impl World {
         let run = proc.gate.run;
         self.note(&Target::Agent(host).to_string(), || "starts".into());
         self.after(1_000, Target::Agent(host), run, What::AgentTick);
+        if self.servers[host].gate.up || self.servers[host].booting {
+            self.tell_process(host, false);
+        }
         if self.servers[host].gate.up {
             let what = What::Ping { agent_run: run };
             self.after(300, Target::Mysqld(host), ANY_RUN, what);
         } else if !self.servers[host].booting {
             self.agent_says(host, AgentInput::ServerExited);
         }
+    }
+
+    /// Which process holds the data directory of its host.
+    pub(super) fn tell_process(&mut self, host: usize, started: bool) {
+        let process = ProcessId {
+            boot: String::new(),
+            pid: self.servers[host].pid,
+            started: 0,
+        };
+        self.agent_says(host, AgentInput::ServerRuns { process, started });
     }
 
     pub fn kill_agent(&mut self, host: usize) {
@@ -171,7 +184,11 @@ impl World {
         let Some(core) = proc.agent.as_mut() else {
             return;
         };
+        let mut written = None;
         for output in core.handle(tick, input) {
+            if let AgentOutput::Persist { number, .. } = &output {
+                written = Some(*number);
+            }
             // A crash may fall between any two steps.
             let step = !matches!(
                 output,
@@ -191,11 +208,14 @@ impl World {
             }
             self.agent_output(host, output);
         }
+        if let Some(number) = written {
+            self.agent_input(host, AgentInput::Persisted { number, ok: true });
+        }
     }
 
     fn agent_output(&mut self, host: usize, output: AgentOutput) {
         match output {
-            AgentOutput::Persist(mut seal) => {
+            AgentOutput::Persist { mut seal, .. } => {
                 if let Some(words) = self.truth.obeys(host, &seal) {
                     self.violate("stale", words);
                 }
@@ -237,7 +257,12 @@ impl World {
                 if self.options.planted == Some(Planted::GracefulStop) {
                     self.release_waiting(host, true);
                 }
-                self.kill_server(host, false);
+                let server = &self.servers[host];
+                if server.gate.up || server.booting {
+                    self.kill_server(host, false);
+                } else {
+                    self.agent_says(host, AgentInput::ServerExited);
+                }
             }
         }
     }

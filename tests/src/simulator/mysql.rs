@@ -60,6 +60,8 @@ pub struct Waiting {
 pub struct Mysqld {
     pub gate: Gate,
     pub booting: bool,
+    /// Its process id: another with each start.
+    pub pid: u32,
     /// The machine has power.
     pub powered: bool,
     pub uuid: Uuid,
@@ -121,6 +123,7 @@ impl Mysqld {
         Self {
             gate: Gate::default(),
             booting: false,
+            pid: 1,
             powered: true,
             uuid,
             super_read_only: true,
@@ -269,7 +272,9 @@ impl World {
             return;
         }
         server.booting = true;
+        server.pid += 1;
         self.note(&Target::Mysqld(host).to_string(), || "starting".into());
+        self.tell_process(host, true);
         let us = self.rng.between(300_000, 1_500_000);
         self.after(
             us,

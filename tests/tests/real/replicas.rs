@@ -162,9 +162,8 @@ async fn an_old_primary_that_returns_before_the_choice_is_reinstated() {
 
 /// The number that the first agent has given its server's newest start.
 fn starts_of_first(world: &World) -> u64 {
-    let seal = std::fs::read(world.dir().join("agent-1/seal.json")).expect("its seal");
-    let seal: Value = serde_json::from_slice(&seal).expect("JSON");
-    seal["mysqld"].as_u64().expect("a number")
+    let seal = primacy::agent::seal::read(&world.dir().join("agent-1"));
+    seal.expect("it is whole").expect("its seal").mysqld.0
 }
 
 /// They were gone before: then not even a verdict.

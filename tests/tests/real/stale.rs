@@ -12,8 +12,9 @@ const REPLICAS: [&str; 3] = ["mysql-2", "mysql-3", "mysql-4"];
 
 /// The seal of an instance's agent, as text.
 fn seal(world: &World, id: &InstanceId) -> String {
-    let file = id.as_str().replace("mysql", "agent") + "/seal.json";
-    std::fs::read_to_string(world.dir().join(file)).expect("its seal")
+    let folder = world.dir().join(id.as_str().replace("mysql", "agent"));
+    let seal = primacy::agent::seal::read(&folder).expect("it is whole");
+    format!("{:?}", seal.expect("its seal"))
 }
 
 /// What the server is, as far as an order could change it.

@@ -6,42 +6,73 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Unmounted when dropped; what runs on it keeps its files until then.
-pub struct Volume(PathBuf);
+pub struct Volume {
+    folder: PathBuf,
+    frozen: bool,
+}
 
 impl Volume {
     /// Moves a folder onto a disk with so many megabytes to spare. Nothing may be at work in it.
     /// `None`, said aloud, where disks cannot be mounted.
     pub fn under(folder: &Path, spare_mib: u64) -> Option<Volume> {
+        Volume::mounted(folder, spare_mib, |size_mib| {
+            let size = format!("size={size_mib}m");
+            run(
+                "mount",
+                &["-t", "tmpfs", "-o", &size, "tmpfs", text(folder)],
+            )
+        })
+    }
+
+    /// The same, on a file system that can be frozen.
+    pub fn disk_under(folder: &Path, spare_mib: u64) -> Option<Volume> {
+        let image = folder.with_extension("image");
+        Volume::mounted(folder, spare_mib, |size_mib| {
+            // Its journal, and what it keeps of each file.
+            let bytes = (size_mib + size_mib / 8 + 64) << 20;
+            let file = File::create(&image).map_err(|error| error.to_string())?;
+            file.set_len(bytes).map_err(|error| error.to_string())?;
+            run("mkfs.ext4", &["-q", text(&image)])?;
+            run("mount", &["-o", "loop", text(&image), text(folder)])
+        })
+    }
+
+    fn mounted(
+        folder: &Path,
+        spare_mib: u64,
+        mount: impl FnOnce(u64) -> Result<(), String>,
+    ) -> Option<Volume> {
         let aside = folder.with_extension("aside");
         fs::rename(folder, &aside).expect("the folder is moved aside");
         fs::create_dir(folder).expect("a folder to mount on");
-        let size = (bytes(&aside) >> 20) + spare_mib;
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}m"), "tmpfs"])
-            .arg(folder)
-            .output();
-        let why = match mounted {
-            Ok(output) if output.status.success() => None,
-            Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(why) = why {
+        if let Err(why) = mount((bytes(&aside) >> 20) + spare_mib) {
             println!("skipped: a small disk cannot be mounted ({})", why.trim());
             return None;
         }
-        let volume = Volume(folder.to_owned());
-        let copied = Command::new("cp")
-            .arg("-a")
-            .arg(aside.join("."))
-            .arg(folder)
-            .status();
-        assert!(copied.expect("cp starts").success(), "the folder is copied");
+        let volume = Volume {
+            folder: folder.to_owned(),
+            frozen: false,
+        };
+        let copied = run("cp", &["-a", text(&aside.join(".")), text(folder)]);
+        copied.expect("the folder is copied");
         fs::remove_dir_all(&aside).expect("the original goes");
         Some(volume)
     }
 
+    /// From here on whatever writes hangs.
+    pub fn freeze(&mut self) {
+        run("fsfreeze", &["-f", text(&self.folder)]).expect("it freezes");
+        self.frozen = true;
+    }
+
+    pub fn thaw(&mut self) {
+        if std::mem::take(&mut self.frozen) {
+            run("fsfreeze", &["-u", text(&self.folder)]).expect("it thaws");
+        }
+    }
+
     fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
+        self.folder.join("ballast")
     }
 
     /// Until not a byte is left.
@@ -55,7 +86,7 @@ impl Volume {
                     piece.truncate(piece.len() / 2);
                 }
                 Err(error) if error.kind() == ErrorKind::StorageFull => return,
-                Err(error) => panic!("{}: {error}", self.0.display()),
+                Err(error) => panic!("{}: {error}", self.folder.display()),
             }
         }
     }
@@ -63,6 +94,19 @@ impl Volume {
     pub fn free(&self) {
         fs::remove_file(self.ballast()).expect("the ballast goes");
     }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of our own")
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 fn bytes(folder: &Path) -> u64 {
@@ -79,7 +123,8 @@ fn bytes(folder: &Path) -> u64 {
 
 impl Drop for Volume {
     fn drop(&mut self) {
+        self.thaw();
         // Lazily: its processes end after this.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _ = run("umount", &["-l", text(&self.folder)]);
     }
 }

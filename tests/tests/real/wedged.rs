@@ -10,8 +10,8 @@ use primacy::mysqld::session::{Address, Session, Target, Transport, within};
 use primacy_core::act::OrderKind;
 use primacy_core::agree::Verdict;
 use primacy_core::decide::Proof;
+use primacy_core::ids::Epoch;
 use primacy_core::record::{Cluster, EventKind};
-use serde_json::Value;
 
 use crate::relay::{Passing, Relay};
 use crate::volume::Volume;
@@ -176,9 +176,9 @@ async fn a_wedged_primary_is_fenced_first_and_stays_shut() {
         refused && world.serves("mysql-1").await.is_none()
     })
     .await;
-    let seal = std::fs::read(world.dir().join("agent-1/seal.json")).expect("its seal");
-    let seal: Value = serde_json::from_slice(&seal).expect("JSON");
-    assert_eq!(seal["shut"], 1, "{seal}");
+    let seal = primacy::agent::seal::read(&world.dir().join("agent-1"));
+    let seal = seal.expect("it is whole").expect("its seal");
+    assert_eq!(seal.shut, Some(Epoch(1)), "{seal:?}");
     world.settle(writer, &[]).await;
 }
 

@@ -1,6 +1,8 @@
 //! Against real servers: found here, or fetched into the user's cache once.
 
 mod cluster;
+mod disk;
+mod exits;
 mod faults;
 mod follow;
 mod gtid;

@@ -98,6 +98,9 @@ pub enum Said {
     },
     Fenced {
         report: FenceReport,
+        /// Its agent's disk takes no writes: it may forget this with its next start.
+        #[serde(default)]
+        undurable: bool,
     },
     Following,
     WillNotFollow {

@@ -52,6 +52,13 @@ impl Node {
                 };
                 ("reported", command)
             }
+            Said::Frozen { report } if report.undurable => {
+                // It may forget this with its next start: it counts once it is said anew.
+                let why = "it is frozen, but its agent's disk takes no writes".to_owned();
+                let standing = self.lead.standing.entry(id).or_default();
+                standing.refused.insert(instance, why);
+                return;
+            }
             Said::Frozen { report } => (
                 "frozen",
                 Command::Freeze {
@@ -61,7 +68,7 @@ impl Node {
                     report,
                 },
             ),
-            Said::Fenced { report } => {
+            Said::Fenced { report, .. } => {
                 let known = cluster
                     .deposition()
                     .and_then(|record| record.fence.as_ref());

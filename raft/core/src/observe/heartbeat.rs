@@ -15,7 +15,7 @@ pub enum MysqldWord {
     Starting,
     /// It runs; its newest answered local probe began this many milliseconds before the beat.
     Running { answered_ms_ago: u64 },
-    /// Reaped, or its main thread is a zombie: it can execute nothing any more.
+    /// No thread of it will run its own code again: gone, or seen ended in the kernel.
     Exited,
 }
 

@@ -126,6 +126,15 @@ pub struct FreezeReport {
     /// The run of its server, by its agent's count.
     #[serde(default)]
     pub mysqld: Option<Incarnation>,
+    /// What it held when it last left each other one, durable before it turned away.
+    #[serde(default)]
+    pub left: BTreeMap<InstanceId, GtidSet>,
+    /// It left these too, holding more than its agent has room to remember.
+    #[serde(default)]
+    pub left_unknown: BTreeSet<InstanceId>,
+    /// Its agent's disk takes no writes: it may forget this freeze with its next start.
+    #[serde(default)]
+    pub undurable: bool,
 }
 
 impl FreezeReport {
@@ -146,6 +155,16 @@ impl FreezeReport {
         if self.marked.is_none() {
             self.marked.clone_from(&earlier.marked);
         }
+        for (source, holds) in &earlier.left {
+            self.left
+                .entry(source.clone())
+                .or_default()
+                .union_with(holds);
+        }
+        self.left_unknown
+            .extend(earlier.left_unknown.iter().cloned());
+        // What was durable once is so still.
+        self.undurable &= earlier.undurable;
     }
 }
 

@@ -7,28 +7,34 @@
 //! kill the session of an earlier order → persist token (and frozen / shut / source / opened)
 //!   → statement → reply
 //! ```
+//!
+//! A statement toward closed goes out beside the write, and its reply after it (`disk`).
 
 mod content;
+mod disk;
 mod ground;
 mod joining;
 mod orders;
 mod probes;
+mod progress;
 mod results;
 mod server;
-
 mod time;
 
 use std::collections::BTreeSet;
 
 use super::op::{Op, OpDone, OpError, OpId, Survey};
 use super::order::{Order, Reply, Said};
-use super::seal::Seal;
+use super::seal::{ProcessId, Seal};
 use crate::gtid::Uuid;
 use crate::ids::{Epoch, Incarnation, InstanceId, Position, Tick, Token};
 use crate::observe::{Heartbeat, Role};
+use disk::Disk;
 use ground::Ground;
 use joining::{Joining, Resting};
 use probes::Probes;
+
+pub use progress::ServerSeen;
 
 /// Times of one agent, in milliseconds.
 #[derive(Clone, Debug)]
@@ -39,6 +45,8 @@ pub struct Settings {
     pub markers_max: usize,
     /// The write probe of an open primary.
     pub write_probe_ms: u64,
+    /// From an order to fence until its server is killed, where nothing else counts.
+    pub fence_ms: u64,
 }
 
 impl Default for Settings {
@@ -48,6 +56,7 @@ impl Default for Settings {
             marker_ms: 20,
             markers_max: 8,
             write_probe_ms: 1_000,
+            fence_ms: 3_500,
         }
     }
 }
@@ -90,9 +99,16 @@ pub struct Acknowledgement {
 #[derive(Clone, Debug)]
 pub enum AgentInput {
     Tick,
-    /// `mysqld` (incarnation as in the seal) answers.
+    /// This process holds the data directory from now on: it runs, or it starts.
+    ServerRuns {
+        process: ProcessId,
+        /// This agent started it just now, under a configuration that boots fenced.
+        started: bool,
+    },
+    /// It answers.
     ServerUp,
-    /// It is reaped.
+    ServerSeen(ServerSeen),
+    /// No thread of it will run its own code again, and nobody else holds the data directory.
     ServerExited,
     Order(Box<Order>),
     OpEnded {
@@ -100,12 +116,21 @@ pub enum AgentInput {
         result: Result<OpDone, OpError>,
     },
     Acknowledged(Acknowledgement),
+    /// The write of a seal has returned: it is durable, or nothing is known to be.
+    Persisted {
+        number: u64,
+        ok: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentOutput {
-    /// Make it durable before anything that follows in the list is done.
-    Persist(Seal),
+    /// Make it durable, beside all that follows, and say when it is. Numbers grow; where several
+    /// wait, the newest is enough: it holds what those before it held.
+    Persist {
+        number: u64,
+        seal: Seal,
+    },
     Run {
         id: OpId,
         op: Op,
@@ -159,10 +184,22 @@ struct Job {
 
 pub struct Agent {
     settings: Settings,
+    now: Tick,
     seal: Seal,
+    disk: Disk,
+    /// The newest order to fence that was answered.
+    fence_said: Option<Order>,
     /// The `mysqld` that this run of the agent may have found running.
     found: Incarnation,
     server: Server,
+    /// Since when no server has come up.
+    down_since: Option<Tick>,
+    /// When it last made progress, or began.
+    moved: Tick,
+    /// It is in an orderly shutdown.
+    ending: bool,
+    /// Of whom it follows by order, once its receiver has seen it.
+    source_uuid: Option<Uuid>,
     role: Role,
     survey: Option<Survey>,
     survey_op: Option<(OpId, Tick)>,
@@ -207,9 +244,16 @@ impl Agent {
     pub fn new(now: Tick, seal: Seal, settings: Settings) -> Self {
         Self {
             settings,
+            now,
             found: seal.mysqld,
+            disk: Disk::new(now, seal.mysqld),
+            fence_said: None,
             seal,
             server: Server::Starting,
+            down_since: None,
+            moved: now,
+            ending: false,
+            source_uuid: None,
             role: Role::Closed,
             survey: None,
             survey_op: None,
@@ -275,30 +319,26 @@ impl Agent {
 
     pub fn handle(&mut self, now: Tick, input: AgentInput) -> Vec<AgentOutput> {
         let mut out = Vec::new();
+        self.now = now;
         match input {
             AgentInput::Tick => {}
+            AgentInput::ServerRuns { process, started } => {
+                self.runs(now, process, started, &mut out);
+            }
             AgentInput::ServerUp => {
                 self.server = Server::Fresh;
                 self.survey_due = now;
             }
+            AgentInput::ServerSeen(seen) => self.seen(now, seen, &mut out),
             AgentInput::ServerExited => self.exited(now, &mut out),
             AgentInput::Order(order) => self.order(now, *order, &mut out),
             AgentInput::OpEnded { id, result } => self.ended(now, id, result, &mut out),
             AgentInput::Acknowledged(ack) => self.acknowledged(ack),
+            AgentInput::Persisted { number, ok } => self.persisted(number, ok, &mut out),
         }
+        self.tick_disk(now, &mut out);
         self.tick(now, &mut out);
         out
-    }
-
-    fn run(&mut self, op: Op, out: &mut Vec<AgentOutput>) -> OpId {
-        self.next_op += 1;
-        let id = OpId(self.next_op);
-        out.push(AgentOutput::Run { id, op });
-        id
-    }
-
-    fn persist(&self, out: &mut Vec<AgentOutput>) {
-        out.push(AgentOutput::Persist(self.seal.clone()));
     }
 }
 

@@ -34,7 +34,9 @@ impl Agent {
         }
         self.joining = None;
         let before = self.seal.clone();
-        if let Some(job) = self.job.take() {
+        if let Some(job) = self.job.take()
+            && !self.disk.withdraw(job.op)
+        {
             out.push(AgentOutput::Cancel { id: job.op });
         }
         self.adopting = matches!(order.kind, OrderKind::Open { adopted: true, .. });
@@ -96,7 +98,7 @@ impl Agent {
         if found.is_some() && self.seal.server_uuid.is_some() && found != self.seal.server_uuid {
             return Some("the server_uuid is not the one it was enrolled with".into());
         }
-        None
+        self.cannot_promise(&order.kind).map(str::to_owned)
     }
 
     /// Whether the newest answer still describes the server.
@@ -133,22 +135,21 @@ impl Agent {
             OrderKind::Fence { .. } => !matches!(
                 said,
                 Said::Fenced {
-                    report: FenceReport::Exited
+                    report: FenceReport::Exited,
+                    ..
                 }
             ),
         }
     }
 
     pub(super) fn begin(&mut self, now: Tick, order: Order, out: &mut Vec<AgentOutput>) {
+        if self.ended_for(&order.kind, out) {
+            let why = "mysqld is shutting down; it is ended, and asked again when it is up";
+            return self.say(&order, refused(why), out);
+        }
         if !matches!(self.server, Server::Up) {
-            if let (
-                OrderKind::Fence { epoch },
-                Server::Exited {
-                    restarting: false, ..
-                },
-            ) = (&order.kind, self.server)
-            {
-                return self.shut(&order, *epoch, FenceReport::Exited, out);
+            if let OrderKind::Fence { epoch } = order.kind {
+                return self.fence_what_is_not_up(order, epoch, out);
             }
             return self.say(&order, refused("mysqld is not up yet"), out);
         }
@@ -169,6 +170,18 @@ impl Agent {
             return self.step(order, Waits::Closing, Op::Fence, out);
         }
         self.begin_proper(now, order, out);
+    }
+
+    /// One that has exited is shut; so is one that this agent started and that has not come up: it
+    /// is closed as it stands, and its recovery is left alone. Any other is tried, and killed where
+    /// it does not answer.
+    fn fence_what_is_not_up(&mut self, order: Order, epoch: Epoch, out: &mut Vec<AgentOutput>) {
+        let closed = matches!(self.server, Server::Exited { .. })
+            || self.seal.boots == Some(self.seal.mysqld);
+        if closed {
+            return self.shut(&order, epoch, FenceReport::Exited, out);
+        }
+        self.step(order, Waits::Fence, Op::Fence, out);
     }
 
     pub(super) fn step(&mut self, order: Order, waits: Waits, op: Op, out: &mut Vec<AgentOutput>) {
@@ -298,10 +311,11 @@ impl Agent {
         else {
             return;
         };
-        let known = Some((source, epoch));
-        if self.seal.source != known {
+        if self.seal.source.as_ref() != Some(&(source.clone(), epoch)) {
             self.role = Role::Closed;
-            self.seal.source = known;
+            let holds = self.survey.as_ref().map(Survey::holds).unwrap_or_default();
+            let uuid = self.source_uuid.take();
+            self.seal.turn(source, epoch, &holds, uuid);
             self.persist(out);
         }
         self.step(
@@ -327,7 +341,12 @@ impl Agent {
         self.role = Role::Closed;
         self.seal.shut = self.seal.shut.max(Some(epoch));
         self.persist(out);
-        self.say(order, Said::Fenced { report }, out);
+        self.fence_said = Some(order.clone());
+        let said = Said::Fenced {
+            report,
+            undurable: false,
+        };
+        self.say(order, said, out);
     }
 
     pub(super) fn say(&mut self, order: &Order, said: Said, out: &mut Vec<AgentOutput>) {
@@ -337,12 +356,13 @@ impl Agent {
         self.say_once(order, said, out);
     }
 
-    pub(super) fn say_once(&self, order: &Order, said: Said, out: &mut Vec<AgentOutput>) {
-        out.push(AgentOutput::Reply(Reply {
+    pub(super) fn say_once(&mut self, order: &Order, said: Said, out: &mut Vec<AgentOutput>) {
+        let reply = Reply {
             token: order.token.clone(),
             cluster: self.seal.cluster.clone(),
             instance: self.seal.instance.clone(),
             said,
-        }));
+        };
+        self.reply(reply, out);
     }
 }

@@ -1,11 +1,12 @@
 //! What the server answered, and the next step of the order in hand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::op::{Marker, Op, OpDone, OpError, OpId, Survey};
 use super::super::order::{Adopted, Order, OrderKind, Reply, Said};
+use super::super::seal::Left;
 use crate::gtid::{GtidSet, Uuid};
-use crate::ids::{Epoch, Tick};
+use crate::ids::{Epoch, InstanceId, Tick};
 use crate::observe::{IoThread, Role};
 use crate::record::{FenceReport, FreezeReport};
 
@@ -222,7 +223,9 @@ impl Agent {
             (host, *port) == (&adopted.host, adopted.port) && survey.io != IoThread::Off
         });
         if follows && adopted.primary != self.seal.instance && self.seal.may_follow(Epoch(1)) {
-            self.seal.source = Some((adopted.primary.clone(), Epoch(1)));
+            let holds = survey.holds();
+            self.seal
+                .turn(adopted.primary.clone(), Epoch(1), &holds, None);
             self.persist(out);
         }
     }
@@ -250,7 +253,22 @@ impl Agent {
             forgot: self.forgot(&survey.holds()),
             marked: self.seal.marked.clone(),
             mysqld: Some(self.seal.mysqld),
+            left: self.left(|left| match left {
+                Left::Held { holds, .. } => Some(holds.clone()),
+                Left::Unknown => None,
+            }),
+            left_unknown: self
+                .left(|left| matches!(left, Left::Unknown).then_some(()))
+                .into_keys()
+                .collect(),
+            undurable: false,
         }
+    }
+
+    fn left<T>(&self, of: impl Fn(&Left) -> Option<T>) -> BTreeMap<InstanceId, T> {
+        let left = self.seal.left.iter();
+        left.filter_map(|(source, left)| Some((source.clone(), of(left)?)))
+            .collect()
     }
 
     /// The session stands, so nothing can slip in between: had this agent slept since, the session
@@ -285,6 +303,7 @@ impl Agent {
         self.seal.opened = self.seal.opened.max(Some(epoch));
         // From here on it replicates from nobody: what it holds is its own.
         self.seal.source = None;
+        self.seal.left.clear();
         self.persist(out);
         self.step(order, Waits::Open, Op::Open { k }, out);
     }

@@ -3,6 +3,7 @@
 
 use super::super::op::{Op, Survey};
 use super::super::order::OrderKind;
+use super::super::seal::ProcessId;
 use crate::ids::{Epoch, Tick};
 use crate::observe::Role;
 use crate::record::FenceReport;
@@ -10,13 +11,48 @@ use crate::record::FenceReport;
 use super::{Acknowledgement, Agent, AgentOutput, Server, refused};
 
 impl Agent {
+    /// Another process is another incarnation, whoever started it: what was said of the one before
+    /// holds for that one alone, and no right to be open passes on.
+    pub(super) fn runs(
+        &mut self,
+        now: Tick,
+        process: ProcessId,
+        started: bool,
+        out: &mut Vec<AgentOutput>,
+    ) {
+        if matches!(self.server, Server::Fresh | Server::Up) {
+            self.exited(now, out);
+        }
+        let before = self.seal.clone();
+        // A seal that knows no process yet is of an earlier version, or new: what runs is known.
+        let known = match &self.seal.process {
+            Some(known) => *known == process,
+            None => !started,
+        };
+        if !known {
+            self.seal.mysqld = self.seal.mysqld.next();
+            self.seal.boots = started.then_some(self.seal.mysqld);
+        }
+        self.seal.process = Some(process);
+        if self.seal != before {
+            self.persist(out);
+        }
+        self.server = Server::Starting;
+        self.moved = now;
+        self.ending = false;
+        self.beat_due = now;
+    }
+
     pub(super) fn exited(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
+        // One that exits while it starts has been down since the exit before.
+        let at = *self.down_since.get_or_insert(now);
         self.server = Server::Exited {
-            at: now,
+            at,
             restarting: false,
         };
         self.role = Role::Closed;
         self.survey_op = None;
+        self.disk.withdraw_all();
         self.markers.clear();
         self.side_ops.clear();
         self.side_fences.clear();
@@ -43,9 +79,15 @@ impl Agent {
     /// The first look at a server that came up: it must be fenced unless this agent opened it.
     pub(super) fn came_up(&mut self, now: Tick, survey: &Survey, out: &mut Vec<AgentOutput>) {
         self.server = Server::Up;
+        self.down_since = None;
         self.beat_due = now;
-        if self.seal.server_uuid.is_none() {
+        let first = self.seal.server_uuid.is_none();
+        // From here on anybody may change it.
+        let booted = self.seal.boots.take().is_some();
+        if first {
             self.seal.server_uuid = Some(survey.server_uuid);
+        }
+        if first || booted {
             self.persist(out);
         }
         self.role = Role::Closed;
@@ -102,6 +144,13 @@ impl Agent {
         {
             // Writable without the right to be: by hand, by a restart, by an opening given up.
             self.fence_aside(out);
+        }
+        if let (Role::Following(epoch), Some((_, of))) = (self.role, &self.seal.source)
+            && epoch == *of
+        {
+            let channels = &survey.ground.channels;
+            let own = channels.iter().find(|channel| channel.name.is_empty());
+            self.source_uuid = own.and_then(|channel| channel.source_uuid);
         }
         self.survey = Some(survey);
     }

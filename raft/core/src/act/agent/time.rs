@@ -74,12 +74,7 @@ impl Agent {
         else {
             return;
         };
-        let hold_ms = self
-            .named
-            .as_ref()
-            .map_or(Policy::default().restart_hold_ms, |named| {
-                named.restart_hold_ms
-            });
+        let hold_ms = self.restart_hold_ms();
         let was_primary = self.seal.opened.is_some_and(|opened| {
             self.seal
                 .source
@@ -95,8 +90,6 @@ impl Agent {
         if was_primary && !replaced && now.since_ms(at) < hold_ms {
             return;
         }
-        self.seal.mysqld = self.seal.mysqld.next();
-        self.persist(out);
         out.push(AgentOutput::StartServer);
         self.server = Server::Exited {
             at,
@@ -107,7 +100,11 @@ impl Agent {
     pub(super) fn beat(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
         self.beat += 1;
         self.beat_due = now.plus_ms(self.settings.beat_ms);
+        // A new process is spoken of once its number is durable; what was said of the one before
+        // stands till then.
+        let mysqld = self.disk.mysqld();
         let says = match self.server {
+            _ if mysqld != self.seal.mysqld => MysqldWord::Exited,
             Server::Exited { .. } => MysqldWord::Exited,
             Server::Starting | Server::Fresh => MysqldWord::Starting,
             Server::Up => match self.answered {
@@ -120,7 +117,7 @@ impl Agent {
         let word = Word {
             agent: self.seal.agent,
             beat: self.beat,
-            mysqld: self.seal.mysqld,
+            mysqld,
             says,
         };
         let replica = self

@@ -8,9 +8,12 @@
 //! ```
 
 mod adoption;
+mod disk;
 mod fetch;
 mod orders;
 mod probes;
+mod processes;
+mod progress;
 mod promises;
 mod server;
 mod standing;
@@ -19,12 +22,12 @@ use std::collections::BTreeMap;
 
 use super::{
     Acknowledgement, Agent, AgentInput, AgentOutput, Ground, Marker, NamedPrimary, Op, OpDone,
-    OpError, OpId, Opened, Order, OrderKind, Said, Seal, Settings, Survey, orders,
+    OpError, OpId, Opened, Order, OrderKind, ProcessId, Said, Seal, Settings, Survey, orders,
 };
 use crate::gtid::GtidSet;
 use crate::ids::{Committed, Epoch, Generation, Incarnation, PlaneId, Position, Tick, Token};
 use crate::observe::{Heartbeat, IoThread, MysqldWord, Role, SourceGround};
-use crate::record::{FenceReport, State};
+use crate::record::{FenceReport, FreezeReport, State};
 use crate::testing::{World, at, cluster_id, instance, report, set, uuid};
 
 /// Fenced, replicating from nobody.
@@ -172,6 +175,14 @@ fn enrolled_seal() -> Seal {
     }
 }
 
+fn process(pid: u32) -> ProcessId {
+    ProcessId {
+        boot: "a boot".into(),
+        pid,
+        started: 1_000,
+    }
+}
+
 fn named(epoch: u64, who: &str) -> NamedPrimary {
     NamedPrimary {
         epoch: Epoch(epoch),
@@ -193,11 +204,15 @@ struct Desk {
     now: u64,
     /// The newest seal that it made durable.
     disk: Seal,
+    /// What it is asked to write stays unwritten.
+    disk_hangs: bool,
+    handed: Option<(u64, Seal)>,
     /// The newest statement of an order, and the surveys and markers under way.
     op: Option<OpId>,
     survey: Option<OpId>,
     markers: Vec<OpId>,
     beat: Option<Heartbeat>,
+    report: Option<FreezeReport>,
 }
 
 impl Desk {
@@ -206,10 +221,13 @@ impl Desk {
             agent: Agent::new(Tick(1_000), seal.clone(), Settings::default()),
             now: 1_000,
             disk: seal,
+            disk_hangs: false,
+            handed: None,
             op: None,
             survey: None,
             markers: Vec::new(),
             beat: None,
+            report: None,
         }
     }
 
@@ -235,6 +253,19 @@ impl Desk {
         desk
     }
 
+    /// A process holds its data directory, started by this agent or by somebody else.
+    fn runs(&mut self, pid: u32, started: bool) -> String {
+        let process = process(pid);
+        self.tell(AgentInput::ServerRuns { process, started })
+    }
+
+    /// What it started comes up, and is looked at.
+    fn comes_up(&mut self, survey: Survey) -> String {
+        self.runs(77, true);
+        self.tell(AgentInput::ServerUp);
+        self.surveyed(survey)
+    }
+
     fn opens(&mut self, executed: &str) {
         self.ends(OpDone::Applied);
         self.ends(prepared(executed));
@@ -242,16 +273,41 @@ impl Desk {
     }
 
     fn tell(&mut self, input: AgentInput) -> String {
-        let outputs = self.agent.handle(Tick(self.now), input);
-        let lines: Vec<_> = outputs.into_iter().filter_map(|o| self.line(o)).collect();
+        let mut lines = Vec::new();
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let outputs = self.agent.handle(Tick(self.now), input);
+            lines.extend(outputs.into_iter().filter_map(|o| self.line(o)));
+            if !self.disk_hangs
+                && let Some((number, seal)) = self.handed.take()
+            {
+                self.disk = seal;
+                next = Some(AgentInput::Persisted { number, ok: true });
+            }
+        }
         lines.join(", ")
+    }
+
+    /// The write that hung returns.
+    fn writes(&mut self) -> String {
+        self.disk_hangs = false;
+        let (number, seal) = self.handed.take().expect("something to write");
+        self.disk = seal;
+        self.tell(AgentInput::Persisted { number, ok: true })
+    }
+
+    fn write_fails(&mut self) -> String {
+        let (number, _) = self.handed.as_ref().expect("something to write");
+        let number = *number;
+        self.tell(AgentInput::Persisted { number, ok: false })
     }
 
     fn line(&mut self, output: AgentOutput) -> Option<String> {
         match output {
-            AgentOutput::Persist(seal) => {
-                let changes = changes(&self.disk, &seal);
-                self.disk = seal;
+            AgentOutput::Persist { number, seal } => {
+                let before = self.handed.as_ref().map_or(&self.disk, |(_, seal)| seal);
+                let changes = changes(before, &seal);
+                self.handed = Some((number, seal));
                 Some(format!("persist({changes})"))
             }
             AgentOutput::Run { id, op } => {
@@ -270,7 +326,12 @@ impl Desk {
             } else {
                 "cancel an older one".into()
             }),
-            AgentOutput::Reply(reply) => Some(said(&reply.said)),
+            AgentOutput::Reply(reply) => {
+                if let Said::Frozen { report } = &reply.said {
+                    self.report = Some(report.clone());
+                }
+                Some(said(&reply.said))
+            }
             AgentOutput::Beat(beat) => {
                 self.beat = Some(*beat);
                 None
@@ -388,13 +449,14 @@ fn said(said: &Said) -> String {
     match said {
         Said::Reported { fenced, .. } => format!("say reported, fenced {fenced}"),
         Said::Frozen { report } => {
-            format!("say frozen {}", crate::testing::short(&report.holds()))
+            let held = crate::testing::short(&report.holds());
+            format!("say frozen {held}{}", durability(report.undurable))
         }
-        Said::Fenced { report } => match report {
+        Said::Fenced { report, undurable } => match report {
             FenceReport::Confirmed { final_set, .. } => {
                 format!("say confirmed {}", crate::testing::short(final_set))
             }
-            FenceReport::Exited => "say exited".into(),
+            FenceReport::Exited => format!("say exited{}", durability(*undurable)),
         },
         Said::Following => "say following".into(),
         Said::WillNotFollow { extra } => {
@@ -407,6 +469,10 @@ fn said(said: &Said) -> String {
         }
         Said::Refused { why } => format!("refused: {why}"),
     }
+}
+
+fn durability(undurable: bool) -> &'static str {
+    if undurable { ", undurable" } else { "" }
 }
 
 fn changes(old: &Seal, new: &Seal) -> String {

@@ -200,8 +200,7 @@ fn reopened_for_one_incarnation_of_mysqld() {
     let mut desk = Desk::serving();
     desk.tell(AgentInput::ServerExited);
     desk.waits(10_010, &fenced());
-    desk.tell(AgentInput::ServerUp);
-    desk.surveyed(fenced());
+    desk.comes_up(fenced());
     let other = "refused: another incarnation of mysqld, or shut for this epoch";
     assert_eq!(
         desk.order(reopen(1, 2), 20),

@@ -66,8 +66,7 @@ fn a_server_that_was_started_anew_is_not_open_whatever_it_boots_as() {
     let mut desk = Desk::serving();
     desk.tell(AgentInput::ServerExited);
     desk.waits(10_010, &fenced());
-    desk.tell(AgentInput::ServerUp);
-    assert_eq!(desk.surveyed(open()), "run fence");
+    assert_eq!(desk.comes_up(open()), "persist(), run fence");
     assert_eq!(desk.agent.serving(), None);
 }
 

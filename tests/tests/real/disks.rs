@@ -1,0 +1,141 @@
+//! Disks that are full or hang, under a server and under its agent.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use primacy::agent::seal;
+use primacy::mysqld::session::{Address, Session, Target, Transport, within};
+use primacy_core::agree::Verdict;
+use primacy_core::ids::Epoch;
+
+use crate::volume::Volume;
+use crate::world::{LIMIT, World, signal, until};
+use crate::writer::Writer;
+
+/// Room for what is written until it is filled on purpose.
+const SPARE_MIB: u64 = 64;
+
+/// Ends an instance and its agent, so that their folders can be moved.
+async fn ends(world: &World, id: &str) {
+    world.kill(world.instance(id).agent_pid).await;
+    let killed = world.mysqld(id);
+    world.kill(killed).await;
+    until(LIMIT, "it to be reaped", async || {
+        let process = format!("/proc/{killed}");
+        (!Path::new(&process).exists()).then_some(())
+    })
+    .await;
+}
+
+fn folder(world: &World, id: &str) -> PathBuf {
+    let socket = &world.instance(id).socket;
+    socket.parent().expect("its folder").to_owned()
+}
+
+async fn follows(world: &World, id: &str) {
+    until(LIMIT, "it to follow again", async || {
+        let follows = "SELECT CAST(COUNT(*) AS CHAR) FROM \
+                       performance_schema.replication_connection_status WHERE SERVICE_STATE='ON'";
+        let socket = Target {
+            address: Address::Socket(world.instance(id).socket.clone()),
+            login: world.accounts().root.clone(),
+            transport: Transport::Plain,
+        };
+        let mut session = Session::connect(&socket, within(LIMIT)).await.ok()?;
+        let sets = session.ask(follows, within(LIMIT)).await.ok()?;
+        (sets[0][0].get::<String, _>(0)? == "1").then_some(())
+    })
+    .await;
+    world.heard(id).await;
+}
+
+/// Both acknowledge, and one of two must be frozen that has no byte left: its agent keeps its
+/// promises all the same, now and when it is started again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_promises_on_a_full_disk() {
+    let Some(mut world) = World::build_with(&["--instances", "3"]).await else {
+        return;
+    };
+    ends(&world, "mysql-2").await;
+    let server = folder(&world, "mysql-2");
+    let Some(volume) = Volume::under(&server, SPARE_MIB) else {
+        return;
+    };
+    // The agent's folder goes where its server's is.
+    let agent = world.dir().join("agent-2");
+    let moved = std::process::Command::new("mv")
+        .arg(&agent)
+        .arg(server.join("agent"))
+        .status();
+    assert!(moved.expect("mv starts").success());
+    symlink(server.join("agent"), &agent).expect("a link");
+    world.start_agent("mysql-2");
+    follows(&world, "mysql-2").await;
+    let writer = Writer::start(&world).await;
+    until(LIMIT, "writes", async || {
+        (writer.acked() > 20).then_some(())
+    })
+    .await;
+
+    volume.fill();
+    // What it writes from now on it writes in place: also its next run.
+    world.restart_agent("mysql-2").await;
+    world.heard("mysql-2").await;
+    let first = world.instance("mysql-1").clone();
+    signal(first.agent_pid, Signal::SIGKILL);
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    // Whoever is chosen: it wants the word of both.
+    world.opened(2).await;
+    let kept = seal::read(&agent).expect("it is whole").expect("its seal");
+    assert_eq!(kept.frozen, Some(Epoch(1)));
+    let pid = world.instance("mysql-2").agent_pid;
+    assert!(Path::new(&format!("/proc/{pid}/exe")).exists(), "it is up");
+    volume.free();
+    world.start_agent("mysql-1");
+    world.settle(writer, &[]).await;
+}
+
+/// A primary's disk hangs: it answers reads, is fenced in vain, and killed; a thread of it stays in
+/// the kernel for as long as the disk hangs. It has exited all the same, and somebody else writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_ends_the_epoch_of_its_primary() {
+    let Some(mut world) = World::build().await else {
+        return;
+    };
+    // Its data moves to a disk of its own while it is a replica; then it is promoted.
+    ends(&world, "mysql-2").await;
+    let Some(mut volume) = Volume::disk_under(&folder(&world, "mysql-2"), SPARE_MIB) else {
+        return;
+    };
+    world.start_agent("mysql-2");
+    follows(&world, "mysql-2").await;
+    let agent = world.instance("mysql-1").agent_pid;
+    signal(agent, Signal::SIGSTOP);
+    world.unheard("mysql-1").await;
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    signal(agent, Signal::SIGCONT);
+    let cluster = world.opened(2).await;
+    assert_eq!(cluster.primary.as_str(), "mysql-2", "the one at home");
+    let writer = Writer::start(&world).await;
+    until(LIMIT, "writes", async || {
+        (writer.acked() > 20).then_some(())
+    })
+    .await;
+
+    let wedged = world.mysqld("mysql-2");
+    volume.freeze();
+    let cluster = world.opened(3).await;
+    let promotion = cluster.promotion().expect("it is named");
+    let after = promotion.after.as_ref().expect("what it rests on");
+    assert_eq!(after.judgement.verdict, Verdict::Wedged);
+    until(LIMIT, "the killed one to be told shut", async || {
+        let seal = seal::read(&world.dir().join("agent-2")).ok()??;
+        (seal.shut == Some(Epoch(2))).then_some(())
+    })
+    .await;
+    let hangs = Path::new(&format!("/proc/{wedged}")).exists();
+    assert!(hangs, "a thread of it is in the kernel still");
+    volume.thaw();
+    world.settle(writer, &[]).await;
+}

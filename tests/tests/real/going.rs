@@ -1,0 +1,53 @@
+//! A server that is going away keeps nobody waiting.
+
+use nix::sys::signal::Signal;
+use primacy::mysqld::session::{Address, Session, Target, Transport, within};
+
+use crate::world::{LIMIT, World, signal, until};
+use crate::writer::Writer;
+
+/// An orderly shutdown that hangs, while the freeze of the instance is all that a promotion waits
+/// for: it is ended, started again, frozen; nothing that it acknowledged is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_that_hangs_is_ended_for_a_freeze() {
+    let Some(world) = World::build_with(&["--instances", "3"]).await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    let third = world.instance("mysql-3").agent_pid;
+    signal(third, Signal::SIGSTOP);
+    world.sql("mysql-3", "STOP REPLICA IO_THREAD").await;
+    // What it receives from now on it cannot apply.
+    let login = world.accounts().root.clone();
+    let socket = Target {
+        address: Address::Socket(world.instance("mysql-2").socket.clone()),
+        login,
+        transport: Transport::Plain,
+    };
+    let locker = Session::connect(&socket, within(LIMIT)).await;
+    let mut locker = locker.expect("it logs in");
+    let lock = "LOCK TABLES app.writes READ";
+    locker.execute(lock, within(LIMIT)).await.expect("locked");
+    let before = writer.acked();
+    until(LIMIT, "a backlog", async || {
+        (writer.acked() > before + 50).then_some(())
+    })
+    .await;
+
+    let (first, second) = (world.instance("mysql-1").clone(), world.mysqld("mysql-2"));
+    signal(first.agent_pid, Signal::SIGKILL);
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    signal(second, Signal::SIGTERM);
+    signal(third, Signal::SIGCONT);
+    let cluster = world.opened(2).await;
+    assert_eq!(
+        cluster.primary.as_str(),
+        "mysql-2",
+        "it alone has everything"
+    );
+    assert_ne!(world.mysqld("mysql-2"), second, "another process");
+    drop(locker);
+    let mut world = world;
+    world.start_agent("mysql-1");
+    world.settle(writer, &[]).await;
+}
