@@ -31,6 +31,8 @@ mod founding;
 mod going;
 #[path = "real/ground.rs"]
 mod ground;
+#[path = "real/going.rs"]
+mod going;
 #[path = "real/hand.rs"]
 mod hand;
 #[path = "real/isolated.rs"]
@@ -47,6 +49,8 @@ mod operator;
 mod owner;
 #[path = "real/passwords.rs"]
 mod passwords;
+#[path = "real/owner.rs"]
+mod owner;
 #[path = "real/readiness.rs"]
 mod readiness;
 #[path = "real/relay.rs"]
