@@ -53,6 +53,7 @@ pub fn config(rig: &Rig, index: usize) -> AgentConfig {
             admin_port: instance.admin_port,
             server_id: instance.server_id,
             buffer_pool_mib: instance.buffer_pool_mib,
+            core_file: false,
         },
     }
 }
