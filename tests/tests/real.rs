@@ -29,10 +29,10 @@ mod faults;
 mod founding;
 #[path = "real/going.rs"]
 mod going;
-#[path = "real/ground.rs"]
-mod ground;
 #[path = "real/going.rs"]
 mod going;
+#[path = "real/ground.rs"]
+mod ground;
 #[path = "real/hand.rs"]
 mod hand;
 #[path = "real/isolated.rs"]
@@ -47,10 +47,10 @@ mod nodes;
 mod operator;
 #[path = "real/owner.rs"]
 mod owner;
-#[path = "real/passwords.rs"]
-mod passwords;
 #[path = "real/owner.rs"]
 mod owner;
+#[path = "real/passwords.rs"]
+mod passwords;
 #[path = "real/readiness.rs"]
 mod readiness;
 #[path = "real/relay.rs"]

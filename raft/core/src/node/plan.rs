@@ -14,6 +14,10 @@ use crate::record::{Cluster, Command, Deposition};
 /// A fetch that has not ended after this is tried between two others, if there are any.
 const FETCH_PATIENCE_MS: u64 = 10_000;
 
+/// How long the others are waited for before an old primary opens again that would serve no better
+/// than before.
+const LAST_RESORT_MS: u64 = 5_000;
+
 /// An agent that was not heard for so long may be gone, whatever it reported before.
 const UNHEARD_MS: u64 = 1_000;
 
@@ -52,7 +56,7 @@ impl Node {
             self.give_up_fence(now, cluster, deposition);
         }
         let with = Circumstances {
-            last_resort: !patient,
+            last_resort: now.since_ms(since) >= LAST_RESORT_MS,
             unheard: self.unheard(now, cluster),
         };
         match self.make(cluster, with) {

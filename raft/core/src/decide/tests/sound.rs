@@ -67,8 +67,14 @@ impl Scene {
                 0..6 => GtidSet::default(),
                 purged => set(&format!("p:1-{purged}")),
             };
-            if *from == 0 {
-                report.replicated_from = None;
+            match from {
+                0 => report.replicated_from = None,
+                1 => {
+                    let held = set(&format!("p:1-{executed}"));
+                    report.left = [(instance("p"), held)].into();
+                    report.replicated_from = Some(instance("z"));
+                }
+                _ => {}
             }
             world.freeze(report);
         }
@@ -215,11 +221,11 @@ fn must_need(world: &World, n: u64) -> bool {
             _ => false,
         };
     }
-    let have = told
-        .iter()
-        .filter(|report| report.replicated_from == Some(instance("p")))
-        .filter(|report| report.holds().is_superset_of(&one))
-        .count();
+    let tells = |report: &&FreezeReport| match report.left.get(&instance("p")) {
+        Some(left) => left.is_superset_of(&one),
+        None => report.replicated_from.is_some() && report.holds().is_superset_of(&one),
+    };
+    let have = told.iter().copied().filter(tells).count();
     have > 0 && have + cluster.acknowledging() - told.len() >= cluster.ackers.k as usize
 }
 
