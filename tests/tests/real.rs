@@ -29,8 +29,6 @@ mod faults;
 mod founding;
 #[path = "real/going.rs"]
 mod going;
-#[path = "real/going.rs"]
-mod going;
 #[path = "real/ground.rs"]
 mod ground;
 #[path = "real/hand.rs"]
@@ -45,8 +43,6 @@ mod logs;
 mod nodes;
 #[path = "real/operator.rs"]
 mod operator;
-#[path = "real/owner.rs"]
-mod owner;
 #[path = "real/owner.rs"]
 mod owner;
 #[path = "real/passwords.rs"]
