@@ -119,7 +119,7 @@ impl Default for Policy {
             replication: Replication::SemiSync,
             survive: Survive::Host,
             sustain_ms: 3_000,
-            crash_sustain_ms: 250,
+            crash_sustain_ms: 0,
             cross_region_sustain_ms: 5_000,
             wedged_sustain_ms: 5_000,
             source_heartbeat_ms: 500,
@@ -162,7 +162,7 @@ impl Policy {
     pub fn fast() -> Self {
         Self {
             sustain_ms: 1_000,
-            crash_sustain_ms: 50,
+            crash_sustain_ms: 0,
             cross_region_sustain_ms: 1_500,
             wedged_sustain_ms: 2_000,
             source_heartbeat_ms: 250,

@@ -48,7 +48,7 @@ fn an_attested_exit_is_quicker() {
     let gone = plane.now;
     plane.runs(1_500);
     let deposed = plane.when("epoch 1 of p deposed") - gone;
-    assert!((250..=700).contains(&deposed), "{deposed} ms");
+    assert!(deposed <= 200, "{deposed} ms");
 }
 
 #[test]
