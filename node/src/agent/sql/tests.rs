@@ -52,6 +52,7 @@ pub fn config(rig: &Rig, index: usize) -> AgentConfig {
             port: instance.port,
             admin_port: instance.admin_port,
             server_id: instance.server_id,
+            core_file: false,
             buffer_pool_mib: instance.buffer_pool_mib,
         },
     }
