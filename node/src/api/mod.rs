@@ -1,5 +1,6 @@
 //! The gRPC API: who is primary, and what operators ask and order. Any node answers.
 
+mod approval;
 mod history;
 mod operator;
 mod primaries;

@@ -21,6 +21,7 @@ use primacy_proto::v1::{
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
+use super::approval::allowed;
 use super::status::{ClusterStatus, StatusDocument};
 use super::{Access, SUBMIT_LIMIT, no_such_cluster};
 use crate::clock;
@@ -242,12 +243,13 @@ impl OperatorService for Operator {
         request: Request<ApproveFailoverRequest>,
     ) -> Result<Response<ApproveFailoverResponse>, Status> {
         let who = who(&request, &request.get_ref().who);
-        let ApproveFailoverRequest { cluster, epoch, .. } = request.into_inner();
+        let request = request.into_inner();
+        let allows = allowed(&request).map_err(Status::invalid_argument)?;
         let command = Command::Approve {
-            cluster: ClusterId(cluster),
-            epoch: Epoch(epoch),
+            cluster: ClusterId(request.cluster),
+            epoch: Epoch(request.epoch),
             who,
-            allows: Default::default(),
+            allows,
         };
         self.submit(command, |log_index| ApproveFailoverResponse { log_index })
             .await

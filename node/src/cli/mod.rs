@@ -76,6 +76,26 @@ pub enum Output {
     Json,
 }
 
+/// What an approval allows beyond the failover itself.
+#[derive(Args)]
+struct Allows {
+    /// Nobody else is chosen.
+    #[arg(long, value_name = "INSTANCE")]
+    to: Option<String>,
+    /// These transactions, which one replica alone holds, do not bar it.
+    #[arg(long, value_name = "GTID_SET")]
+    accept_errant: Option<String>,
+    /// Acknowledged writes may be lost: those that can be named, or also an unknown number.
+    #[arg(long, value_name = "HOW_MUCH")]
+    max_loss: Option<LossAllowed>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LossAllowed {
+    Stated,
+    Any,
+}
+
 #[derive(Subcommand)]
 enum Verb {
     /// Run a control node.
@@ -112,6 +132,8 @@ enum Verb {
         /// The epoch to end, as `explain` shows it: so that what is approved is what was seen.
         #[arg(long)]
         epoch: u64,
+        #[command(flatten)]
+        allows: Allows,
     },
     /// Withdraw a failover that has been started and not chosen yet.
     ///
@@ -311,8 +333,12 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Status { watch } => verbs::status(&common, watch).await?,
         Verb::Describe { cluster: id } => verbs::describe(&common, &cluster(id)).await?,
         Verb::Explain { cluster: id } => verbs::explain(&common, &cluster(id)).await?,
-        Verb::Approve { cluster: id, epoch } => {
-            verbs::approve(&common, &cluster(id), epoch).await?;
+        Verb::Approve {
+            cluster: id,
+            epoch,
+            allows,
+        } => {
+            verbs::approve(&common, &cluster(id), epoch, allows).await?;
         }
         Verb::Abort {
             cluster: id,

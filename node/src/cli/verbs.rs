@@ -17,7 +17,7 @@ use primacy_proto::v1::{
 use tonic::{Response, Status};
 
 use super::wrap::{columns, wrapped};
-use super::{Common, Failure, Output, changes, show};
+use super::{Allows, Common, Failure, LossAllowed, Output, changes, show};
 use crate::api::{HistoryEvent, StatusDocument};
 use crate::client::{Client, OperatorApi, operator};
 
@@ -310,11 +310,19 @@ pub(super) async fn approve(
     common: &Common,
     cluster: &ClusterId,
     epoch: u64,
+    allows: Allows,
 ) -> Result<(), Failure> {
     let request = ApproveFailoverRequest {
         cluster: cluster.to_string(),
         epoch,
         who: who(),
+        to: allows.to.unwrap_or_default(),
+        accept_errant: allows.accept_errant.unwrap_or_default(),
+        max_loss: match allows.max_loss {
+            None => String::new(),
+            Some(LossAllowed::Stated) => "stated".into(),
+            Some(LossAllowed::Any) => "any".into(),
+        },
     };
     ask(&common.client()?, request, |mut api, request| async move {
         api.approve_failover(request).await

@@ -6,7 +6,7 @@ use super::cluster::{
     Approval, Cluster, Deposition, FenceReport, Follower, FreezeReport, Promotion, Stage,
 };
 use super::command::{Event, EventKind, Refusal};
-use super::ground::Ground;
+use super::ground::{Ground, Told};
 use super::limits::SLOT_MS;
 use crate::agree::Inquest;
 use crate::decide::{self, Choice, Fetch, Fetching};
@@ -180,6 +180,11 @@ impl Cluster {
         report: &FreezeReport,
     ) -> Applied {
         self.expect_data(instance, report.server_uuid)?;
+        if report.undurable {
+            return Err(Refusal::Unsound(format!(
+                "{instance} may forget that it is frozen: its agent's disk takes no writes"
+            )));
+        }
         let text = format!("{instance} frozen, holds {}", report.holds().compact());
         self.deposition_mut("freeze report", epoch, instance)?
             .record_freeze(instance, report.clone());
@@ -286,8 +291,15 @@ impl Cluster {
         self.judgement = None;
         self.reopen = None;
         // It was the former one's; the agent of the new one tells of its own, and counts its beats
-        // itself.
-        self.ground = Ground::default();
+        // itself. What a reinstated one answered alone nobody else may hold: its new epoch starts
+        // as the old one ended.
+        self.ground = match choice.to == choice.from {
+            true => Ground {
+                told: Told::default(),
+                ..std::mem::take(&mut self.ground)
+            },
+            false => Ground::default(),
+        };
         self.aborted = None;
         let after = match &self.stage {
             Stage::Deposed(deposition) => Some(deposition.clone()),

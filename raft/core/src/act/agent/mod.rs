@@ -56,7 +56,7 @@ impl Default for Settings {
             marker_ms: 20,
             markers_max: 8,
             write_probe_ms: 1_000,
-            fence_ms: 3_500,
+            fence_ms: 1_200,
         }
     }
 }

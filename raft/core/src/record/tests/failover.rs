@@ -1,6 +1,10 @@
 //! The order of a failover, and what the reports are worth.
 
 use super::*;
+use crate::observe::Fault;
+use crate::policy::MaxLoss;
+use crate::record::Told;
+use crate::testing::broken;
 
 #[test]
 fn a_failover_from_the_deposing_to_the_first_write() {
@@ -78,6 +82,47 @@ fn a_reinstated_primary_is_promoted_like_any_other() {
 }
 
 #[test]
+fn a_reinstated_primary_starts_on_the_ground_that_it_had() {
+    let ground_of = |confirmed: bool| {
+        let mut world = World::serving("pab", 1);
+        world.must(broken(1, "p", 5, Fault::Disabled));
+        world.cluster_mut().policy.max_loss = MaxLoss::Any;
+        world.silence("p:1-12");
+        if confirmed {
+            world.confirm("p:1-14");
+        } else {
+            world.freeze(report("a", "p:1-14", ""));
+            world.freeze(report("b", "p:1-14", ""));
+        }
+        promoted(&mut world);
+        let ground = &world.cluster().ground;
+        (ground.broken.len(), ground.told)
+    };
+    // What it answered alone it holds; the next choice could not tell what others lack of it.
+    assert_eq!(ground_of(true), (1, Told::default()));
+    assert_eq!(ground_of(false), (0, Told::default()));
+}
+
+#[test]
+fn a_freeze_that_may_be_forgotten_is_not_taken() {
+    let mut world = deposed();
+    let refused = world.refusal(Command::Freeze {
+        cluster: cluster_id(),
+        epoch: Epoch(1),
+        instance: instance("a"),
+        report: FreezeReport {
+            undurable: true,
+            ..report("a", "p:1-20", "")
+        },
+    });
+    assert!(
+        refused.contains("its agent's disk takes no writes"),
+        "{refused}"
+    );
+    assert!(world.cluster().deposition().unwrap().frozen.is_empty());
+}
+
+#[test]
 fn the_new_primarys_name_is_known_though_it_never_enrolled() {
     let mut world = World::serving_as(unenrolled("pab", 1, "a"));
     world.silence("");
@@ -137,7 +182,7 @@ fn strangers_are_counted_by_the_newest_word() {
     world.refusal(strangers(1, "a", 8, ""));
     world.refusal(strangers(2, "p", 8, "y"));
 
-    // Of a deposed epoch none is forgotten; the next one begins without.
+    // Of a deposed epoch none is forgotten; one that is reinstated goes on with them.
     world.silence("p:1-12");
     assert!(world.cluster().deposition().is_some());
     world.must(strangers(1, "p", 9, "y"));
@@ -145,11 +190,18 @@ fn strangers_are_counted_by_the_newest_word() {
     assert_eq!(counted(&world), 2);
     world.confirm("p:1-12");
     promoted(&mut world);
-    assert_eq!(counted(&world), 0);
-    // The new primary's agent counts its own beats.
-    let primary = world.cluster().primary.to_string();
-    world.must(strangers(2, &primary, 1, "z"));
-    assert_eq!(counted(&world), 1, "the words of another are no measure");
+    assert_eq!(
+        (world.cluster().primary.as_str(), counted(&world)),
+        ("p", 2)
+    );
+    // The agent counts its beats anew.
+    world.must(strangers(2, "p", 1, "x"));
+    world.must(settled(2, "p", 2, "p:1-13"));
+    assert_eq!(
+        counted(&world),
+        0,
+        "words of the epoch before are no measure"
+    );
 }
 
 #[test]
