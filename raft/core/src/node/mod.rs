@@ -308,9 +308,11 @@ impl Node {
                 if *id == cluster.primary && remembered.get(&cluster.id) == Some(&cluster.epoch) {
                     watch.detector.recall(cluster.epoch);
                 }
-                if *id == cluster.primary && cluster.promotion().is_some() {
-                    let reach_ms = cluster.policy.reach_ms;
-                    watch.detector.name(now, cluster.epoch, reach_ms);
+                if let Some(promotion) = cluster.promotion()
+                    && *id == cluster.primary
+                {
+                    let (reach_ms, opened) = (cluster.policy.reach_ms, promotion.opened);
+                    watch.detector.name(now, cluster.epoch, reach_ms, opened);
                 }
             }
             match &cluster.aborted {

@@ -103,6 +103,8 @@ pub struct Detector {
     seen_in: Option<Epoch>,
     /// Since when this node knows it as primary of this epoch.
     named: Option<(Epoch, Tick)>,
+    /// From when on the named one should have opened.
+    overdue: Option<Tick>,
     /// The newest answer of its server to this node, in whatever role.
     reached: Option<Tick>,
     /// The newest sign that it serves: an open answer, or its agent's word for one.
@@ -137,6 +139,7 @@ impl Detector {
         Self {
             seen_in,
             named: None,
+            overdue: None,
             reached: None,
             served: None,
             answered: None,
@@ -172,8 +175,9 @@ impl Detector {
     }
 
     /// The log names it primary of this epoch: an answer since so long before that is sight enough,
-    /// in whatever role it was given.
-    pub fn name(&mut self, now: Tick, epoch: Epoch, reach_ms: u64) {
+    /// in whatever role it was given. One that has not opened serves nobody: so long after that its
+    /// silence is one, whoever never heard it.
+    pub fn name(&mut self, now: Tick, epoch: Epoch, reach_ms: u64, opened: bool) {
         if self.named.is_none_or(|(known, _)| known < epoch) {
             self.named = Some((epoch, now));
         }
@@ -181,6 +185,7 @@ impl Detector {
         if self.reached.is_some_and(|at| at.plus_ms(reach_ms) >= named) {
             self.recall(epoch);
         }
+        self.overdue = (!opened && epoch > Epoch(1)).then(|| named.plus_ms(reach_ms));
     }
 
     /// An attempt begun at `begun` ended now. `named` is what the log says of this instance.
@@ -348,10 +353,18 @@ impl Detector {
 
     /// What this node sees now of a primary that the log names for `epoch`.
     pub fn sight(&self, now: Tick, epoch: Epoch, hears_majority: bool) -> Sight {
-        if !hears_majority || self.seen_in.is_none_or(|seen| seen < epoch) {
-            return self.since(now, SightKind::Blind, None);
+        let blind = self.since(now, SightKind::Blind, None);
+        if !hears_majority {
+            return blind;
         }
-        self.seen(now)
+        let seen = self.seen(now);
+        let known = self.seen_in.is_some_and(|seen| seen >= epoch);
+        let overdue = self.overdue.is_some_and(|at| now >= at);
+        if known || (overdue && seen.kind == SightKind::Silent) {
+            seen
+        } else {
+            blind
+        }
     }
 
     /// The same of an instance that is no primary, for people: nothing rests on it, so that one

@@ -413,6 +413,37 @@ fn a_replica_whose_server_is_down_is_not_reached() {
     }
 }
 
+#[test]
+fn one_that_never_opened_may_be_silent_to_those_that_never_heard_it() {
+    let sees = |epoch: u64, opened: bool, at: u64| {
+        let mut detector = Detector::new(Tick(0), None);
+        detector.name(Tick(1_000), Epoch(epoch), 5_000, opened);
+        let failed = Pulse::Failed { reset: false };
+        detector.pulse(Tick(2_000), Probe::Fresh, Tick(1_900), failed, None);
+        detector.sight(Tick(at), Epoch(epoch), true)
+    };
+    assert_eq!(sees(2, false, 5_999).kind, SightKind::Blind);
+    let sight = sees(2, false, 6_000);
+    assert_eq!((sight.kind, sight.for_ms), (SightKind::Silent, 5_000));
+    assert_eq!(
+        sees(2, true, 60_000).kind,
+        SightKind::Blind,
+        "it may serve others"
+    );
+    assert_eq!(
+        sees(1, false, 60_000).kind,
+        SightKind::Blind,
+        "nobody has deposed anybody"
+    );
+    // Nothing is known of it: that is no silence.
+    let mut detector = Detector::new(Tick(0), None);
+    detector.name(Tick(1_000), Epoch(2), 5_000, false);
+    assert_eq!(
+        detector.sight(Tick(9_000), Epoch(2), true).kind,
+        SightKind::Blind
+    );
+}
+
 /// A replica has no epoch in which it could have been seen open.
 #[test]
 fn a_glance_asks_for_one_answer_and_no_memory() {
