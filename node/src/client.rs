@@ -115,7 +115,7 @@ impl Client {
     {
         let deadline = tokio::time::Instant::now() + self.limit;
         let turn = self.turn();
-        let mut last = None;
+        let (mut last, mut said) = (None, None);
         loop {
             let mut untrusted = Vec::new();
             for (address, channel) in &self.nodes {
@@ -132,6 +132,9 @@ impl Client {
                 } else if matches!(status.code(), Code::Unavailable | Code::Unknown)
                     || !answered(&status)
                 {
+                    if answered(&status) {
+                        said = Some(status.message().to_owned());
+                    }
                     last = Some(Box::new(status));
                 } else {
                     return Err(ClientError::Refused(Box::new(status)));
@@ -148,7 +151,11 @@ impl Client {
                 return Err(ClientError::Unreachable {
                     endpoints,
                     limit: self.limit,
-                    hint: self.hint(refused, last.as_deref()),
+                    hint: match said {
+                        // In a node's own words.
+                        Some(said) if refused.is_none() => format!("; {said}"),
+                        _ => self.hint(refused, last.as_deref()),
+                    },
                     source: last,
                 });
             }

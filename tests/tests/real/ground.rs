@@ -2,6 +2,7 @@
 //! promotion claims more than is proved.
 
 use nix::sys::signal::Signal;
+use primacy_core::decide::LossBound;
 use primacy_core::record::{Cluster, EventKind};
 
 use crate::world::{LIMIT, World, signal, until};
@@ -97,6 +98,16 @@ async fn what_was_answered_alone_is_not_called_zero() {
     .await;
     assert!(halted.contains("ground was broken"), "{halted}");
     assert_eq!(world.cluster().await.expect("a cluster").epoch.0, 1);
+
+    // Who accepts the loss says so by name.
+    let cluster = world.cluster_id().to_string();
+    let approve = ["approve", &cluster, "--epoch", "1", "--max-loss", "any"];
+    world.told_by(&approve).await;
+    let cluster = world.opened(2).await;
+    let choice = &cluster.promotion().expect("somebody is chosen").choice;
+    assert_eq!(choice.loss, LossBound::Unknown);
+    let writer = Writer::start(&world).await;
+    world.settle(writer, &[]).await;
 }
 
 /// Rows are missing on a replica that filters, whatever its GTIDs say: it is never chosen, also when
