@@ -230,8 +230,8 @@ fn reverted() -> (Plane, NodeId, NodeId) {
     plane.crash(follower);
     copy(&plane.dir(follower), &copied);
     plane.start(follower).unwrap();
-    let last = (2..=30).map(|seq| plane.nodes[&leader].propose(9, seq).at());
-    let last = last.last().unwrap().index;
+    let all = (2..=30).map(|seq| plane.nodes[&leader].propose(9, seq).at());
+    let last = all.collect::<Vec<_>>().pop().unwrap().index;
     plane.nodes[&follower].until("it has them", |handle| {
         handle.status().last_log >= Some(last)
     });

@@ -285,8 +285,11 @@ fn settle(path: &Path) -> Result<(), SealError> {
         .map_err(io_error(path, "made"))
 }
 
+/// A seal, by the number under which its write is answered.
+type Numbered = (u64, Seal);
+
 /// Writes seals on a thread of its own: a disk that hangs holds up nothing else.
-pub(super) struct Writer(Arc<(Mutex<Option<(u64, Seal)>>, Condvar)>);
+pub(super) struct Writer(Arc<(Mutex<Option<Numbered>>, Condvar)>);
 
 impl Writer {
     pub fn start(

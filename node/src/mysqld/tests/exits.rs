@@ -15,9 +15,12 @@ use crate::mysqld::process::{Life, Watched};
 /// A buffer pool is mapped in pieces of 128 MiB.
 const CHUNK_MIB: u64 = 64;
 
+/// What was told, when, and how the process was then.
+type Word = (&'static str, Clock, Life);
+
 /// When the end of a process was told, and when nothing was left of it.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(&'static str, Clock, Life)>>>);
+struct Told(Arc<Mutex<Vec<Word>>>);
 
 impl Told {
     fn of(process: &Arc<Watched>) -> Told {
