@@ -76,7 +76,11 @@ async fn a_cluster_that_breaks_a_rule_is_not_registered() {
             "sync_relay_log db-3"
         ]
     );
-    // An address that answers with another server_uuid than its agent's.
+    // An address that answers with another server_uuid than its agent's. While it lets nobody in, as
+    // it starts, that cannot be told.
+    for id in ["db-1", "db-2"] {
+        hand.sql(id, "SET GLOBAL offline_mode=OFF").await;
+    }
     let mut crossed = registration.clone();
     let port = |id: &str| hand.place(id).instance.port;
     for (id, other) in [("db-1", "db-2"), ("db-2", "db-1")] {

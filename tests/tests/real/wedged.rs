@@ -35,6 +35,14 @@ fn target(world: &World, id: &str) -> Target {
     }
 }
 
+fn root(world: &World, id: &str) -> Target {
+    Target {
+        address: Address::Socket(world.instance(id).socket.clone()),
+        login: world.accounts().root.clone(),
+        transport: Transport::Plain,
+    }
+}
+
 /// What the verdict and the proof of the newest epoch were.
 fn grounds(cluster: &Cluster) -> (Verdict, Proof) {
     let promotion = cluster.promotion().expect("it is named");
@@ -160,11 +168,14 @@ async fn a_wedged_primary_is_fenced_first_and_stays_shut() {
         let socket = &world.instance("mysql-1").socket;
         let pid = std::fs::read_to_string(socket.with_file_name("mysqld.pid")).ok()?;
         let another = pid.trim() != killed.to_string();
-        let answers = Session::connect(&target(&world, "mysql-1"), within(LIMIT)).await;
+        let answers = Session::connect(&root(&world, "mysql-1"), within(LIMIT)).await;
         (another && answers.is_ok()).then_some(())
     })
     .await;
-    let mut late = Session::connect(&target(&world, "mysql-1"), within(LIMIT))
+    // It lets no application in, and an administrator write nothing.
+    let app = Session::connect(&target(&world, "mysql-1"), within(LIMIT)).await;
+    assert!(app.is_err(), "offline");
+    let mut late = Session::connect(&root(&world, "mysql-1"), within(LIMIT))
         .await
         .ok();
     throughout(NOTHING_HAPPENS, "it is shut", async || {
