@@ -198,9 +198,11 @@ impl Plane {
         drop(self.nodes.remove(&id).expect("running"));
     }
 
-    /// Forgets everything that a node had.
+    /// Forgets everything that a node had. Threads of one that was crashed may still write there: they
+    /// do so elsewhere.
     pub fn wipe(&self, id: NodeId) {
-        std::fs::remove_dir_all(self.dir(id)).unwrap();
+        let gone = tempfile::tempdir_in(self.dirs.path()).unwrap().keep();
+        std::fs::rename(self.dir(id), gone).unwrap();
     }
 
     /// Starts a node that must not take part; why not.
