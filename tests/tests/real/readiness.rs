@@ -91,6 +91,9 @@ async fn a_cluster_that_breaks_a_rule_is_not_registered() {
     let crossed = broken(&ran);
     assert!(crossed.contains(&"address db-1".into()), "{crossed:?}");
     assert!(crossed.contains(&"address db-2".into()), "{crossed:?}");
+    for id in ["db-1", "db-2"] {
+        hand.sql(id, "SET GLOBAL offline_mode=ON").await;
+    }
     // A name that is no rule.
     let mut misspelt = registration.clone();
     misspelt.policy.gives_up.insert("sync_relaylog".into());
