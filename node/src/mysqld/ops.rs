@@ -145,6 +145,17 @@ pub async fn arm(session: &mut Session, deadline: Instant) -> Result<(), Session
         .await
 }
 
+/// Sets whatever acknowledgements rest on but that semi-sync is switched on.
+fn ground(acks: NonZeroU16) -> String {
+    format!(
+        "SET GLOBAL rpl_semi_sync_source_timeout=4294967295; \
+         SET GLOBAL rpl_semi_sync_source_wait_point=AFTER_SYNC; \
+         SET GLOBAL rpl_semi_sync_source_wait_no_replica=ON; \
+         SET GLOBAL rpl_semi_sync_source_wait_for_replica_count={acks}; \
+         SET GLOBAL sync_binlog=1; SET GLOBAL innodb_flush_log_at_trx_commit=1"
+    )
+}
+
 /// Opens an instance for writes that wait for `acks` replicas; clients are let in last.
 ///
 /// Everything that acknowledgements rest on is set first, whatever somebody set before.
@@ -157,13 +168,10 @@ pub async fn open(
     deadline: Instant,
 ) -> Result<String, OpsError> {
     let sql = format!(
-        "SET GLOBAL rpl_semi_sync_source_timeout=4294967295; \
-         SET GLOBAL rpl_semi_sync_source_wait_point=AFTER_SYNC; \
-         SET GLOBAL rpl_semi_sync_source_wait_no_replica=ON; \
-         SET GLOBAL rpl_semi_sync_source_wait_for_replica_count={acks}; \
-         SET GLOBAL sync_binlog=1; SET GLOBAL innodb_flush_log_at_trx_commit=1; \
+        "{}; \
          SET GLOBAL rpl_semi_sync_source_enabled=ON; \
-         SET GLOBAL super_read_only=OFF; SET GLOBAL read_only=OFF; SET GLOBAL offline_mode=OFF"
+         SET GLOBAL super_read_only=OFF; SET GLOBAL read_only=OFF; SET GLOBAL offline_mode=OFF",
+        ground(acks)
     );
     session.execute(&sql, deadline).await.map_err(at("open"))?;
     let (_, executed) = executed(session, deadline)
@@ -197,13 +205,10 @@ pub async fn repair_ground(
 ) -> Result<(), OpsError> {
     let step = "put the ground back";
     let sql = format!(
-        "SET GLOBAL rpl_semi_sync_source_timeout=4294967295; \
-         SET GLOBAL rpl_semi_sync_source_wait_point=AFTER_SYNC; \
-         SET GLOBAL rpl_semi_sync_source_wait_no_replica=ON; \
-         SET GLOBAL rpl_semi_sync_source_wait_for_replica_count={acks}; \
-         SET GLOBAL sync_binlog=1; SET GLOBAL innodb_flush_log_at_trx_commit=1; \
+        "{}; \
          SELECT VARIABLE_VALUE AS waits FROM performance_schema.global_status \
-         WHERE VARIABLE_NAME='Rpl_semi_sync_source_status'"
+         WHERE VARIABLE_NAME='Rpl_semi_sync_source_status'",
+        ground(acks)
     );
     let sets = session.ask(&sql, deadline).await.map_err(at(step))?;
     let row = sets.first().and_then(|rows| rows.first());

@@ -1,54 +1,19 @@
 //! Disks that are full or hang, under a server and under its agent.
 
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use primacy::agent::seal;
-use primacy::mysqld::session::{Address, Session, Target, Transport, within};
 use primacy_core::agree::Verdict;
 use primacy_core::ids::Epoch;
 
-use crate::volume::Volume;
+use crate::volume::{Volume, ends, folder, follows};
 use crate::world::{LIMIT, World, signal, until};
 use crate::writer::Writer;
 
 /// Room for what is written until it is filled on purpose.
 const SPARE_MIB: u64 = 64;
-
-/// Ends an instance and its agent, so that their folders can be moved.
-async fn ends(world: &World, id: &str) {
-    world.kill(world.instance(id).agent_pid).await;
-    let killed = world.mysqld(id);
-    world.kill(killed).await;
-    until(LIMIT, "it to be reaped", async || {
-        let process = format!("/proc/{killed}");
-        (!Path::new(&process).exists()).then_some(())
-    })
-    .await;
-}
-
-fn folder(world: &World, id: &str) -> PathBuf {
-    let socket = &world.instance(id).socket;
-    socket.parent().expect("its folder").to_owned()
-}
-
-async fn follows(world: &World, id: &str) {
-    until(LIMIT, "it to follow again", async || {
-        let follows = "SELECT CAST(COUNT(*) AS CHAR) FROM \
-                       performance_schema.replication_connection_status WHERE SERVICE_STATE='ON'";
-        let socket = Target {
-            address: Address::Socket(world.instance(id).socket.clone()),
-            login: world.accounts().root.clone(),
-            transport: Transport::Plain,
-        };
-        let mut session = Session::connect(&socket, within(LIMIT)).await.ok()?;
-        let sets = session.ask(follows, within(LIMIT)).await.ok()?;
-        (sets[0][0].get::<String, _>(0)? == "1").then_some(())
-    })
-    .await;
-    world.heard(id).await;
-}
 
 /// Both acknowledge, and one of two must be frozen that has no byte left: its agent keeps its
 /// promises all the same, now and when it is started again.

@@ -1,7 +1,7 @@
 //! A server that is going away keeps nobody waiting.
 
 use nix::sys::signal::Signal;
-use primacy::mysqld::session::{Address, Session, Target, Transport, within};
+use primacy::mysqld::session::within;
 
 use crate::world::{LIMIT, World, signal, until};
 use crate::writer::Writer;
@@ -23,14 +23,7 @@ async fn a_shutdown_that_hangs_is_ended_for_a_freeze() {
     signal(third, Signal::SIGSTOP);
     world.sql("mysql-3", "STOP REPLICA IO_THREAD").await;
     // What it receives from now on it cannot apply.
-    let login = world.accounts().root.clone();
-    let socket = Target {
-        address: Address::Socket(world.instance("mysql-2").socket.clone()),
-        login,
-        transport: Transport::Plain,
-    };
-    let locker = Session::connect(&socket, within(LIMIT)).await;
-    let mut locker = locker.expect("it logs in");
+    let mut locker = world.root("mysql-2").await;
     let lock = "LOCK TABLES app.writes READ";
     locker.execute(lock, within(LIMIT)).await.expect("locked");
     let before = writer.acked();

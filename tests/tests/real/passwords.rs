@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use primacy::mysqld::session::{Address, Session, Target, Transport, within};
+use primacy::mysqld::session::within;
 use primacy_core::record::EventKind;
 
 use crate::world::{LIMIT, World, ended, signal, throughout, until};
@@ -56,12 +56,7 @@ async fn the_agents_password_is_rotated() {
         std::fs::write(&file, text.replace(&old, "it's new")).expect("it is changed");
     }
     until(LIMIT, "mysql-1 to be looked after again", async || {
-        let socket = Target {
-            address: Address::Socket(world.instance("mysql-1").socket.clone()),
-            login: world.accounts().root.clone(),
-            transport: Transport::Plain,
-        };
-        let mut session = Session::connect(&socket, within(LIMIT)).await.ok()?;
+        let mut session = world.try_root("mysql-1").await?;
         let ours = "SELECT CAST(COUNT(*) AS CHAR) FROM performance_schema.threads \
                     WHERE PROCESSLIST_USER='primacy_agent'";
         let sets = session.ask(ours, within(LIMIT)).await.ok()?;

@@ -5,6 +5,42 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use primacy::mysqld::session::within;
+
+use crate::world::{LIMIT, World, until};
+
+/// Ends an instance and its agent, so that their folders can be moved.
+pub async fn ends(world: &World, id: &str) {
+    world.kill(world.instance(id).agent_pid).await;
+    let killed = world.mysqld(id);
+    world.kill(killed).await;
+    // Until it is reaped, its lock of the socket counts as held.
+    until(LIMIT, "it to be reaped", async || {
+        let process = format!("/proc/{killed}");
+        (!Path::new(&process).exists()).then_some(())
+    })
+    .await;
+}
+
+/// Where an instance's server has its data.
+pub fn folder(world: &World, id: &str) -> PathBuf {
+    let socket = &world.instance(id).socket;
+    socket.parent().expect("its folder").to_owned()
+}
+
+/// Waits until an instance that was moved replicates again.
+pub async fn follows(world: &World, id: &str) {
+    until(LIMIT, "it to follow again", async || {
+        let follows = "SELECT CAST(COUNT(*) AS CHAR) FROM \
+                       performance_schema.replication_connection_status WHERE SERVICE_STATE='ON'";
+        let mut session = world.try_root(id).await?;
+        let sets = session.ask(follows, within(LIMIT)).await.ok()?;
+        (sets[0][0].get::<String, _>(0)? == "1").then_some(())
+    })
+    .await;
+    world.heard(id).await;
+}
+
 /// Unmounted when dropped; what runs on it keeps its files until then.
 pub struct Volume {
     folder: PathBuf,

@@ -1,7 +1,6 @@
 //! A primary that answers reads and cannot write: it is fenced before anybody is promoted.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use primacy_core::ids::Epoch;
 use primacy_core::record::{Cluster, EventKind};
 
 use crate::relay::{Passing, Relay};
-use crate::volume::Volume;
+use crate::volume::{Volume, ends, folder, follows};
 use crate::world::{LIMIT, World, ended, signal, throughout, until};
 use crate::writer::Writer;
 
@@ -31,14 +30,6 @@ fn target(world: &World, id: &str) -> Target {
             port: address.port(),
         },
         login: world.app(),
-        transport: Transport::Plain,
-    }
-}
-
-fn root(world: &World, id: &str) -> Target {
-    Target {
-        address: Address::Socket(world.instance(id).socket.clone()),
-        login: world.accounts().root.clone(),
         transport: Transport::Plain,
     }
 }
@@ -168,16 +159,14 @@ async fn a_wedged_primary_is_fenced_first_and_stays_shut() {
         let socket = &world.instance("mysql-1").socket;
         let pid = std::fs::read_to_string(socket.with_file_name("mysqld.pid")).ok()?;
         let another = pid.trim() != killed.to_string();
-        let answers = Session::connect(&root(&world, "mysql-1"), within(LIMIT)).await;
-        (another && answers.is_ok()).then_some(())
+        let answers = world.try_root("mysql-1").await;
+        (another && answers.is_some()).then_some(())
     })
     .await;
     // It lets no application in, and an administrator write nothing.
     let app = Session::connect(&target(&world, "mysql-1"), within(LIMIT)).await;
     assert!(app.is_err(), "offline");
-    let mut late = Session::connect(&root(&world, "mysql-1"), within(LIMIT))
-        .await
-        .ok();
+    let mut late = world.try_root("mysql-1").await;
     throughout(NOTHING_HAPPENS, "it is shut", async || {
         let write = "INSERT INTO app.writes (writer, n) VALUES (8, 1)";
         let refused = match &mut late {
@@ -200,35 +189,12 @@ async fn a_full_disk_ends_the_epoch_of_its_primary() {
         return;
     };
     // Its data moves to a small disk while it is a replica; then it is promoted.
-    let server = world.instance("mysql-2").clone();
-    world.kill(server.agent_pid).await;
-    let killed = world.mysqld("mysql-2");
-    world.kill(killed).await;
-    // Until it is reaped, its lock of the socket counts as held.
-    until(LIMIT, "it to be reaped", async || {
-        let process = format!("/proc/{killed}");
-        (!Path::new(&process).exists()).then_some(())
-    })
-    .await;
-    let folder = server.socket.parent().expect("its folder").to_owned();
-    let Some(volume) = Volume::under(&folder, SPARE_MIB) else {
+    ends(&world, "mysql-2").await;
+    let Some(volume) = Volume::under(&folder(&world, "mysql-2"), SPARE_MIB) else {
         return;
     };
     world.start_agent("mysql-2");
-    until(LIMIT, "mysql-2 to follow again", async || {
-        let follows = "SELECT CAST(COUNT(*) AS CHAR) FROM \
-                       performance_schema.replication_connection_status WHERE SERVICE_STATE='ON'";
-        let socket = Target {
-            address: Address::Socket(server.socket.clone()),
-            login: world.accounts().root.clone(),
-            transport: Transport::Plain,
-        };
-        let mut session = Session::connect(&socket, within(LIMIT)).await.ok()?;
-        let sets = session.ask(follows, within(LIMIT)).await.ok()?;
-        (sets[0][0].get::<String, _>(0)? == "1").then_some(())
-    })
-    .await;
-    world.heard("mysql-2").await;
+    follows(&world, "mysql-2").await;
     // Nobody writes when the first one dies, so that the one at home lacks nothing.
     let agent = world.instance("mysql-1").agent_pid;
     signal(agent, Signal::SIGSTOP);
