@@ -91,9 +91,10 @@ fn planted_a_member_that_does_not_ask_loses_an_acknowledged_entry() {
     let leader = plane.leader();
     assert_eq!(found(&plane, leader, 9), None, "it was acknowledged");
     assert_eq!(found(&plane, leader, 8), Some(other));
-    assert_eq!(
-        other.index, acknowledged.index,
-        "two entries at one position"
+    // How many elections it took, and so how many empty entries lie before it, is the machine's affair.
+    assert!(
+        other.index >= acknowledged.index,
+        "{other:?} is not at or past {acknowledged:?}: nothing was overwritten"
     );
 }
 
