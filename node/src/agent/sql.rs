@@ -322,6 +322,7 @@ impl Shared {
         Ok(OpDone::Fenced {
             final_set: set(&fenced.final_executed)?,
             server_uuid: uuid(&fenced.server_uuid)?,
+            ground: fenced.ground,
         })
     }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use primacy_core::observe::SourceGround;
 use tokio::time::{Instant, timeout};
 
 use super::ops::{OpsError, at, waiting_commits};
+use super::probe;
 use super::session::{Session, SessionError, flag, gtid_set, text, within};
 
 /// How long `super_read_only` may take before `offline_mode` clears the way beside it. A healthy
@@ -24,6 +26,9 @@ const LOCK_WAIT_TIMEOUT: u16 = 1205;
 pub struct Fenced {
     pub server_uuid: String,
     pub final_executed: String,
+    /// What its acknowledgements rested on, read when the last of them was out; `None` without
+    /// semi-sync.
+    pub ground: Option<SourceGround>,
     /// Whether clients had to be cut before the first switch would go through.
     pub forced: bool,
 }
@@ -91,9 +96,12 @@ pub async fn fence(
         .await
         .map_err(at("read the final set"))?;
     let (server_uuid, final_executed) = closed.ok_or(OpsError::OpenedMeanwhile)?;
+    // It is closed, whatever this says.
+    let ground = probe::ground_of(spare, deadline).await.ok().flatten();
     Ok(Fenced {
         server_uuid,
         final_executed,
+        ground,
         forced,
     })
 }

@@ -121,6 +121,21 @@ async fn look(session: &mut Session, deadline: Instant) -> Result<Seen, SessionE
     })
 }
 
+/// What the acknowledgements of this server rest on; `None` where it has no semi-sync.
+pub async fn ground_of(
+    session: &mut Session,
+    deadline: Instant,
+) -> Result<Option<SourceGround>, SessionError> {
+    let sets = match session.ask(GROUND, deadline).await {
+        Err(error) if error.code() == Some(UNKNOWN_VARIABLE) => return Ok(None),
+        answer => answer?,
+    };
+    match (sets.first().and_then(|rows| rows.first()), sets.get(1)) {
+        (Some(variables), Some(status)) => ground(variables, status).map(Some),
+        _ => Ok(None),
+    }
+}
+
 fn ground(variables: &Row, status: &Rows) -> Result<SourceGround, SessionError> {
     let status = |name: &'static str| {
         let mut rows = status.iter();

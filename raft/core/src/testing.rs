@@ -328,6 +328,7 @@ impl World {
             server_uuid: uuid(self.cluster().primary.as_str()),
             unacknowledged: false,
             mysqld: None,
+            broken: BTreeSet::new(),
         };
         self.fence(report);
     }

@@ -362,6 +362,7 @@ impl World {
                 OpDone::Fenced {
                     final_set: server.executed.clone(),
                     server_uuid: server.uuid,
+                    ground: Some(server.ground()),
                 }
             }
             Op::WaitApplied { .. } => OpDone::Applied,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::Epoch;
-use crate::observe::IoThread;
+use crate::observe::{IoThread, SourceGround};
 
 use super::look::{Ground, NotSent, ProbeAt, SemiSyncDump};
 
@@ -132,6 +132,8 @@ pub enum OpDone {
     Fenced {
         final_set: GtidSet,
         server_uuid: Uuid,
+        /// What its acknowledgements rested on to the last; `None` without semi-sync.
+        ground: Option<SourceGround>,
     },
     Applied,
     Followed,

@@ -10,7 +10,7 @@ use crate::agree::{Inquest, Judgement};
 use crate::decide::{Choice, Doubt, Fetching};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Epoch, Incarnation, InquestId, InstanceId, Position, Region};
-use crate::observe::fault_list;
+use crate::observe::{Fault, fault_list};
 use crate::policy::{MaxLoss, Policy};
 
 /// Whether an instance may become primary, and how gladly.
@@ -186,6 +186,9 @@ pub enum FenceReport {
         /// The run of its server, by its agent's count.
         #[serde(default)]
         mysqld: Option<Incarnation>,
+        /// What its agent saw of its ground, up to its closing, that the log may not hold yet.
+        #[serde(default)]
+        broken: BTreeSet<Fault>,
     },
     /// Its `mysqld` is reaped. Proves silence, not content.
     Exited,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::Applied;
 use super::cluster::{Cluster, Stage};
-use super::command::EventKind;
+use super::command::{Event, EventKind};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Incarnation, InstanceId};
 use crate::observe::{Fault, fault_list};
@@ -89,7 +89,6 @@ impl Cluster {
                 .collect());
         }
         self.ground.strangers.extend(&said.strangers);
-        self.ground.broken.extend(&said.broken);
         let mut events = Vec::new();
         let new = self.ground.strangers.difference(&before.strangers);
         let names: Vec<String> = new.map(stranger_name).collect();
@@ -102,14 +101,24 @@ impl Cluster {
             );
             events.push(self.event(EventKind::Ground, what));
         }
-        let new: BTreeSet<Fault> = said.broken.difference(&before.broken).copied().collect();
-        if !new.is_empty() {
+        events.extend(self.hear_broken(instance, &said.broken));
+        Ok(events)
+    }
+
+    /// Takes it that this was seen of the primary's ground; says what is new of it.
+    pub(super) fn hear_broken(
+        &mut self,
+        instance: &InstanceId,
+        broken: &BTreeSet<Fault>,
+    ) -> Option<Event> {
+        let new: BTreeSet<Fault> = broken.difference(&self.ground.broken).copied().collect();
+        self.ground.broken.extend(broken);
+        (!new.is_empty()).then(|| {
             let what = format!(
                 "the ground of {instance} is broken: {}; what it answers meanwhile may be on no acker",
                 fault_list(&new)
             );
-            events.push(self.event(EventKind::Ground, what));
-        }
-        Ok(events)
+            self.event(EventKind::Ground, what)
+        })
     }
 }

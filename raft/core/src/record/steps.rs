@@ -213,7 +213,11 @@ impl Cluster {
             (Some(FenceReport::Confirmed { .. }), _) => return Ok(Vec::new()),
             _ => deposition.fence = Some(report.clone()),
         }
-        Ok(vec![self.event(EventKind::Fenced, text)])
+        let mut events = vec![self.event(EventKind::Fenced, text)];
+        if let FenceReport::Confirmed { broken, .. } = report {
+            events.extend(self.hear_broken(instance, broken));
+        }
+        Ok(events)
     }
 
     /// The fence of one that cannot write spares stale reads, and nothing else: where no answer comes,

@@ -31,6 +31,9 @@ pub(super) struct Ground {
     caught_up: Option<GtidSet>,
     /// The look before, at the same run of the server.
     last: Option<SourceGround>,
+    /// For which epoch it was last looked at, and how many acknowledgements a commit was to wait
+    /// for.
+    of: Option<(Epoch, u32)>,
     /// Where the log stood when it was last heard of.
     heard: Position,
 }
@@ -158,6 +161,9 @@ impl Agent {
             return self.ground.lose_sight();
         };
         if named.epoch > epoch || (named.epoch == epoch && named.deposed) {
+            // Too late to be put back; what the fence says is to hold it.
+            let broken = self.broken_to_the_last(epoch, Some(&survey.ground.source));
+            self.ground.broken = broken;
             self.role = super::Role::Closed;
             self.fence_aside(out);
             return;
@@ -178,6 +184,7 @@ impl Agent {
         let seen = &survey.ground.source;
         let faults = seen.faults(self.ground.last.as_ref(), k);
         self.ground.last = Some(seen.clone());
+        self.ground.of = Some((epoch, k));
         let next = self.beat + 1;
         let strangers = present.keys().copied();
         if self.ground.look(now, begun, next, strangers, &faults) {
@@ -198,6 +205,24 @@ impl Agent {
         if repairs && mends && self.repair.is_none() {
             self.repair = Some(self.run(Op::Repair { k }, out));
         }
+    }
+
+    /// What was broken of this epoch's ground and is not settled, with a last look, taken when no write
+    /// could be answered any more. Nothing where this run of the agent saw none of the epoch.
+    pub(super) fn broken_to_the_last(
+        &self,
+        epoch: Epoch,
+        seen: Option<&SourceGround>,
+    ) -> BTreeSet<Fault> {
+        let Some((_, k)) = self.ground.of.filter(|(of, _)| *of == epoch) else {
+            return BTreeSet::new();
+        };
+        let mut broken = self.ground.broken.clone();
+        // One that restarted since boots without any, and has answered nothing.
+        if let (Some(last), Some(seen)) = (&self.ground.last, seen) {
+            broken.extend(seen.faults(Some(last), k));
+        }
+        broken
     }
 
     pub(super) fn hear_of_ground(&mut self, named: &super::NamedPrimary) {

@@ -152,6 +152,7 @@ impl Agent {
                 OpDone::Fenced {
                     final_set,
                     server_uuid,
+                    ground,
                 },
             ) => {
                 if let OrderKind::Fence { epoch } = order.kind {
@@ -166,6 +167,7 @@ impl Agent {
                         server_uuid,
                         unacknowledged: self.seal.unacknowledged == Some(epoch),
                         mysqld: Some(self.seal.mysqld),
+                        broken: self.broken_to_the_last(epoch, ground.as_ref()),
                     };
                     self.shut(&order, epoch, report, out);
                 }

@@ -108,6 +108,7 @@ fn confirmed() -> OpDone {
     OpDone::Fenced {
         final_set: set("p:1-12"),
         server_uuid: uuid("a"),
+        ground: None,
     }
 }
 
@@ -453,8 +454,12 @@ fn said(said: &Said) -> String {
             format!("say frozen {held}{}", durability(report.undurable))
         }
         Said::Fenced { report, undurable } => match report {
-            FenceReport::Confirmed { final_set, .. } => {
-                format!("say confirmed {}", crate::testing::short(final_set))
+            FenceReport::Confirmed {
+                final_set, broken, ..
+            } => {
+                let faults = broken.iter().map(|fault| format!(", {fault}"));
+                let faults: String = faults.collect();
+                format!("say confirmed {}{faults}", crate::testing::short(final_set))
             }
             FenceReport::Exited => format!("say exited{}", durability(*undurable)),
         },

@@ -140,6 +140,68 @@ fn strangers_are_cut() {
     }
 }
 
+/// What is switched off between the last look and the fence is in the fence's answer: no beat tells
+/// it in time.
+#[test]
+fn a_fence_tells_what_was_broken_to_the_last() {
+    let bent = |bend: fn(&mut SourceGround)| {
+        let mut seen = open().ground.source;
+        bend(&mut seen);
+        seen
+    };
+    let off = bent(|of| (of.enabled, of.status) = (false, false));
+    let moved = bent(|of| of.no_times += 1);
+    let fewer = bent(|of| of.clients = 0);
+    let closes = |desk: &mut Desk, ground: &SourceGround| {
+        desk.order(fence(1), 9);
+        let OpDone::Fenced {
+            final_set,
+            server_uuid,
+            ..
+        } = confirmed()
+        else {
+            panic!("it confirms")
+        };
+        desk.ends(OpDone::Fenced {
+            final_set,
+            server_uuid,
+            ground: Some(ground.clone()),
+        })
+    };
+    let looked = || {
+        let mut desk = Desk::serving();
+        desk.acknowledged(1, named(1, "a"));
+        desk.waits(200, &open());
+        desk
+    };
+    for (ground, says) in [
+        (&off, format!(", {}", Fault::Disabled)),
+        (&moved, format!(", {}", Fault::WasOff)),
+        (&fewer, String::new()),
+    ] {
+        let said = closes(&mut looked(), ground);
+        assert_eq!(said, format!("persist(shut 1), say confirmed p:1-12{says}"));
+    }
+    // Seen while it was shut for an epoch that is over.
+    let mut desk = looked();
+    let over = NamedPrimary {
+        deposed: true,
+        ..named(1, "a")
+    };
+    desk.acknowledged(2, over);
+    let mut survey = open();
+    survey.ground.source = off.clone();
+    desk.waits(100, &survey);
+    let said = closes(&mut desk, &open().ground.source);
+    assert!(said.ends_with(&Fault::Disabled.to_string()), "{said}");
+    // One that restarted boots without semi-sync, closed: it has answered nothing.
+    let mut desk = looked();
+    desk.tell(AgentInput::ServerExited);
+    desk.comes_up(fenced());
+    let said = closes(&mut desk, &off);
+    assert!(said.ends_with("say confirmed p:1-12"), "{said}");
+}
+
 /// Whatever a write is answered by is put back at once, and counts until k of V hold what was
 /// answered meanwhile.
 #[test]

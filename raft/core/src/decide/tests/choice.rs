@@ -309,6 +309,7 @@ fn a_chosen_one_that_never_opened_may_have_more_to_apply() {
             server_uuid: uuid("p"),
             unacknowledged: false,
             mysqld: None,
+            broken: [].into(),
         },
     ));
     // `told` demands that the check agrees.
@@ -434,6 +435,7 @@ fn one_that_would_serve_no_better_returns_only_if_nobody_else_qualifies() {
         server_uuid: uuid("p"),
         unacknowledged,
         mysqld: None,
+        broken: [].into(),
     };
     let waits = |world: &World, why: &str| {
         let text = told(world);

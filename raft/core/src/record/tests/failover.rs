@@ -163,6 +163,7 @@ fn what_the_old_primary_confirmed_is_not_forgotten() {
         server_uuid: uuid("p"),
         unacknowledged: false,
         mysqld: None,
+        broken: [].into(),
     };
     assert_eq!(fence, Some(first));
 }
@@ -222,6 +223,7 @@ fn reports_of_other_data_count_for_nothing() {
         server_uuid: uuid("z"),
         unacknowledged: false,
         mysqld: None,
+        broken: [].into(),
     };
     assert_eq!(world.refusal(fenced(1, "p", empty)), replaced("p"));
 }
