@@ -189,6 +189,8 @@ mod tests {
             opening: false,
             marked: None,
             login_error: None,
+            stuck: None,
+            freed: Default::default(),
             ground: Default::default(),
         };
         Up::Beat {

@@ -42,7 +42,7 @@ pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
     let (file, seal, durable) =
         seal::SealFile::begin(&config.dir, &config.cluster, &config.instance)?;
     let settings = Settings::default();
-    let mut agent = Agent::new(clock::now(), seal, settings);
+    let mut agent = Agent::new(clock::now(), seal, server::this_process(), settings);
 
     let (inputs, mut waiting) = mpsc::channel(BACKLOG);
     let writer = seal::Writer::start(file, inputs.clone())?;

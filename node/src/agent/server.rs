@@ -306,10 +306,29 @@ impl Watch {
     }
 }
 
-fn id(process: &Watched) -> ProcessId {
+fn boot() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_owned()
+}
+
+/// This very process: no other ever has all three.
+pub(super) fn this_process() -> ProcessId {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name before may hold anything; the start time is the twentieth after it.
+    let started = stat.rsplit_once(')').and_then(|(_, rest)| {
+        let mut fields = rest.split_whitespace();
+        fields.nth(19)?.parse().ok()
+    });
     ProcessId {
-        boot: boot.trim().to_owned(),
+        boot: boot(),
+        pid: std::process::id(),
+        started: started.unwrap_or_default(),
+    }
+}
+
+fn id(process: &Watched) -> ProcessId {
+    ProcessId {
+        boot: boot(),
         pid: process.pid(),
         started: process.started_at().0,
     }

@@ -23,6 +23,7 @@ use super::sessions::{Busy, Errand, Sessions};
 use super::words::{acks, op_error, session_error, set, survey, to_survey, uuid};
 use crate::clock;
 use crate::config::{AgentConfig, reload};
+use crate::mysqld::applier;
 use crate::mysqld::fence::fence;
 use crate::mysqld::follow::{Followed, Source, SourceTransport, follow, receive};
 use crate::mysqld::inspect::inspect;
@@ -181,6 +182,7 @@ fn errand(op: &Op) -> Errand {
         | Op::Follow { .. }
         | Op::Fetch { .. } => Errand::Opens,
         Op::Survey
+        | Op::LookAtApplier { .. }
         | Op::Freeze
         | Op::Fence
         | Op::WaitApplied { .. }
@@ -192,7 +194,10 @@ fn errand(op: &Op) -> Errand {
 
 /// Whether it belongs to no order: none is over because this begins.
 fn beside_orders(op: &Op) -> bool {
-    matches!(op, Op::CleanUp | Op::Cut { .. } | Op::Repair { .. })
+    matches!(
+        op,
+        Op::LookAtApplier { .. } | Op::CleanUp | Op::Cut { .. } | Op::Repair { .. }
+    )
 }
 
 impl Shared {
@@ -215,6 +220,7 @@ impl Shared {
             Op::Marker { epoch, create } => self.marker(&sessions, id, epoch.0, create).await,
             Op::Fence => self.fence(&sessions).await,
             Op::Freeze
+            | Op::LookAtApplier { .. }
             | Op::WaitApplied { .. }
             | Op::Follow { .. }
             | Op::Fetch { .. }
@@ -385,6 +391,11 @@ impl Shared {
                 let deadline = within(FREEZE_LIMIT);
                 let frozen = ops::freeze(session, deadline).await.map_err(failed)?;
                 Ok(OpDone::Frozen(Box::new(to_survey(&frozen)?)))
+            }
+            Op::LookAtApplier { ends } => {
+                let deadline = within(SURVEY_LIMIT);
+                let seen = applier::look_and_end(session, ends, deadline).await;
+                Ok(OpDone::ApplierSeen(seen.map_err(failed)?))
             }
             Op::WaitApplied { set } => {
                 // A candidate that restarted boots with its applier stopped.

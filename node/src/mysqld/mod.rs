@@ -26,6 +26,7 @@
 //! **Invariant:** no function here sends SIGTERM to `mysqld` or lowers a semi-sync guarantee to get
 //! unstuck: both acknowledge waiting writes that no replica holds (measured on 9.7.4).
 
+pub mod applier;
 mod apt;
 pub mod bringup;
 pub mod facts;

@@ -87,6 +87,12 @@ pub struct Policy {
     pub unacked_fence_ms: u64,
     /// A member of V that has not joined an opened primary by then is reported.
     pub join_wait_ms: u64,
+    /// One that was chosen and makes no progress for so long before it opens is withdrawn, where
+    /// another qualifies that is expected to do better.
+    pub open_stall_ms: u64,
+    /// Sessions of clients that hold what a chosen one has to apply (locks, a backup's, blocked DDL)
+    /// are ended, and recorded.
+    pub ends_holders: bool,
     /// What a promotion may lose.
     pub max_loss: MaxLoss,
     /// Zero is claimed only if the primary's settings were seen to be as ordered within so long
@@ -127,6 +133,8 @@ impl Default for Policy {
             restart_hold_ms: 10_000,
             unacked_fence_ms: 30_000,
             join_wait_ms: 5_000,
+            open_stall_ms: 3_000,
+            ends_holders: true,
             max_loss: MaxLoss::None,
             ground_age_ms: 1_000,
             reach_ms: 5_000,
@@ -157,6 +165,9 @@ pub const REPORT_FRESH_MS: u64 = 300;
 /// Two looks of a node at a primary's ground, 200 ms apart, and a late answer.
 pub const GROUND_AGE_MIN_MS: u64 = 500;
 
+/// A few looks of an agent, and a healthy opening.
+pub const OPEN_STALL_MIN_MS: u64 = 500;
+
 impl Policy {
     /// The measuring profile: aggressive thresholds for a quiet network.
     pub fn fast() -> Self {
@@ -167,6 +178,7 @@ impl Policy {
             wedged_sustain_ms: 2_000,
             source_heartbeat_ms: 250,
             replica_stale_ms: 650,
+            open_stall_ms: 1_000,
             min_interval_s: 0,
             ..Self::default()
         }
@@ -234,6 +246,12 @@ impl Policy {
                 "must be above cross_region_sustain_ms ({}), else a fence precedes every verdict",
                 self.cross_region_sustain_ms
             ),
+        );
+        must(
+            self.open_stall_ms >= OPEN_STALL_MIN_MS,
+            "open_stall_ms",
+            self.open_stall_ms,
+            format!("must not be below {OPEN_STALL_MIN_MS}: an agent looks every 100 ms"),
         );
         must(
             self.ground_age_ms >= GROUND_AGE_MIN_MS,

@@ -118,6 +118,8 @@ pub fn report(letter: &str, executed: &str, received: &str) -> FreezeReport {
         left: Default::default(),
         left_unknown: Default::default(),
         undurable: false,
+        agent: None,
+        backlog: Default::default(),
     }
 }
 
@@ -136,6 +138,7 @@ pub fn vote(node: u64, kind: SightKind, for_ms: u64) -> Vote {
         word: None,
         exit_ms: None,
         ground: Some(GroundLook::default()),
+        broken: Default::default(),
     }
 }
 
@@ -363,6 +366,7 @@ pub fn fenced(epoch: u64, letter: &str, report: FenceReport) -> Command {
         epoch: Epoch(epoch),
         instance: instance(letter),
         report,
+        unopened: None,
     }
 }
 
@@ -480,5 +484,7 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         marked: None,
         login_error: None,
         ground: GroundWord::default(),
+        stuck: None,
+        freed: Default::default(),
     }
 }

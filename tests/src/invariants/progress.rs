@@ -8,6 +8,7 @@
 //! Source: `raft/core/PROTOCOL.md`. Planted: none of its own; the others must not hide behind a halt.
 
 use primacy_core::agree::Verdict;
+use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{Epoch, InstanceId};
 use primacy_core::record::{Cluster, Deposition, Follower, Promotion, PromotionRule, Stage};
 
@@ -111,10 +112,17 @@ fn legitimate(world: &World, cluster: &Cluster) -> Option<String> {
             if !lacks.is_empty() {
                 return Some(format!("{} lost {}", cluster.primary, lacks.compact()));
             }
-            unseen_ground(world, cluster).or_else(|| too_few_follow(cluster, promotion))
+            let held = world.faults.held == Some(world.host_of(&cluster.primary));
+            let nobody = (held && !promotion.opened).then(|| {
+                nobody_eligible(world, cluster).or_else(|| nobody_followed(world, cluster))
+            });
+            unseen_ground(world, cluster)
+                .or_else(|| too_few_follow(cluster, promotion))
+                .or(nobody.flatten())
         }
         Stage::Deposed(record) => only_a_former_primary(world, cluster)
             .or_else(|| nobody_eligible(world, cluster))
+            .or_else(|| nobody_followed(world, cluster))
             .or_else(|| forgotten(cluster, record)),
     })
 }
@@ -217,12 +225,47 @@ fn only_a_former_primary(world: &World, cluster: &Cluster) -> Option<String> {
         .then(|| format!("only {holder}, a former primary, still holds the floor"))
 }
 
+/// Whoever may be chosen is followed by too few: the others hold what it does not, and no replica is
+/// rebuilt in this version.
+fn nobody_followed(world: &World, cluster: &Cluster) -> Option<String> {
+    let holds = |id: &InstanceId| world.servers[world.host_of(id)].holds();
+    let carried = cluster.instances.iter().any(|(id, spec)| {
+        let own = *id == cluster.primary;
+        let barred = cluster.left_behind.contains(id) || spec.promotion == PromotionRule::Never;
+        let next = cluster.inherited().without(id);
+        let has = holds(id);
+        let follows = |acker: &&InstanceId| {
+            let extra = holds(acker).subtract(&has);
+            let own = spec.server_uuid.into_iter().collect();
+            !world.faults.dead.contains(&world.host_of(acker)) && extra.without(&own).is_empty()
+        };
+        let held = world.faults.held == Some(world.host_of(id));
+        (own || !barred) && !held && next.members.iter().filter(follows).count() >= next.k as usize
+    });
+    (!carried).then(|| "whoever may be chosen is followed by too few".into())
+}
+
+/// What was told of a deposed epoch by those whose relay logs a fault took since.
+fn told_and_lost(world: &World, cluster: &Cluster) -> GtidSet {
+    let record = cluster.deposition();
+    let reports = record.into_iter().flat_map(|record| &record.frozen);
+    let lost = reports.filter(|(id, _)| world.servers[world.host_of(id)].lost_relay);
+    lost.fold(GtidSet::default(), |told, (_, report)| {
+        told.union(&report.holds())
+    })
+}
+
 /// Everybody who is left is barred from promotion, or lacks what is needed and may get it from nobody:
 /// who has it lacks something that the other holds, so that they have diverged.
 fn nobody_eligible(world: &World, cluster: &Cluster) -> Option<String> {
     let holds = |id: &InstanceId| world.servers[world.host_of(id)].holds();
-    let gone = |id: &InstanceId| world.faults.dead.contains(&world.host_of(id));
+    // One whose applier is held for good still silences and acknowledges, and opens never.
+    let gone = |id: &InstanceId| {
+        let host = world.host_of(id);
+        world.faults.dead.contains(&host) || world.faults.held == Some(host)
+    };
     let former = |id: &InstanceId| cluster.left_behind.contains(id);
+    let needed = cluster.floor.union(&told_and_lost(world, cluster));
     let unable = cluster.instances.iter().all(|(id, spec)| {
         let held = holds(id);
         let barred = gone(id)
@@ -230,15 +273,18 @@ fn nobody_eligible(world: &World, cluster: &Cluster) -> Option<String> {
             || (*id != cluster.primary
                 && (spec.promotion == PromotionRule::Never
                     || !held.without(&cluster.primaries).is_empty()));
-        let missing = cluster.floor.subtract(&held);
-        let donor = cluster.instances.keys().any(|other| {
-            other != id
-                && *other != cluster.primary
+        let missing = needed.subtract(&held);
+        let donors = cluster.instances.keys().filter(|other| {
+            *other != id
+                && **other != cluster.primary
                 && !gone(other)
                 && !former(other)
                 && holds(other).is_superset_of(&held)
-                && !holds(other).intersect(&missing).is_empty()
         });
+        let given = donors.fold(GtidSet::default(), |given, other| {
+            given.union(&holds(other))
+        });
+        let donor = given.is_superset_of(&missing);
         barred || (!missing.is_empty() && (*id == cluster.primary || !donor))
     });
     unable.then(|| "nobody who is left may be promoted and has, or may fetch, the floor".into())

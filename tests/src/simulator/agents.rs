@@ -41,14 +41,14 @@ impl AgentProc {
 fn deadline_us(op: &Op) -> Option<u64> {
     match op {
         Op::Survey
+        | Op::LookAtApplier { .. }
         | Op::PrepareOpen
-        | Op::Open { .. }
         | Op::Adopt { .. }
         | Op::Cut { .. }
         | Op::Repair { .. } => Some(1_000_000),
         Op::Fence => Some(3_000_000),
         Op::Freeze | Op::Follow { .. } | Op::CleanUp => Some(4_000_000),
-        Op::WaitApplied { .. } | Op::Fetch { .. } => Some(5_000_000),
+        Op::Open { .. } | Op::WaitApplied { .. } | Op::Fetch { .. } => Some(5_000_000),
         Op::Marker { .. } => None,
     }
 }
@@ -58,6 +58,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Survey => "survey",
         Op::Freeze => "freeze",
         Op::Fence => "fence",
+        Op::LookAtApplier { .. } => "look at applier",
         Op::WaitApplied { .. } => "wait until applied",
         Op::Follow { .. } => "follow",
         Op::Fetch { .. } => "fetch",
@@ -81,9 +82,16 @@ impl World {
         proc.seal.agent = proc.seal.agent.next();
         proc.ops.clear();
         proc.asked_by = None;
+        // Another one with each start, whatever becomes of its disk.
+        let process = ProcessId {
+            boot: format!("agent {host}"),
+            pid: 1,
+            started: proc.gate.run,
+        };
         proc.agent = Some(Agent::new(
             clock.tick(now),
             proc.seal.clone(),
+            process,
             Settings::default(),
         ));
         let run = proc.gate.run;

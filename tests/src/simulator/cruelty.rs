@@ -5,6 +5,7 @@ use primacy_core::ids::Epoch;
 use primacy_core::record::{Cluster, Deposition, Stage, State};
 
 use super::faults::Fault;
+use super::mysql::Hold;
 use super::world::{ANY_RUN, Target, What, World, instance_name};
 
 impl World {
@@ -166,6 +167,20 @@ impl World {
             && let Some(us) = self.faults.death_of_chosen_us.take()
         {
             return self.strike(Fault::Death(primary), us, 1);
+        }
+        if moved && new.epoch > Epoch(1) && !reinstated {
+            if std::mem::take(&mut self.faults.holds_chosen) {
+                return self.strike(Fault::HeldForGood(primary), 0, 1);
+            }
+            if cruel && self.rng.chance(200) {
+                let hold = if self.rng.chance(500) {
+                    Hold::Client
+                } else {
+                    Hold::Lasting
+                };
+                let lasts = self.rng.between(500_000, 9_000_000);
+                return self.strike(Fault::HeldApplier(primary, hold), 0, lasts);
+            }
         }
         if moved && new.epoch > Epoch(1) && !reinstated && self.rng.chance(80) {
             return self.before_anybody_joins(primary);

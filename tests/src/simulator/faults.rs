@@ -7,7 +7,7 @@ use primacy_core::ids::Epoch;
 use primacy_core::record::Cluster;
 
 use super::Options;
-use super::mysql::Writer;
+use super::mysql::{Hold, Writer};
 use super::prng::Rng;
 use super::replication::Acks;
 use super::world::{ANY_RUN, Target, What, World};
@@ -35,6 +35,10 @@ pub enum Fault {
     ClockRate(Target, i64),
     StuckDisk(usize),
     SlowApplier(usize),
+    /// Its applier applies nothing: behind a client's lock, or behind something that lasts.
+    HeldApplier(usize, Hold),
+    /// The same, for good.
+    HeldForGood(usize),
     Errant(usize),
     Stranger,
     Election,
@@ -72,6 +76,8 @@ impl Fault {
             Fault::ClockRate(..) => "clock off",
             Fault::StuckDisk(_) => "disk stuck",
             Fault::SlowApplier(_) => "applier slow",
+            Fault::HeldApplier(..) => "applier held",
+            Fault::HeldForGood(_) => "applier held for good",
             Fault::Errant(_) => "errant write",
             Fault::Stranger => "stranger",
             Fault::Election => "election",
@@ -87,7 +93,7 @@ impl Fault {
     }
 
     /// Every kind that a run without operators is to show.
-    pub const KINDS: [&str; 21] = [
+    pub const KINDS: [&str; 23] = [
         "server killed",
         "paused",
         "agent killed",
@@ -99,6 +105,8 @@ impl Fault {
         "clock off",
         "disk stuck",
         "applier slow",
+        "applier held",
+        "applier held for good",
         "errant write",
         "stranger",
         "election",
@@ -134,6 +142,9 @@ pub struct Faults {
     pub(super) death_of_chosen_us: Option<u64>,
     /// Hosts that never come back.
     pub dead: BTreeSet<usize>,
+    /// The one whose applier is held for good from the moment on that it is chosen, or before.
+    pub(super) holds_chosen: bool,
+    pub held: Option<usize>,
     /// Hosts at whose address another server answers.
     pub(super) imposters: BTreeSet<usize>,
     pub errant: bool,
@@ -175,6 +186,7 @@ impl Faults {
                     let host = rng.index(hosts);
                     self.add(rng.between(4_000_000, 14_000_000), 1, Fault::Death(host));
                 }
+                1 if rng.chance(400) => self.holds_chosen = true,
                 1 => self.death_of_chosen_us = Some(rng.below(300_000)),
                 _ => self.death_of_chosen_us = Some(rng.between(1_500_000, 2_000_000)),
             }
@@ -221,7 +233,7 @@ impl Faults {
         let host = rng.index(hosts);
         let node = rng.index(3);
         let places = 3 + hosts;
-        match rng.below(29) {
+        match rng.below(31) {
             0 => Fault::KillServer(host),
             1 => Fault::Pause(vec![Target::Mysqld(host)]),
             2 => Fault::Pause(vec![Target::Agent(host)]),
@@ -297,6 +309,8 @@ impl Faults {
             25 => Fault::Xa,
             26 => Fault::Imposter(host),
             27 => Fault::AgentsAsleep,
+            28 => Fault::HeldApplier(host, Hold::Client),
+            29 => Fault::HeldApplier(host, Hold::Lasting),
             _ => Fault::Election,
         }
     }
@@ -376,6 +390,17 @@ impl World {
             }
             Fault::StuckDisk(host) => self.servers[*host].stuck = true,
             Fault::SlowApplier(host) => self.servers[*host].apply_us = 300_000,
+            Fault::HeldApplier(host, hold) => {
+                if self.faults.held != Some(*host) {
+                    self.hold_applier(*host, *hold);
+                }
+            }
+            Fault::HeldForGood(host) => {
+                if self.faults.dead.is_empty() && self.faults.held.is_none() {
+                    self.faults.held = Some(*host);
+                    self.hold_applier(*host, Hold::Lasting);
+                }
+            }
             Fault::Errant(host) => {
                 let serving = self.shop().is_some_and(|cluster| {
                     cluster.epoch > Epoch::INITIAL
@@ -450,6 +475,11 @@ impl World {
             Fault::Lossy(_) => self.net.loss_permille = 0,
             Fault::StuckDisk(host) => self.unstick(*host),
             Fault::SlowApplier(host) => self.servers[*host].apply_us = 3_000,
+            Fault::HeldApplier(host, _) => {
+                if self.faults.held != Some(*host) {
+                    self.hold_applier(*host, Hold::None);
+                }
+            }
             Fault::Abort => self.lift_abort(),
             Fault::Stranger => {
                 let stranger = self.members;
@@ -465,6 +495,7 @@ impl World {
             }
             Fault::KillServer(_)
             | Fault::Death(_)
+            | Fault::HeldForGood(_)
             | Fault::SemiSyncOff
             | Fault::Flip
             | Fault::Xa

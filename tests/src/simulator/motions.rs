@@ -6,11 +6,12 @@
 //! killed late has taken effect before the next begins, never after it.
 
 use primacy_core::act::{
-    ChannelSeen, Ground, Op, OpDone, OpError, OpId, Opened, SemiSyncDump, Survey,
+    Applier, ChannelSeen, Ground, Op, OpDone, OpError, OpId, Opened, SemiSyncDump, Survey,
 };
 use primacy_core::ids::Epoch;
 use primacy_core::observe::IoThread;
 
+use super::mysql::Hold;
 use super::planted::Planted;
 use super::world::{Target, What, World, host_number};
 
@@ -49,7 +50,12 @@ pub struct Prepared {
 fn of_order(op: &Op) -> bool {
     !matches!(
         op,
-        Op::Survey | Op::Marker { .. } | Op::Cut { .. } | Op::CleanUp | Op::Repair { .. }
+        Op::Survey
+            | Op::LookAtApplier { .. }
+            | Op::Marker { .. }
+            | Op::Cut { .. }
+            | Op::CleanUp
+            | Op::Repair { .. }
     )
 }
 
@@ -184,7 +190,12 @@ impl World {
                     let gone = OpError::Refused("the session is gone".into());
                     return self.op_ended(host, agent_run, id, Err(gone));
                 }
-                self.rng.between(300, 8_000)
+                // Now and then it hangs for as long as an opening may stall.
+                if self.rng.chance(60) {
+                    self.rng.between(900_000, 1_500_000)
+                } else {
+                    self.rng.between(300, 8_000)
+                }
             }
             Op::Fence => {
                 self.servers[host].fencing = true;
@@ -214,7 +225,7 @@ impl World {
             Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } | Op::Repair { .. } => {
                 self.rng.between(1_000, 50_000)
             }
-            Op::Survey => 100,
+            Op::Survey | Op::LookAtApplier { .. } => 100,
         };
         if self.options.planted == Some(Planted::ReportBeforeFreeze) && op == Op::Freeze {
             let early = OpDone::Frozen(Box::new(self.survey(host)));
@@ -305,6 +316,21 @@ impl World {
         self.op_ended(host, op.agent_run, op.id, done);
     }
 
+    fn look_at_applier(&mut self, host: usize, ends: bool) -> Applier {
+        let held = self.servers[host].hold == Hold::Client;
+        let who = || held.then(|| "a client's lock".to_owned());
+        let mut seen = Applier {
+            at: self.servers[host].executed.to_string(),
+            holders: who().into_iter().collect(),
+            ended: Vec::new(),
+        };
+        if held && ends {
+            seen.ended.extend(who());
+            self.hold_applier(host, Hold::None);
+        }
+        seen
+    }
+
     /// Whether an op has to wait on, and how long.
     fn not_yet(&mut self, host: usize, op: &mut RunningOp) -> Option<u64> {
         let server = &self.servers[host];
@@ -366,6 +392,7 @@ impl World {
                 }
             }
             Op::WaitApplied { .. } => OpDone::Applied,
+            Op::LookAtApplier { ends } => OpDone::ApplierSeen(self.look_at_applier(host, *ends)),
             Op::Follow {
                 host: source,
                 acking,

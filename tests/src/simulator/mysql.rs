@@ -113,9 +113,21 @@ pub struct Mysqld {
     pub relay: VecDeque<TxId>,
     pub received: GtidSet,
     pub apply_us: u64,
+    pub hold: Hold,
 
     pub ops: Vec<RunningOp>,
     pub prepared: Option<Prepared>,
+}
+
+/// What keeps an applier from applying anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hold {
+    #[default]
+    None,
+    /// A client's lock: its session can be ended.
+    Client,
+    /// Nothing that ends with a session.
+    Lasting,
 }
 
 impl Mysqld {
@@ -158,6 +170,7 @@ impl Mysqld {
             relay: VecDeque::new(),
             received: GtidSet::default(),
             apply_us,
+            hold: Hold::None,
             ops: Vec::new(),
             prepared: None,
         }

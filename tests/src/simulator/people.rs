@@ -11,7 +11,7 @@ use super::world::{ANY_RUN, Target, What, World, instance_name};
 impl World {
     /// Whatever was on it is gone with it.
     pub(super) fn die_for_good(&mut self, host: usize) {
-        if !self.faults.dead.is_empty() {
+        if !self.faults.dead.is_empty() || self.faults.held.is_some() {
             return; // more than one is more than V and k are made for
         }
         self.faults.dead.insert(host);

@@ -59,6 +59,8 @@ planted! {
     AnyServerCounts, "any-server-counts", "takes any server at its address for the enrolled one";
     GroundNotLogged, "ground-not-logged", "does not say in the log that the ground is broken";
     BlindAtOnce, "blind-at-once", "forgets what it saw of a new primary before it was chosen";
+    NeverWithdrawn, "never-withdrawn", "waits for ever for one that was chosen and stalls";
+    WithdrawnTakenForUnopened, "withdrawn-taken-for-unopened", "takes it that one that stalls never opened";
     UnionNeeded, "union-needed", "needs what any acker holds, though nobody was told";
 }
 
@@ -199,6 +201,22 @@ fn distort_cluster(
                 cluster.floor.union_with(&report.holds());
             }
         }
+        Planted::NeverWithdrawn if deposed_now => {
+            let withdrawn = cluster
+                .deposition()
+                .is_some_and(|of| of.withdrawn.is_some());
+            if let Some(was) = was.filter(|_| withdrawn) {
+                *cluster = was.clone();
+            }
+        }
+        Planted::WithdrawnTakenForUnopened => {
+            if let Stage::Deposed(deposition) = &mut cluster.stage
+                && deposition.withdrawn.is_some()
+                && deposition.opener.is_some()
+            {
+                deposition.unopened = true;
+            }
+        }
         Planted::NoFloor if deposed_now => {
             cluster.floor = GtidSet::default();
             if let Stage::Deposed(deposition) = &mut cluster.stage {
@@ -243,6 +261,9 @@ fn name(cluster: &mut Cluster, at: Position, choice: Choice) {
         opened: false,
         acknowledged: false,
         followers: Default::default(),
+        freed: Default::default(),
+        former: Default::default(),
+        opener: None,
         after: None,
     }));
 }

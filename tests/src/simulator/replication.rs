@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use primacy_core::gtid::GtidSet;
 use primacy_core::observe::IoThread;
 
-use super::mysql::TxId;
+use super::mysql::{Hold, TxId};
 use super::network::RETRANSMIT_US;
 use super::planted::Planted;
 use super::world::{ANY_RUN, Target, What, World};
@@ -290,11 +290,18 @@ impl World {
         self.apply_soon(host);
     }
 
+    /// What held its applier is gone, or comes.
+    pub fn hold_applier(&mut self, host: usize, hold: Hold) {
+        self.servers[host].hold = hold;
+        self.apply_soon(host);
+    }
+
     fn apply_soon(&mut self, host: usize) {
         let server = &mut self.servers[host];
         if !server.applier
             || server.applying
             || server.relay.is_empty()
+            || server.hold != Hold::None
             || !server.broken.is_empty()
         {
             return;
@@ -312,7 +319,7 @@ impl World {
         let Some(&id) = server.relay.front() else {
             return;
         };
-        if !server.applier {
+        if !server.applier || server.hold != Hold::None {
             return;
         }
         let tx = self.txns[id];

@@ -17,6 +17,6 @@ pub use agent::{
     Acknowledgement, Agent, AgentInput, AgentOutput, NamedPrimary, ServerSeen, Settings,
 };
 pub use look::{ChannelSeen, Ground, NotSent, ProbeAt, SemiSyncDump};
-pub use op::{Marker, Op, OpDone, OpError, OpId, Opened, Survey};
+pub use op::{Applier, Marker, Op, OpDone, OpError, OpId, Opened, Survey};
 pub use order::{Adopted, Order, OrderKind, Reply, Said, acker_uuids, orders};
 pub use seal::{LEFT_BYTES_MAX, Left, ProcessId, Seal};

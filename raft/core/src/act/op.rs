@@ -24,6 +24,9 @@ pub enum Op {
     /// `super_read_only` and `offline_mode`, then what is executed. Past its deadline the shell
     /// kills `mysqld` (SIGKILL, never SIGTERM: a graceful stop acknowledges waiting writes).
     Fence,
+    /// Look how far the applier is and what clients hold of what it needs; where it `ends` them, their
+    /// sessions are ended.
+    LookAtApplier { ends: bool },
     /// Wait until everything in the set is executed.
     WaitApplied { set: GtidSet },
     /// Point to a source, start replicating. The IO thread is stopped already.
@@ -120,6 +123,17 @@ pub struct Marker {
     pub after: GtidSet,
 }
 
+/// What a replica's applier is at, and who stands in its way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applier {
+    /// Changes whenever it makes progress, within one transaction too.
+    pub at: String,
+    /// Sessions that hold what it needs, and since when: for people.
+    pub holders: Vec<String>,
+    /// Those of them that were ended.
+    pub ended: Vec<String>,
+}
+
 /// What the session saw that opened the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened;
@@ -135,6 +149,7 @@ pub enum OpDone {
         /// What its acknowledgements rested on to the last; `None` without semi-sync.
         ground: Option<SourceGround>,
     },
+    ApplierSeen(Applier),
     Applied,
     Followed,
     /// The session stands; this is what it read.

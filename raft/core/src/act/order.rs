@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::seal::ProcessId;
 use crate::decide::{Fetching, Proof};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Committed, Epoch, Incarnation, InstanceId, Position, Token};
@@ -101,6 +102,9 @@ pub enum Said {
         /// Its agent's disk takes no writes: it may forget this with its next start.
         #[serde(default)]
         undurable: bool,
+        /// The run of the agent that says that it never began to open it for this epoch.
+        #[serde(default)]
+        unopened: Option<ProcessId>,
     },
     Following,
     WillNotFollow {

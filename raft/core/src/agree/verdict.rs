@@ -17,6 +17,8 @@ pub enum Verdict {
     Dead,
     /// It answers reads and cannot write.
     Wedged,
+    /// No vote's: the agent of one that was chosen says that it stalls before it opens.
+    Stuck,
     /// The same majority, but enough ackers still hear the primary: the control plane is cut off.
     Isolated,
     /// Votes still missing, or not yet lasting, could tip it. Never treat this as `Dead`.

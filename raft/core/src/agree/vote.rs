@@ -1,11 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::gtid::GtidSet;
 use crate::ids::Incarnation;
 use crate::ids::{ClusterId, Epoch, InquestId, InstanceId, NodeId, Position, Seq};
-use crate::observe::{GroundLook, Reached, Sight, Word};
+use crate::observe::{Fault, GroundLook, Reached, Sight, Word};
 
 /// One node's sight of a primary within one inquest, with its evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,10 @@ pub struct Vote {
     /// Its newest look at good ground of the primary; `None` if this run of the node had none.
     #[serde(default)]
     pub ground: Option<GroundLook>,
+    /// What its newest look found broken there, if it has had no good one since: the word of it may
+    /// not have reached the log.
+    #[serde(default)]
+    pub broken: BTreeSet<Fault>,
 }
 
 /// One numbered inquiry into one primary of one epoch. At most one per cluster is open.

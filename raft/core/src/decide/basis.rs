@@ -58,12 +58,15 @@ pub(super) fn basis(evidence: &Evidence<'_>) -> Result<Basis, Vec<Reason>> {
     };
     let told = evidence.remembering();
     let content = match &proof {
+        // Nothing was acknowledged in an epoch that never began to open.
+        _ if deposition.unopened => GtidSet::default(),
         // It holds more than was answered: a crash's recovery, or a late acknowledgement, commits
         // what waited. So it stands in only where too few can tell.
         Proof::Confirmed { final_set } if told.len() < needed => final_set.clone(),
         _ => evidence.acknowledged(&told),
     };
-    let complete = told.len() >= needed || matches!(proof, Proof::Confirmed { .. });
+    let complete =
+        deposition.unopened || told.len() >= needed || matches!(proof, Proof::Confirmed { .. });
     Ok(Basis {
         need: evidence.base().union(&content),
         proof,
@@ -108,7 +111,11 @@ fn forgotten(evidence: &Evidence<'_>, told: usize) -> Doubt {
 /// approved, allow less.
 pub(super) fn loss(evidence: &Evidence<'_>, basis: &Basis) -> Result<LossBound, Reason> {
     let (cluster, deposition) = (evidence.cluster, evidence.deposition);
-    let doubt = cluster.doubt(deposition.ground_age_ms);
+    let taken_back = deposition.withdrawn.as_ref();
+    let carried = taken_back.filter(|withdrawn| withdrawn.loss != LossBound::Zero);
+    let doubt = carried
+        .map(|withdrawn| Doubt::Carried(withdrawn.loss.clone()))
+        .or_else(|| cluster.doubt(deposition.ground_age_ms));
     let Some(why) = doubt.or_else(|| basis.forgotten.clone()) else {
         return Ok(LossBound::Zero);
     };
@@ -148,7 +155,9 @@ pub(super) fn returns(evidence: &Evidence<'_>, basis: &Basis) -> Result<Return, 
             set: lacks.compact().to_string(),
         }]);
     }
-    let why = if deposition.judgement.verdict == Verdict::Wedged {
+    let why = if deposition.withdrawn.is_some() {
+        Unfit::Stalled
+    } else if deposition.judgement.verdict == Verdict::Wedged {
         Unfit::Wedged
     } else if *unacknowledged {
         Unfit::Unacknowledged

@@ -117,8 +117,13 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
         .map(|id| acknowledged_by(cluster, id))
         .collect();
     let unheard = all - remember.len();
-    let content = unheard < k || confirmed.is_some();
-    if unheard < k {
+    let content = record.unopened || unheard < k || confirmed.is_some();
+    if record.unopened {
+        law(
+            record.opener.is_some(),
+            "the run of the agent that never began to open is known",
+        );
+    } else if unheard < k {
         law(
             every_group(&remember, k - unheard, |common| {
                 choice.need.is_superset_of(common)
@@ -133,6 +138,10 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
     }
     let back = choice.to == cluster.primary;
     let proved = content
+        && record
+            .withdrawn
+            .as_ref()
+            .is_none_or(|of| of.loss == LossBound::Zero)
         && cluster.floor_stands
         && cluster.ground.broken.is_empty()
         && record
@@ -219,6 +228,13 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
 
     // V′ and k′.
     let mut expected = v.clone();
+    let mut missing_before = v.len() - k;
+    let mut stays = false;
+    if let (true, Some(former)) = (record.unopened, &record.former) {
+        missing_before = former.members.len() - former.k as usize;
+        stays = former.members.contains(&cluster.primary);
+        expected.extend(stays.then(|| cluster.primary.clone()));
+    }
     expected.remove(&choice.to);
     law(
         choice.ackers.members == expected,
@@ -226,10 +242,9 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
     );
     law(!choice.ackers.members.is_empty(), "V′ is not empty");
     law(
-        !choice.ackers.members.contains(&cluster.primary),
-        "the old primary is not in V′",
+        stays || !choice.ackers.members.contains(&cluster.primary),
+        "the old primary is not in V′, unless it never began to open",
     );
-    let missing_before = v.len() - k;
     let k_next = expected.len().saturating_sub(missing_before).max(1);
     law(
         choice.ackers.k as usize == k_next,

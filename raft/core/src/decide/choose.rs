@@ -67,7 +67,7 @@ fn reinstate(cluster: &Cluster, deposition: &Deposition, basis: Basis, holds: Gt
         proof: basis.proof,
         within: holds,
         need: basis.need,
-        ackers: cluster.ackers.without(&cluster.primary),
+        ackers: cluster.inherited().without(&cluster.primary),
         loss: LossBound::Zero,
         why: vec![match &deposition.aborted {
             Some(abort) => format!(
@@ -100,12 +100,16 @@ fn best(
             None => qualified.push(id),
         }
     }
-    qualified.sort_by_key(|id| (unheard.contains(*id), rank(evidence, &need, id)));
+    qualified.sort_by_key(|id| {
+        let (class, expected_ms) = pace(evidence, id);
+        let rank = rank(evidence, &need, id);
+        (unheard.contains(*id), class, expected_ms, rank)
+    });
     let Some(to) = qualified.first().map(|id| (*id).clone()) else {
         return Err(reasons);
     };
     let mut why = vec![format!(
-        "{to}: holds everything needed; {}",
+        "{to}: holds everything needed; {}{}",
         match (
             cluster.instances[&to].region == cluster.instances[&cluster.primary].region,
             evidence.deposition.region_fails,
@@ -115,13 +119,13 @@ fn best(
             (false, true) => "outside the old primary's region, which has an incident",
             (true, true) =>
                 "in the old primary's region, which has an incident: no candidate outside it",
-        }
+        },
+        in_class(evidence, &to),
     )];
-    why.extend(
-        qualified[1..]
-            .iter()
-            .map(|id| format!("{id}: qualified, ranks after {to}")),
-    );
+    why.extend(qualified[1..].iter().map(|id| {
+        let behind = in_class(evidence, id);
+        format!("{id}: qualified, ranks after {to}{behind}")
+    }));
     why.extend(reasons.iter().map(Reason::to_string));
     Ok(Choice {
         cluster: cluster.id.clone(),
@@ -130,11 +134,47 @@ fn best(
         proof: basis.proof.clone(),
         within: evidence.still_holds(&to),
         need,
-        ackers: cluster.ackers.without(&to),
+        ackers: cluster.inherited().without(&to),
         loss,
         why,
         to,
     })
+}
+
+/// How soon one is expected to open, before any preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    /// Before it would count as stalled.
+    Soon,
+    Later,
+    /// It applies nothing of what it received.
+    Held,
+}
+
+pub(super) fn class(evidence: &Evidence<'_>, id: &InstanceId) -> Class {
+    let backlog = &evidence.deposition.frozen[id].backlog;
+    match backlog.held {
+        Some(_) => Class::Held,
+        None if backlog.expected_ms > evidence.cluster.policy.open_stall_ms => Class::Later,
+        None => Class::Soon,
+    }
+}
+
+/// Its class, and within the second the time that it is expected to take.
+fn pace(evidence: &Evidence<'_>, id: &InstanceId) -> (Class, u64) {
+    let class = class(evidence, id);
+    let later = class == Class::Later;
+    let expected_ms = evidence.deposition.frozen[id].backlog.expected_ms;
+    (class, if later { expected_ms } else { 0 })
+}
+
+fn in_class(evidence: &Evidence<'_>, id: &InstanceId) -> String {
+    let backlog = &evidence.deposition.frozen[id].backlog;
+    match (class(evidence, id), &backlog.held) {
+        (Class::Held, Some(why)) => format!("; applies nothing: {why}"),
+        (Class::Later, _) => format!("; has {} ms to apply", backlog.expected_ms),
+        _ => String::new(),
+    }
 }
 
 /// The smaller, the gladlier it is chosen. Ids break ties.
@@ -163,7 +203,11 @@ pub(super) fn rank(evidence: &Evidence<'_>, need: &GtidSet, id: &InstanceId) -> 
     )
 }
 
-fn disqualification(evidence: &Evidence<'_>, id: &InstanceId, need: &GtidSet) -> Option<Reason> {
+pub(super) fn disqualification(
+    evidence: &Evidence<'_>,
+    id: &InstanceId,
+    need: &GtidSet,
+) -> Option<Reason> {
     unfit(evidence, id).or_else(|| {
         let lacks = need.subtract(&evidence.still_holds(id));
         (!lacks.is_empty()).then(|| Reason::Lacks {
@@ -206,7 +250,7 @@ pub(super) fn unfit(evidence: &Evidence<'_>, id: &InstanceId) -> Option<Reason> 
             set: errant.compact().to_string(),
         });
     }
-    let Ackers { members, k } = cluster.ackers.without(id);
+    let Ackers { members, k } = cluster.inherited().without(id);
     if members.is_empty() {
         return Some(Reason::NoAckerLeft(instance));
     }

@@ -10,6 +10,7 @@ mod feasible;
 mod fetch;
 mod reason;
 mod registration;
+mod successor;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use feasible::{feasible, feasible_with};
 pub use fetch::{Fetch, Fetching, fetches};
 pub use reason::{Doubt, Reason, Unfit};
 pub use registration::check_registration;
+pub use successor::successor;
 
 use std::collections::BTreeSet;
 

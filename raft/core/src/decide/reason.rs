@@ -113,6 +113,8 @@ pub enum Doubt {
     Unseen,
     #[error("the ground was last seen {age_ms} ms before its end, and {allowed_ms} ms are allowed")]
     Old { age_ms: u64, allowed_ms: u64 },
+    #[error("it was {0} already on the one whose choice was taken back")]
+    Carried(LossBound),
     #[error(
         "{told} of {needed} ackers needed tell all that they ever acknowledged; what the others \
          forgot is not known: {forgot}"
@@ -134,4 +136,6 @@ pub enum Unfit {
     Unacknowledged,
     #[error("no write of its epoch was ever acknowledged")]
     NeverAcknowledged,
+    #[error("it stalled before it opened")]
+    Stalled,
 }

@@ -4,7 +4,7 @@ use super::Node;
 use super::lead::Claim;
 use crate::act::{Reply, Said};
 use crate::ids::Tick;
-use crate::record::{Command, Follower, FoundingWord};
+use crate::record::{Command, Follower, FoundingWord, THIRD};
 
 impl Node {
     /// Turns an agent's answer into a command, unless the log has it.
@@ -68,7 +68,9 @@ impl Node {
                     report,
                 },
             ),
-            Said::Fenced { report, .. } => {
+            Said::Fenced {
+                report, unopened, ..
+            } => {
                 let known = cluster
                     .deposition()
                     .and_then(|record| record.fence.as_ref());
@@ -83,6 +85,7 @@ impl Node {
                         epoch,
                         instance: who,
                         report,
+                        unopened: unopened.filter(|_| state.get().level >= THIRD),
                     },
                 )
             }

@@ -52,7 +52,7 @@ impl Node {
                  do; nothing is promoted. Look at the network between them"
                     .into(),
             ),
-            Some(Verdict::Undecided | Verdict::Standing) | None => {
+            Some(Verdict::Undecided | Verdict::Standing | Verdict::Stuck) | None => {
                 // Votes alone would not do where no proof is within reach.
                 if let Err(obstacles) = crate::decide::feasible(cluster) {
                     waits.extend(obstacles);

@@ -340,30 +340,6 @@ impl Node {
         self.reopen(now, cluster);
     }
 
-    /// What stands between a choice and its opening.
-    fn wait_for_opening(&mut self, now: Tick, cluster: &Cluster) {
-        let Some(promotion) = cluster.promotion().filter(|of| !of.opened) else {
-            return;
-        };
-        let watch = self.watches.get(&cluster.primary);
-        let beat = watch.and_then(|watch| watch.fresh_beat(now));
-        let what = match beat {
-            None => "its agent is not heard".to_owned(),
-            Some(beat) if !matches!(beat.word.says, MysqldWord::Running { .. }) => {
-                "its mysqld is not up".to_owned()
-            }
-            Some(beat) => match promotion.choice.need.subtract(&beat.executed) {
-                lacks if lacks.is_empty() => "its agent opens it".to_owned(),
-                lacks => format!("it has yet to apply {}", lacks.compact()),
-            },
-        };
-        let what = format!(
-            "{} is to open for epoch {}: {what}",
-            cluster.primary, cluster.epoch
-        );
-        self.wait(cluster, vec![what]);
-    }
-
     /// A voter of this inquest that has fallen silent since it voted.
     fn silent_voter(&mut self, now: Tick, cluster: &Cluster, inquest: &Inquest) -> Option<NodeId> {
         let voted = &mut self.lead.voted;

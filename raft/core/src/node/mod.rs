@@ -13,6 +13,7 @@ mod outbox;
 mod plan;
 mod voter;
 mod watch;
+mod withdraw;
 
 #[cfg(test)]
 mod tests;
@@ -364,6 +365,8 @@ impl Node {
             k: cluster.ackers.k,
             hands_off: cluster.policy.automation == Automation::Off,
             repairs: cluster.policy.repair_ground,
+            open_stall_ms: cluster.policy.open_stall_ms,
+            ends_holders: cluster.policy.ends_holders,
             ground: cluster.ground.clone(),
         }
     }

@@ -66,7 +66,7 @@ impl Node {
     }
 
     /// Whose agents this node does not hear now.
-    fn unheard(&self, now: Tick, cluster: &Cluster) -> BTreeSet<InstanceId> {
+    pub(super) fn unheard(&self, now: Tick, cluster: &Cluster) -> BTreeSet<InstanceId> {
         let heard = |id: &InstanceId| {
             let watch = self.watches.get(id);
             watch.is_some_and(|watch| watch.heard_within(now, UNHEARD_MS))

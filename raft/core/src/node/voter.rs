@@ -1,12 +1,12 @@
 //! Observe → agree: a node that sees silence has an inquest opened, and votes in an open one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cast, Node, SETTLED_REVOTE_MS};
 use crate::agree::{Verdict, Vote};
 use crate::ids::{ClusterId, InquestId, InstanceId, Tick};
 use crate::observe::{Reached, Sight, SightKind};
-use crate::record::{Cluster, Command, Stage};
+use crate::record::{Cluster, Command, Stage, THIRD};
 
 impl Node {
     /// Opens an inquest on suspicion, votes in an open one.
@@ -148,6 +148,11 @@ impl Node {
             word: watch.detector.word(),
             exit_ms,
             ground: watch.ground_look(),
+            broken: if self.state.get().level >= THIRD {
+                watch.broken(cluster.epoch)
+            } else {
+                BTreeSet::new()
+            },
         };
         self.outbox.push_now(
             format!("vote/{}", cluster.id),

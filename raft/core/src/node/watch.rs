@@ -1,5 +1,7 @@
 //! Everything one node knows of one instance, first hand.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::NodeSettings;
@@ -33,6 +35,8 @@ pub(super) struct Watch {
 struct Looks {
     /// The newest values, as primary of this epoch, if this node has not lost the server since.
     last: Option<(Epoch, SourceGround)>,
+    /// What the newest one found broken, as primary of this epoch, and when it began.
+    broken: Option<(Epoch, Tick, BTreeSet<Fault>)>,
     /// When the newest look began that found all as ordered.
     good: Option<Tick>,
     /// Gaps in this process's own time since then.
@@ -124,21 +128,33 @@ impl Watch {
         epoch: Epoch,
         k: u32,
         seen: &SourceGround,
-    ) -> std::collections::BTreeSet<Fault> {
+    ) -> BTreeSet<Fault> {
         let last = self.looks.last.take().filter(|(of, _)| *of == epoch);
         let faults = seen.faults(last.as_ref().map(|(_, last)| last), k);
         self.looks.last = Some((epoch, seen.clone()));
         if faults.is_empty() {
             self.good_look(begun);
+        } else {
+            self.looks.broken = Some((epoch, begun, faults.clone()));
         }
         faults
     }
 
     fn good_look(&mut self, begun: Tick) {
+        self.looks.broken.take_if(|(_, at, _)| *at < begun);
         if self.looks.good < Some(begun) {
             self.looks.good = Some(begun);
             self.looks.gap_ms = 0;
         }
+    }
+
+    /// What this node's newest look found broken of the ground of the primary of this epoch.
+    pub fn broken(&self, epoch: Epoch) -> BTreeSet<Fault> {
+        let broken = self.looks.broken.as_ref();
+        let broken = broken.filter(|(of, _, _)| *of == epoch);
+        broken
+            .map(|(_, _, faults)| faults.clone())
+            .unwrap_or_default()
     }
 
     /// What a vote on it says of its ground.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::ground::Fault;
+use crate::act::ProcessId;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Epoch, Incarnation, InstanceId, Token};
 
@@ -130,6 +131,24 @@ pub struct Heartbeat {
     /// What of the primary's ground was broken, and is not settled yet.
     #[serde(default)]
     pub ground: GroundWord,
+    /// An order to open makes no progress.
+    #[serde(default)]
+    pub stuck: Option<Stuck>,
+    /// Whose sessions were ended for the sake of the newest order to open, and for what they held.
+    #[serde(default)]
+    pub freed: BTreeSet<String>,
+}
+
+/// An order to open that has made no progress for too long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stuck {
+    pub epoch: Epoch,
+    pub for_ms: u64,
+    /// What it waits for, as far as its server tells.
+    pub why: String,
+    /// The run of the agent that has not begun to open it.
+    #[serde(default)]
+    pub unopened: Option<ProcessId>,
 }
 
 impl Heartbeat {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cluster::{Ackers, Cluster, Follower, Registration, Reopen, Stage};
 use super::command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
 use super::founding::FoundingWord;
-use super::level::UnknownLevel;
+use super::level::{THIRD, UnknownLevel};
 use super::state::State;
 use crate::decide;
 use crate::gtid::{GtidSet, Uuid};
@@ -113,6 +113,13 @@ impl State {
                     registered: *registered,
                 };
                 self.founding_report(at, cluster, word)
+            }
+            Command::Withdraw { .. } | Command::Freed { .. } if self.level < THIRD => {
+                Err(Refusal::LaterLevel {
+                    what: "taking back a choice".into(),
+                    since: THIRD,
+                    level: self.level,
+                })
             }
             _ => self.run_in_cluster(at, command),
         }
@@ -246,8 +253,21 @@ impl State {
                 epoch,
                 instance,
                 report,
+                unopened,
                 ..
-            } => cluster.fenced(*epoch, instance, report),
+            } => cluster.fenced(*epoch, instance, report, unopened.as_ref()),
+            Command::Withdraw {
+                epoch,
+                instance,
+                why,
+                ..
+            } => cluster.withdraw(at, *epoch, instance, why),
+            Command::Freed {
+                epoch,
+                instance,
+                ended,
+                ..
+            } => cluster.freed(*epoch, instance, ended),
             Command::Fetch { epoch, fetch, .. } => cluster.fetch(at, *epoch, fetch),
             Command::Choose(choice) => cluster.choose(at, choice),
             Command::Applied {

@@ -12,13 +12,13 @@ use serde_json::Value;
 use super::apply::Applied;
 use super::cluster::Cluster;
 use super::command::{EventKind, Refusal};
-use super::level::SECOND;
+use super::level::{SECOND, THIRD};
 use super::state::State;
 use crate::ids::{ClusterId, Position};
 use crate::policy::{Contradiction, Policy};
 
 /// Fields that came after the first feature level, with theirs: a plane below it does not know them.
-const LATER: [(&str, u32); 0] = [];
+const LATER: [(&str, u32); 2] = [("open_stall_ms", THIRD), ("ends_holders", THIRD)];
 
 /// What an operator wants changed in one cluster's policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::change::PolicyChanges;
 use super::ground::Ground;
+use super::withdraw::Withdrawn;
+use crate::act::ProcessId;
 use crate::agree::{Inquest, Judgement};
 use crate::decide::{Choice, Doubt, Fetching};
 use crate::gtid::{GtidSet, Uuid};
@@ -135,6 +137,22 @@ pub struct FreezeReport {
     /// Its agent's disk takes no writes: it may forget this freeze with its next start.
     #[serde(default)]
     pub undurable: bool,
+    /// Which run of its agent speaks.
+    #[serde(default)]
+    pub agent: Option<ProcessId>,
+    /// How far it was from having applied what it received.
+    #[serde(default)]
+    pub backlog: Backlog,
+}
+
+/// What a replica had received and not applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Backlog {
+    /// How long that takes, by its pace of the ten seconds before; 0 where nothing tells.
+    pub expected_ms: u64,
+    /// Nothing of it was applied for longer than an opening may stall: why, as far as is known.
+    pub held: Option<String>,
 }
 
 impl FreezeReport {
@@ -252,9 +270,45 @@ pub struct Deposition {
     pub unheard: bool,
     #[serde(default)]
     pub approval: Approval,
+    /// Why its choice was taken back, if that ended it.
+    #[serde(default)]
+    pub withdrawn: Option<Withdrawn>,
+    /// V and k of the epoch before it, from which it was chosen.
+    #[serde(default)]
+    pub former: Option<Ackers>,
+    /// The run of its primary's agent whose report it was chosen by.
+    #[serde(default)]
+    pub opener: Option<ProcessId>,
+    /// That very run says that it never began to open: nothing was acknowledged.
+    #[serde(default)]
+    pub unopened: bool,
 }
 
 impl Deposition {
+    /// Nothing is known of its instances yet.
+    pub(crate) fn new(at: Position, judgement: Judgement, inquest: Inquest) -> Self {
+        Self {
+            at,
+            judgement,
+            inquest,
+            approved_by: None,
+            frozen: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            fence: None,
+            fetching: None,
+            aborted: None,
+            region_fails: false,
+            acknowledged: false,
+            ground_age_ms: None,
+            unheard: false,
+            approval: Approval::default(),
+            withdrawn: None,
+            former: None,
+            opener: None,
+            unopened: false,
+        }
+    }
+
     /// Records what a frozen instance holds; earlier reports are united, never overwritten.
     pub fn record_freeze(&mut self, instance: &InstanceId, mut report: FreezeReport) {
         self.newest.insert(instance.clone(), report.holds());
@@ -285,6 +339,15 @@ pub struct Promotion {
     pub acknowledged: bool,
     /// Where the instances stand that were told to follow.
     pub followers: BTreeMap<InstanceId, Follower>,
+    /// Whose sessions were ended, for they held what it had to apply.
+    #[serde(default)]
+    pub freed: BTreeSet<String>,
+    /// V and k of the epoch before, from which it was chosen.
+    #[serde(default)]
+    pub former: Ackers,
+    /// The run of its agent whose report it was chosen by.
+    #[serde(default)]
+    pub opener: Option<ProcessId>,
     /// What it rests on: the verdict, the votes, the reports of the epoch before. `None` at the
     /// founding.
     #[serde(default)]

@@ -1,11 +1,14 @@
 //! The commands of the log. Each is guarded by what it expects (epoch, inquest, stage), so that a
 //! delayed or repeated one has no effect.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::change::PolicyChange;
 use super::cluster::{Approval, FenceReport, FreezeReport, Registration};
 use super::ground::GroundSaid;
+use crate::act::ProcessId;
 use crate::agree::Vote;
 use crate::decide::{Choice, Fetch};
 use crate::gtid::{GtidSet, Uuid};
@@ -117,6 +120,23 @@ pub enum Command {
         epoch: Epoch,
         instance: InstanceId,
         report: FenceReport,
+        /// The run of its agent that never began to open it for this epoch.
+        #[serde(default)]
+        unopened: Option<ProcessId>,
+    },
+    /// The chosen one stalls before it opens; its choice is taken back.
+    Withdraw {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+        why: String,
+    },
+    /// Sessions were ended on the chosen one, for they held what it had to apply.
+    Freed {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+        ended: BTreeSet<String>,
     },
     /// A frozen replica is to fetch what is needed from another before a choice can be made.
     Fetch {
@@ -204,6 +224,8 @@ impl Command {
             | Command::Abort { cluster, .. }
             | Command::Freeze { cluster, .. }
             | Command::Fence { cluster, .. }
+            | Command::Withdraw { cluster, .. }
+            | Command::Freed { cluster, .. }
             | Command::Fetch { cluster, .. }
             | Command::Applied { cluster, .. }
             | Command::Opened { cluster, .. }
@@ -253,6 +275,8 @@ pub enum EventKind {
     Ground,
     Approved,
     Unheard,
+    Withdrawn,
+    Freed,
     Aborted,
     AbortLifted,
     IncidentOpened,

@@ -14,19 +14,21 @@ mod start;
 mod state;
 mod steps;
 mod validate;
+mod withdraw;
 
 #[cfg(test)]
 mod tests;
 
 pub use change::{FieldChange, PolicyChange, PolicyChanges, with_fields};
 pub use cluster::{
-    Abort, Ackers, Approval, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport,
-    InstanceSpec, Promotion, PromotionRule, Registration, Reopen, Stage,
+    Abort, Ackers, Approval, Backlog, Cluster, Deposition, FenceReport, Follower, Founding,
+    FreezeReport, InstanceSpec, Promotion, PromotionRule, Registration, Reopen, Stage,
 };
 pub use command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
 pub use founding::FoundingWord;
 pub use ground::{Ground, GroundSaid, Told, stranger_name};
 pub use incident::Incident;
-pub use level::{FEATURE_LEVEL, SECOND, UnknownLevel};
+pub use level::{FEATURE_LEVEL, SECOND, THIRD, UnknownLevel};
 pub use limits::{Line, SLOT_MS};
 pub use state::{Member, State};
+pub use withdraw::Withdrawn;

@@ -75,6 +75,8 @@ impl State {
             .judgement
             .as_ref()
             .map(|judgement| judgement.verdict);
+        let primary = cluster.primary.clone();
+        let broken = cluster.hear_broken(&primary, &vote.broken);
         let judgement = self.bench_and(&vote.cluster, |bench, cluster| {
             let inquest = cluster
                 .inquest
@@ -95,6 +97,7 @@ impl State {
                 vote.sight.for_ms
             ),
         )];
+        events.extend(broken);
         if before != Some(verdict) {
             events.push(cluster.event(
                 EventKind::Verdict,

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cluster::{
-    Approval, Cluster, Deposition, FenceReport, Follower, FreezeReport, Promotion, Stage,
-};
+use super::cluster::{Cluster, Deposition, FenceReport, Follower, FreezeReport, Promotion, Stage};
 use super::command::{Event, EventKind, Refusal};
 use super::ground::{Ground, Told};
 use super::limits::SLOT_MS;
@@ -14,6 +12,7 @@ use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Incarnation, InquestId, InstanceId, Position};
 
 use super::apply::Applied;
+use crate::act::ProcessId;
 
 impl Cluster {
     pub(super) fn event(&self, kind: EventKind, what: String) -> Event {
@@ -135,25 +134,21 @@ impl Cluster {
             EventKind::Deposed,
             format!("epoch {} of {} deposed", self.epoch, self.primary),
         );
-        let acknowledged = self.promotion().is_some_and(|of| of.acknowledged);
+        let promotion = self.promotion();
+        let acknowledged = promotion.is_some_and(|of| of.acknowledged);
+        let former = promotion.map(|of| of.former.clone());
+        let opener = promotion.and_then(|of| of.opener.clone());
         let ground_age_ms = inquest.ground_age_ms();
         self.reopen = None;
         self.slot_ms = SLOT_MS;
         self.stage = Stage::Deposed(Box::new(Deposition {
-            at,
-            judgement,
-            inquest,
             approved_by,
-            frozen: BTreeMap::new(),
-            newest: BTreeMap::new(),
-            fence: None,
-            fetching: None,
-            aborted: None,
             region_fails,
             acknowledged,
             ground_age_ms,
-            unheard: false,
-            approval: Approval::default(),
+            former,
+            opener,
+            ..Deposition::new(at, judgement, inquest)
         }));
         event
     }
@@ -196,6 +191,7 @@ impl Cluster {
         epoch: Epoch,
         instance: &InstanceId,
         report: &FenceReport,
+        unopened: Option<&ProcessId>,
     ) -> Applied {
         if *instance != self.primary {
             return Err(self.other_stage("fence report of another than the primary"));
@@ -208,6 +204,8 @@ impl Cluster {
             self.expect_data(instance, *server_uuid)?;
         }
         let deposition = self.deposition_mut("fence report", epoch, instance)?;
+        // It ran when it was chosen, and has run since: what it remembers is all there is.
+        deposition.unopened |= unopened.is_some() && deposition.opener.as_ref() == unopened;
         match (&deposition.fence, report) {
             // Content, once known, is never forgotten.
             (Some(FenceReport::Confirmed { .. }), _) => return Ok(Vec::new()),
@@ -257,7 +255,8 @@ impl Cluster {
         if !found.is_empty() {
             return Err(Refusal::Unsound(found.join("; ")));
         }
-        if choice.to != self.primary {
+        let unopened = self.deposition().is_some_and(|of| of.unopened);
+        if choice.to != self.primary && !unopened {
             self.left_behind.insert(self.primary.clone());
         }
         self.left_behind.remove(&choice.to);
@@ -287,6 +286,10 @@ impl Cluster {
 
     /// The chosen one becomes the named primary of the next epoch.
     pub(super) fn name(&mut self, at: Position, choice: &Choice) -> Event {
+        let former = self.inherited();
+        let opener = self
+            .deposition()
+            .and_then(|record| record.frozen.get(&choice.to)?.agent.clone());
         self.epoch = choice.epoch;
         self.primary = choice.to.clone();
         self.ackers = choice.ackers.clone();
@@ -317,6 +320,9 @@ impl Cluster {
             opened: false,
             acknowledged: false,
             followers: BTreeMap::new(),
+            freed: Default::default(),
+            former,
+            opener,
         }));
         self.event(
             EventKind::Chosen,

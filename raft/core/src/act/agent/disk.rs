@@ -88,6 +88,7 @@ fn opens(op: &Op) -> bool {
         | Op::Open { .. }
         | Op::Adopt { .. } => true,
         Op::Survey
+        | Op::LookAtApplier { .. }
         | Op::Freeze
         | Op::Fence
         | Op::Marker { .. }
@@ -202,6 +203,7 @@ impl Agent {
             Said::Fenced {
                 report: FenceReport::Exited,
                 undurable,
+                ..
             } => *undurable = true,
             // Both switches may be turned back once this agent has forgotten why they were set:
             // only a server that has exited is fenced without a disk.

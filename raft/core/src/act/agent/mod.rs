@@ -10,6 +10,7 @@
 //!
 //! A statement toward closed goes out beside the write, and its reply after it (`disk`).
 
+mod backlog;
 mod content;
 mod disk;
 mod ground;
@@ -19,6 +20,7 @@ mod probes;
 mod progress;
 mod results;
 mod server;
+mod stall;
 mod time;
 
 use std::collections::BTreeSet;
@@ -29,6 +31,7 @@ use super::seal::{ProcessId, Seal};
 use crate::gtid::Uuid;
 use crate::ids::{Epoch, Incarnation, InstanceId, Position, Tick, Token};
 use crate::observe::{Heartbeat, Role};
+use crate::policy::Policy;
 use disk::Disk;
 use ground::Ground;
 use joining::{Joining, Resting};
@@ -84,9 +87,23 @@ pub struct NamedPrimary {
     /// Settings that a proof rests on are put back.
     #[serde(default)]
     pub repairs: bool,
+    /// An opening that makes no progress for so long is stuck.
+    #[serde(default = "open_stall_ms")]
+    pub open_stall_ms: u64,
+    /// Clients that hold what a chosen one has to apply are ended.
+    #[serde(default = "ends_holders")]
+    pub ends_holders: bool,
     /// What the log holds of the primary's ground, and is not settled.
     #[serde(default)]
     pub ground: crate::record::Ground,
+}
+
+fn open_stall_ms() -> u64 {
+    Policy::default().open_stall_ms
+}
+
+fn ends_holders() -> bool {
+    Policy::default().ends_holders
 }
 
 /// A node received a beat.
@@ -167,6 +184,8 @@ enum Waits {
     Freeze,
     Fence,
     Compare,
+    /// Whoever holds what it has to apply is ended.
+    Free,
     /// Stopped, and compared, before it fetches.
     FetchCompare,
     Follow,
@@ -184,6 +203,8 @@ struct Job {
 
 pub struct Agent {
     settings: Settings,
+    /// This very run of it.
+    process: ProcessId,
     now: Tick,
     seal: Seal,
     disk: Disk,
@@ -217,6 +238,8 @@ pub struct Agent {
     marker_due: Tick,
     /// Markers go out fast until one is acknowledged; answers this token's order.
     proving: Option<(Token, &'static str, bool)>,
+    opening: Option<stall::Opening>,
+    pace: backlog::Pace,
     opened_at: Tick,
     side_ops: BTreeSet<OpId>,
     /// Fences without an order under way.
@@ -240,10 +263,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// `seal` is what the disk holds, its run counted up and durable already.
-    pub fn new(now: Tick, seal: Seal, settings: Settings) -> Self {
+    /// `seal` is what the disk holds, its run counted up and durable already; `process` is this run
+    /// under a name that no other ever has, whatever becomes of that disk.
+    pub fn new(now: Tick, seal: Seal, process: ProcessId, settings: Settings) -> Self {
         Self {
             settings,
+            process,
             now,
             found: seal.mysqld,
             disk: Disk::new(now, seal.mysqld),
@@ -266,6 +291,8 @@ impl Agent {
             markers: Probes::default(),
             marker_due: now,
             proving: None,
+            opening: None,
+            pace: backlog::Pace::default(),
             opened_at: now,
             side_ops: BTreeSet::new(),
             side_fences: BTreeSet::new(),

@@ -2,6 +2,7 @@
 
 use super::super::op::{Op, Survey};
 use super::super::order::{Order, OrderKind, Reply, Said};
+use crate::gtid::GtidSet;
 use crate::ids::{Epoch, Tick, Token};
 use crate::observe::Role;
 use crate::record::FenceReport;
@@ -33,6 +34,7 @@ impl Agent {
             return self.say_once(&order, refused(&why), out);
         }
         self.joining = None;
+        self.end_opening(&order);
         let before = self.seal.clone();
         if let Some(job) = self.job.take()
             && !self.disk.withdraw(job.op)
@@ -143,6 +145,7 @@ impl Agent {
     }
 
     pub(super) fn begin(&mut self, now: Tick, order: Order, out: &mut Vec<AgentOutput>) {
+        self.watch_opening(now, &order);
         if self.ended_for(&order.kind, out) {
             let why = "mysqld is shutting down; it is ended, and asked again when it is up";
             return self.say(&order, refused(why), out);
@@ -248,13 +251,11 @@ impl Agent {
                     self.prove(now, &order);
                     return self.say_opened(&order, out);
                 }
-                let received = self
-                    .survey
-                    .as_ref()
-                    .map(|survey| survey.received.clone())
-                    .unwrap_or_default();
-                let set = need.union(&received);
-                self.step(order, Waits::Apply, Op::WaitApplied { set }, out);
+                if adopted {
+                    return self.apply(order, need, out);
+                }
+                let ends = self.ends_holders();
+                self.step(order, Waits::Free, Op::LookAtApplier { ends }, out);
             }
             OrderKind::Reopen { epoch, mysqld, .. } => {
                 if self.role == Role::Open(epoch) {
@@ -268,6 +269,17 @@ impl Agent {
                 self.step(order, Waits::Session, Op::PrepareOpen, out);
             }
         }
+    }
+
+    /// Waits until it has applied all that is needed, and all that it received.
+    pub(super) fn apply(&mut self, order: Order, need: GtidSet, out: &mut Vec<AgentOutput>) {
+        let received = self
+            .survey
+            .as_ref()
+            .map(|survey| survey.received.clone())
+            .unwrap_or_default();
+        let set = need.union(&received);
+        self.step(order, Waits::Apply, Op::WaitApplied { set }, out);
     }
 
     /// Whom it last followed stays on record: what it acknowledged, it acknowledged to that one.
@@ -345,6 +357,7 @@ impl Agent {
         let said = Said::Fenced {
             report,
             undurable: false,
+            unopened: self.never_opened(epoch),
         };
         self.say(order, said, out);
     }

@@ -40,6 +40,13 @@ impl Agent {
         if self.side_ops.remove(&id) {
             return;
         }
+        let seen = match &result {
+            Ok(OpDone::ApplierSeen(seen)) => Some(seen),
+            _ => None,
+        };
+        if self.applier_seen(now, id, seen) {
+            return;
+        }
         let repaired = self.repair.take_if(|repair| *repair == id).is_some();
         if repaired || self.circle.take_if(|circle| *circle == id).is_some() {
             self.survey_due = now;
@@ -101,6 +108,11 @@ impl Agent {
             (Waits::Fence | Waits::Closing, _) => {
                 out.push(AgentOutput::KillServer);
                 self.job = Some(job);
+            }
+            // What holds it is not known; it may open all the same.
+            (Waits::Free, OrderKind::Open { need, .. }) => {
+                let need = need.clone();
+                self.apply(job.order, need, out);
             }
             _ => {
                 let why = format!("{} failed: {why}", job.order.kind.name());
@@ -188,7 +200,15 @@ impl Agent {
                     self.joins(now, order);
                 }
             }
+            (Waits::Free, OpDone::ApplierSeen(seen)) => {
+                self.take_applier(now, &seen);
+                if let OrderKind::Open { need, .. } = &order.kind {
+                    let need = need.clone();
+                    self.apply(order, need, out);
+                }
+            }
             (Waits::Apply, OpDone::Applied) => {
+                self.opening_moves(now);
                 self.say(&order, Said::Applied, out);
                 let op = match &order.kind {
                     OrderKind::Open {
@@ -264,6 +284,8 @@ impl Agent {
                 .into_keys()
                 .collect(),
             undurable: false,
+            agent: Some(self.process.clone()),
+            backlog: self.pace.backlog(self.now, survey, self.open_stall_ms()),
         }
     }
 
@@ -303,6 +325,8 @@ impl Agent {
             return self.say(&order, refused(&why), out);
         }
         self.seal.opened = self.seal.opened.max(Some(epoch));
+        // Should this fail it is shut, and opens by the log's leave alone.
+        self.role = Role::Closed;
         // From here on it replicates from nobody: what it holds is its own.
         self.seal.source = None;
         self.seal.left.clear();

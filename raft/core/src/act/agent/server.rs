@@ -57,6 +57,8 @@ impl Agent {
         self.side_ops.clear();
         self.side_fences.clear();
         self.proving = None;
+        self.pace = Default::default();
+        self.opening_lost_sight(now);
         self.clean_up = false;
         self.ground.server_gone();
         (self.repair, self.circle) = (None, None);
@@ -127,6 +129,8 @@ impl Agent {
             self.came_up(now, &survey, out);
         }
         self.watch_content(now, begun, &survey, out);
+        self.pace.look(now, &survey);
+        self.opening_surveyed(now, &survey);
         if let Role::Open(epoch) = self.role {
             self.end_circle(&survey, out);
             if (survey.super_read_only || survey.offline_mode) && begun > self.opened_at {

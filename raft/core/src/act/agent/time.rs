@@ -14,6 +14,9 @@ impl Agent {
             // As after SIGCONT: the world may have gone on without us.
             self.doubt = Some((now, self.beat));
             self.markers.slept(now, now.since_ms(self.last_tick));
+            self.opening_lost_sight(now);
+            // What was seen before it slept settles nothing that came meanwhile.
+            self.ground.lose_sight();
         }
         self.last_tick = now;
         if matches!(self.server, Server::Fresh | Server::Up)
@@ -25,6 +28,7 @@ impl Agent {
             self.survey_due = now.plus_ms(self.settings.beat_ms);
         }
         self.tick_markers(now, out);
+        self.tick_opening(now, out);
         self.tick_restart(now, out);
         if now >= self.beat_due {
             self.beat(now, out);
@@ -155,6 +159,8 @@ impl Agent {
             marked: self.seal.marked.clone(),
             login_error: known.and_then(|survey| survey.login_error.clone()),
             ground: self.ground.word(),
+            stuck: self.stuck(now),
+            freed: self.freed(),
         })));
     }
 

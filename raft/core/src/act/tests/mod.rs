@@ -18,11 +18,12 @@ mod promises;
 mod server;
 mod standing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{
-    Acknowledgement, Agent, AgentInput, AgentOutput, Ground, Marker, NamedPrimary, Op, OpDone,
-    OpError, OpId, Opened, Order, OrderKind, ProcessId, Said, Seal, Settings, Survey, orders,
+    Acknowledgement, Agent, AgentInput, AgentOutput, Applier, Ground, Marker, NamedPrimary, Op,
+    OpDone, OpError, OpId, Opened, Order, OrderKind, ProcessId, Said, Seal, Settings, Survey,
+    orders,
 };
 use crate::gtid::GtidSet;
 use crate::ids::{Committed, Epoch, Generation, Incarnation, PlaneId, Position, Tick, Token};
@@ -82,7 +83,7 @@ fn following() -> Survey {
     }
 }
 
-fn holding(executed: &str, received: &str) -> Survey {
+pub(super) fn holding(executed: &str, received: &str) -> Survey {
     Survey {
         executed: set(executed),
         received: set(received),
@@ -196,6 +197,8 @@ fn named(epoch: u64, who: &str) -> NamedPrimary {
         k: 1,
         hands_off: false,
         repairs: true,
+        open_stall_ms: 1_000,
+        ends_holders: true,
         ground: Default::default(),
     }
 }
@@ -212,6 +215,9 @@ struct Desk {
     op: Option<OpId>,
     survey: Option<OpId>,
     markers: Vec<OpId>,
+    look: Option<OpId>,
+    /// What a look at the applier shows.
+    applier: Applier,
     beat: Option<Heartbeat>,
     report: Option<FreezeReport>,
 }
@@ -219,7 +225,7 @@ struct Desk {
 impl Desk {
     fn boot(seal: Seal) -> Self {
         Self {
-            agent: Agent::new(Tick(1_000), seal.clone(), Settings::default()),
+            agent: Agent::new(Tick(1_000), seal.clone(), process(77), Settings::default()),
             now: 1_000,
             disk: seal,
             disk_hangs: false,
@@ -227,6 +233,8 @@ impl Desk {
             op: None,
             survey: None,
             markers: Vec::new(),
+            look: None,
+            applier: Applier::default(),
             beat: None,
             report: None,
         }
@@ -275,15 +283,19 @@ impl Desk {
 
     fn tell(&mut self, input: AgentInput) -> String {
         let mut lines = Vec::new();
-        let mut next = Some(input);
-        while let Some(input) = next.take() {
+        let mut next = VecDeque::from([input]);
+        while let Some(input) = next.pop_front() {
             let outputs = self.agent.handle(Tick(self.now), input);
             lines.extend(outputs.into_iter().filter_map(|o| self.line(o)));
             if !self.disk_hangs
                 && let Some((number, seal)) = self.handed.take()
             {
                 self.disk = seal;
-                next = Some(AgentInput::Persisted { number, ok: true });
+                next.push_back(AgentInput::Persisted { number, ok: true });
+            }
+            if let Some(id) = self.look.take() {
+                let result = Ok(OpDone::ApplierSeen(self.applier.clone()));
+                next.push_back(AgentInput::OpEnded { id, result });
             }
         }
         lines.join(", ")
@@ -315,6 +327,11 @@ impl Desk {
                 match &op {
                     Op::Survey => {
                         self.survey = Some(id);
+                        return None;
+                    }
+                    // Answered at once.
+                    Op::LookAtApplier { .. } => {
+                        self.look = Some(id);
                         return None;
                     }
                     Op::Marker { .. } => self.markers.push(id),
@@ -430,6 +447,7 @@ fn op_name(op: &Op) -> String {
         Op::Freeze => "freeze".into(),
         Op::Fence => "fence".into(),
         Op::Fetch { host, .. } => format!("fetch {host}"),
+        Op::LookAtApplier { .. } => "look at applier".into(),
         Op::WaitApplied { set } => format!("apply {}", crate::testing::short(set)),
         Op::Follow { host, acking, .. } => {
             let how = if *acking { "acking" } else { "silently" };
@@ -453,7 +471,9 @@ fn said(said: &Said) -> String {
             let held = crate::testing::short(&report.holds());
             format!("say frozen {held}{}", durability(report.undurable))
         }
-        Said::Fenced { report, undurable } => match report {
+        Said::Fenced {
+            report, undurable, ..
+        } => match report {
             FenceReport::Confirmed {
                 final_set, broken, ..
             } => {

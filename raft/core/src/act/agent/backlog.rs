@@ -1,0 +1,151 @@
+//! How far a replica is from having applied what it received, and at what pace it does.
+
+use std::collections::VecDeque;
+
+use super::super::op::Survey;
+use crate::ids::Tick;
+use crate::record::Backlog;
+
+/// Over so long its pace is measured.
+const PACE_MS: u64 = 10_000;
+
+/// What its looks have shown of the applier.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pace {
+    looks: VecDeque<Look>,
+    /// Since when nothing was applied though something was left.
+    still: Option<Tick>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: Tick,
+    executed: u128,
+    left: u128,
+}
+
+impl Pace {
+    pub fn look(&mut self, at: Tick, survey: &Survey) {
+        let look = Look {
+            at,
+            executed: survey.executed.count(),
+            left: survey.received.subtract(&survey.executed).count(),
+        };
+        let last = self.looks.back();
+        let moved = last.is_none_or(|last| last.executed != look.executed);
+        if moved || look.left == 0 {
+            self.still = (look.left > 0).then_some(at);
+        } else {
+            self.still.get_or_insert(at);
+        }
+        self.looks.push_back(look);
+        while self
+            .looks
+            .front()
+            .is_some_and(|oldest| at.since_ms(oldest.at) > PACE_MS)
+        {
+            self.looks.pop_front();
+        }
+    }
+
+    /// Transactions applied and the milliseconds that it took, where something was left to apply.
+    fn applied(&self) -> (u128, u64) {
+        let pairs = self.looks.iter().zip(self.looks.iter().skip(1));
+        let busy = pairs.filter(|(from, _)| from.left > 0);
+        busy.fold((0, 0), |(count, ms), (from, to)| {
+            let more = to.executed.saturating_sub(from.executed);
+            (count + more, ms + to.at.since_ms(from.at))
+        })
+    }
+
+    /// As of a survey made now, of a replica whose opening may stall for `stall_ms`.
+    pub fn backlog(&self, now: Tick, survey: &Survey, stall_ms: u64) -> Backlog {
+        let left = survey.received.subtract(&survey.executed).count();
+        if left == 0 {
+            return Backlog::default();
+        }
+        let (applied, ms) = self.applied();
+        let expected_ms = left.saturating_mul(ms.into()).checked_div(applied);
+        let expected_ms = u64::try_from(expected_ms.unwrap_or(0)).unwrap_or(u64::MAX);
+        let error = survey.replication_error.as_str();
+        let still_ms = self.still.map_or(0, |since| now.since_ms(since));
+        let held = if !survey.applier_runs && !error.is_empty() {
+            Some(format!("its applier has stopped: {error}"))
+        } else if still_ms >= stall_ms {
+            Some(match error {
+                "" => format!("nothing of {left} transactions for {still_ms} ms"),
+                error => format!("nothing of {left} transactions for {still_ms} ms: {error}"),
+            })
+        } else {
+            None
+        };
+        Backlog { expected_ms, held }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::act::tests::holding;
+
+    /// Looks, 100 ms apart: so many executed of so many received.
+    fn after(looks: &[(u64, u64)]) -> (Pace, Tick, Survey) {
+        let (mut pace, mut now) = (Pace::default(), Tick(0));
+        let mut survey = holding("", "");
+        for (executed, received) in looks {
+            now = now.plus_ms(100);
+            let set = |count: &u64| match count {
+                0 => String::new(),
+                count => format!("p:1-{count}"),
+            };
+            survey = holding(&set(executed), &set(received));
+            pace.look(now, &survey);
+        }
+        (pace, now, survey)
+    }
+
+    #[test]
+    fn what_is_left_takes_as_long_as_its_pace_says() {
+        let expects = |looks: &[(u64, u64)]| {
+            let (pace, now, survey) = after(looks);
+            pace.backlog(now, &survey, 1_000).expected_ms
+        };
+        assert_eq!(expects(&[(5, 5), (7, 7)]), 0);
+        // Ten in 100 ms; forty are left.
+        assert_eq!(expects(&[(10, 60), (20, 60)]), 400);
+        // Time in which nothing was left tells nothing of its pace.
+        assert_eq!(expects(&[(10, 10), (10, 10), (10, 50), (20, 60)]), 400);
+        assert_eq!(expects(&[(10, 60), (10, 60)]), 0, "nothing tells");
+    }
+
+    #[test]
+    fn one_that_applies_nothing_of_what_is_left_is_held() {
+        let held = |looks: &[(u64, u64)]| {
+            let (pace, now, survey) = after(looks);
+            pace.backlog(now, &survey, 1_000).held
+        };
+        let still = |count: usize| vec![(10, 12); count];
+        assert_eq!(held(&still(10)), None);
+        let why = "nothing of 2 transactions for 1000 ms".to_owned();
+        assert_eq!(held(&still(11)), Some(why));
+        assert_eq!(held(&[(10, 10); 30]), None, "nothing is left");
+        let mut moves = still(30);
+        moves.push((11, 12));
+        assert_eq!(held(&moves), None);
+        // Idle for long, then something comes in: the time begins there.
+        let mut idle = vec![(10, 10); 30];
+        idle.extend(still(5));
+        assert_eq!(held(&idle), None);
+    }
+
+    #[test]
+    fn an_applier_that_stopped_on_an_error_is_held_at_once() {
+        let (pace, now, mut survey) = after(&[(10, 12)]);
+        survey.applier_runs = false;
+        assert_eq!(pace.backlog(now, &survey, 1_000).held, None);
+        survey.replication_error = "1062: Duplicate entry".into();
+        let held = pace.backlog(now, &survey, 1_000).held;
+        let why = "its applier has stopped: 1062: Duplicate entry";
+        assert_eq!(held.as_deref(), Some(why));
+    }
+}

@@ -1,0 +1,62 @@
+//! Whether a choice should be taken back: who would be chosen instead, and do better.
+
+use std::collections::BTreeSet;
+
+use super::choose::{Class, class, disqualification};
+use super::evidence::Evidence;
+use crate::act::ProcessId;
+use crate::agree::Inquest;
+use crate::ids::InstanceId;
+use crate::record::{Cluster, Deposition, PromotionRule, Stage};
+
+/// Who would be chosen instead of one that was chosen and stalls; `None` where nobody is expected to
+/// do better, and it is waited for.
+///
+/// `unopened`: the run of its agent that has not begun to open it; it stays in V only if that is the
+/// run that it was chosen by. `unheard`: whose agents are not heard. `caught_up`: those whose agents say now that they have
+/// applied all that is needed, whatever held them before.
+pub fn successor(
+    cluster: &Cluster,
+    unopened: Option<&ProcessId>,
+    unheard: &BTreeSet<InstanceId>,
+    caught_up: &BTreeSet<InstanceId>,
+) -> Option<InstanceId> {
+    let promotion = cluster.promotion().filter(|of| !of.opened)?;
+    let after = promotion.after.as_deref()?;
+    let need = &promotion.choice.need;
+    let heard = |id: &InstanceId| *id != cluster.primary && !unheard.contains(id);
+    // The next deposition, as what is known of this one lets it be expected.
+    let mut next = Deposition::new(
+        promotion.at,
+        after.judgement.clone(),
+        Inquest::new(cluster.inquests, cluster.epoch, promotion.at),
+    );
+    for (id, report) in after.frozen.iter().filter(|(id, _)| heard(id)) {
+        next.record_freeze(id, report.clone());
+    }
+    next.former = Some(promotion.former.clone());
+    next.unopened = unopened.is_some() && unopened == promotion.opener.as_ref();
+    next.approval.errant = after.approval.errant.clone();
+    let probe = Cluster {
+        stage: Stage::Deposed(Box::new(next.clone())),
+        ..cluster.clone()
+    };
+    let evidence = Evidence::new(&probe, &next);
+    let leaves = |id: &InstanceId| {
+        let ackers = probe.inherited().without(id);
+        ackers.members.len() >= ackers.k as usize && !ackers.members.is_empty()
+    };
+    let mut frozen = next.frozen.keys().filter(|id| {
+        class(&evidence, id) != Class::Held && disqualification(&evidence, id, need).is_none()
+    });
+    frozen.next().cloned().or_else(|| {
+        let may = |id: &&InstanceId| {
+            let spec = cluster.instances.get(*id);
+            heard(id)
+                && leaves(id)
+                && cluster.ackers.members.contains(*id)
+                && spec.is_some_and(|spec| spec.promotion != PromotionRule::Never)
+        };
+        caught_up.iter().find(may).cloned()
+    })
+}
