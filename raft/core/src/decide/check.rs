@@ -137,11 +137,11 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
         );
     }
     let back = choice.to == cluster.primary;
+    // What could be missing on one that did not open could be on the next.
+    let taken_back = record.withdrawn.as_ref().map(|of| &of.loss);
+    let zero = &LossBound::Zero;
     let proved = content
-        && record
-            .withdrawn
-            .as_ref()
-            .is_none_or(|of| of.loss == LossBound::Zero)
+        && taken_back.is_none_or(|loss| loss == zero)
         && cluster.floor_stands
         && cluster.ground.broken.is_empty()
         && record
@@ -152,8 +152,8 @@ pub fn check(cluster: &Cluster, choice: &Choice) -> Vec<String> {
     law(
         match choice.loss {
             // One that returns holds all that it answered.
-            LossBound::Zero => proved || back,
-            LossBound::Unknown => any,
+            LossBound::Zero => proved || (back && taken_back.is_none_or(|loss| loss == zero)),
+            LossBound::Unknown => any || (back && taken_back == Some(&choice.loss)),
             LossBound::AtMost(_) => false,
         },
         "no more may be lost than is proved, or allowed",

@@ -68,13 +68,21 @@ fn reinstate(cluster: &Cluster, deposition: &Deposition, basis: Basis, holds: Gt
         within: holds,
         need: basis.need,
         ackers: cluster.inherited().without(&cluster.primary),
-        loss: LossBound::Zero,
-        why: vec![match &deposition.aborted {
-            Some(abort) => format!(
+        // It holds all that it ever answered; what it was chosen without it lacks still.
+        loss: match &deposition.withdrawn {
+            Some(withdrawn) => withdrawn.loss.clone(),
+            None => LossBound::Zero,
+        },
+        why: vec![match (&deposition.aborted, &deposition.withdrawn) {
+            (Some(abort), _) => format!(
                 "{} is reinstated: {} aborted the failover",
                 cluster.primary, abort.who
             ),
-            None => format!("{} came back in time and is reinstated", cluster.primary),
+            (None, Some(withdrawn)) => format!(
+                "{} is tried again, since nobody else qualifies; it stalled before ({})",
+                cluster.primary, withdrawn.why
+            ),
+            (None, None) => format!("{} came back in time and is reinstated", cluster.primary),
         }],
     }
 }

@@ -403,14 +403,14 @@ impl Node {
         let executed = (primary && beat.role == Role::Open(cluster.epoch) && !beat.fenced)
             .then(|| beat.executed.clone());
         let sound = beat.ground.broken.is_empty();
-        let ground = primary.then(|| (beat.word, beat.role, beat.ground.clone()));
+        // Also of one that has shut itself since: what it answered before counts.
+        let ground = (primary && beat.opened == Some(cluster.epoch))
+            .then(|| (beat.word, beat.ground.clone()));
         watch.beat(now, beat, rtt_ms, named, cluster.epoch);
         if let Some(executed) = executed {
             self.know(cluster, &executed, sound);
         }
-        if let Some((word, Role::Open(epoch), said)) = ground
-            && epoch == cluster.epoch
-        {
+        if let Some((word, said)) = ground {
             self.hear_ground(now, cluster, word.order(), said);
         }
         self.remember(cluster, out);

@@ -187,10 +187,10 @@ impl Watch {
         self.progress.report(now, &beat);
         if let MysqldWord::Running { answered_ms_ago } = beat.word.says {
             let sound = match beat.role {
-                Role::Open(of) => of == epoch && beat.ground.broken.is_empty(),
+                Role::Open(of) => of == epoch,
                 Role::Closed | Role::Frozen(_) | Role::Following(_) => true,
             };
-            if sound {
+            if sound && beat.ground.broken.is_empty() {
                 self.good_look(Tick(now.0.saturating_sub(answered_ms_ago)));
             }
         }

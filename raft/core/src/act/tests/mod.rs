@@ -16,6 +16,7 @@ mod processes;
 mod progress;
 mod promises;
 mod server;
+mod stall;
 mod standing;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -3,6 +3,7 @@
 
 mod founding;
 mod leading;
+mod stalling;
 mod voting;
 mod waiting;
 
@@ -250,6 +251,7 @@ fn name(command: &Command) -> String {
         Command::Fetch { fetch, .. } => format!("has {} fetch from {}", fetch.to, fetch.donor),
         Command::Freeze { instance, .. } => format!("records {instance} frozen"),
         Command::Fence { instance, .. } => format!("records {instance} fenced"),
+        Command::Withdraw { instance, .. } => format!("withdraws {instance}"),
         Command::Reopen { instance, .. } => format!("lets {instance} reopen"),
         Command::TimePassed { ms } => format!("logs {ms} ms"),
         Command::Acknowledged { .. } => "records the first write".into(),

@@ -1,0 +1,80 @@
+//! What the leader makes of one that was chosen and stalls.
+
+use super::*;
+use crate::act::ProcessId;
+use crate::observe::Stuck;
+use crate::record::Backlog;
+
+fn run() -> ProcessId {
+    ProcessId {
+        boot: "host".into(),
+        pid: 1,
+        started: 7,
+    }
+}
+
+/// `a` is chosen for epoch 2; the reports of `b` say this.
+fn chosen(of_b: Backlog) -> Plane {
+    let mut plane = Plane::new(world());
+    plane.down.insert("p");
+    plane.runs(4_000);
+    for (letter, backlog) in [("b", of_b), ("a", Backlog::default())] {
+        let report = FreezeReport {
+            agent: Some(run()),
+            backlog,
+            ..report(letter, "p:1-12", "p:13-20")
+        };
+        plane.tell(0, reply(1, letter, Said::Frozen { report }));
+    }
+    plane.runs(100);
+    plane.when("1 chooses");
+    assert_eq!(plane.world.cluster().primary, instance("a"));
+    plane.lines.clear();
+    plane
+}
+
+fn stalls(plane: &mut Plane) {
+    for beat_number in 1..=3u64 {
+        let stuck = Stuck {
+            epoch: Epoch(2),
+            for_ms: 3_000,
+            why: "it applies nothing".into(),
+            unopened: Some(run()),
+        };
+        let mut beat = beat("a", 1_000_000 + beat_number);
+        beat.stuck = Some(stuck);
+        plane.tell(
+            0,
+            NodeInput::Beat {
+                beat: Box::new(beat),
+                rtt_ms: 1,
+            },
+        );
+        plane.now += STEP_MS;
+        plane.tell(0, NodeInput::Tick);
+    }
+}
+
+#[test]
+fn it_is_withdrawn_where_another_is_expected_to_do_better() {
+    let mut plane = chosen(Backlog::default());
+    stalls(&mut plane);
+    plane.when("1 withdraws a");
+    let cluster = plane.world.cluster();
+    assert_eq!(cluster.stage_name(), "primary deposed");
+}
+
+#[test]
+fn it_is_waited_for_where_nobody_is_and_that_is_said() {
+    let mut plane = chosen(Backlog {
+        expected_ms: 0,
+        held: Some("its applier has stopped: 1062".into()),
+    });
+    stalls(&mut plane);
+    plane.never("1 withdraws a");
+    let standing = plane.nodes[0].standing(&cluster_id()).expect("it leads");
+    let said = standing.waits.join("; ");
+    let expected = "a has made no progress toward epoch 2 for 3000 ms (it applies nothing), and \
+                    nobody else qualifies";
+    assert!(said.contains(expected), "{said}");
+}
