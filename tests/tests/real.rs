@@ -59,6 +59,8 @@ mod shutdown;
 mod stages;
 #[path = "real/stale.rs"]
 mod stale;
+#[path = "real/stalls.rs"]
+mod stalls;
 #[path = "real/strace.rs"]
 mod strace;
 #[path = "real/volume.rs"]

@@ -56,6 +56,7 @@ async fn the_most_received_wins_over_the_most_executed() {
     let Some(mut world) = World::build().await else {
         return;
     };
+    world.policy(&["ends_holders=false"]).await;
     let relay = Relay::between(&mut world, &["mysql-2"]).await;
     let writer = Writer::start(&world).await;
     let mut locks = Vec::new();

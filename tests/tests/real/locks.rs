@@ -1,13 +1,12 @@
 //! Locks that somebody holds on the primary are no reason to shut it.
 
-use std::process::Command;
 use std::time::Duration;
 
 use primacy::mysqld::session::within;
 use primacy_core::record::EventKind;
 
 use crate::asking::get;
-use crate::world::{LIMIT, World, program, throughout, until};
+use crate::world::{LIMIT, World, throughout, until};
 use crate::writer::Writer;
 
 /// Beyond the time after which a primary that nobody acknowledges shuts itself, and a wedged one is
@@ -20,16 +19,7 @@ async fn a_backups_lock_shuts_nobody() {
     let Some(world) = World::build().await else {
         return;
     };
-    let mut command = Command::new(program());
-    let cluster = world.cluster_id().as_str();
-    let verb = ["policy", "set", cluster, "unacked_fence_ms=2000"];
-    let output = world
-        .told(&mut command)
-        .args(verb)
-        .output()
-        .expect("it ran");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    world.policy(&["unacked_fence_ms=2000"]).await;
     let writer = Writer::start(&world).await;
     let mut backup = world.root("mysql-1").await;
     let lock = "FLUSH TABLES WITH READ LOCK";

@@ -288,6 +288,16 @@ impl World {
             .env("PRIMACY_TLS_KEY", key)
     }
 
+    /// Changes the cluster's policy, `field=value` each, as an operator does.
+    pub async fn policy(&self, fields: &[&str]) {
+        let mut command = Command::new(program());
+        let command = self.told(&mut command);
+        command.args(["policy", "set", self.cluster_id().as_str()]);
+        let output = command.args(fields).output().expect("it ran");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{fields:?}: {said}");
+    }
+
     pub fn accounts(&self) -> &Accounts {
         &self.template.accounts
     }

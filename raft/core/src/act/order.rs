@@ -56,6 +56,7 @@ pub enum OrderKind {
     /// Apply what you received, then open for this epoch.
     Open {
         epoch: Epoch,
+        /// All that must be executed before.
         need: GtidSet,
         k: u32,
         first: bool,
@@ -212,7 +213,9 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
             } else if !promotion.acknowledged {
                 let open = OrderKind::Open {
                     epoch,
-                    need: promotion.choice.need.clone(),
+                    // Also what nobody needs and it told of: others are compared with all of that,
+                    // and one that lost a part of it would follow its own replicas' past.
+                    need: promotion.choice.need.union(&promotion.choice.within),
                     k,
                     first: epoch == Epoch(1),
                     adopted,

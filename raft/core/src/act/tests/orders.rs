@@ -382,3 +382,25 @@ fn what_failed_is_not_repeated_blindly() {
         assert_eq!(desk.waits(100, &following()), "say following", "healed");
     }
 }
+
+/// What it told of beyond the need is asked of it too: the others were compared with all of that.
+#[test]
+fn an_order_to_open_asks_for_all_that_it_told_of() {
+    let mut world = World::serving("pabc", 2);
+    world.silence("p:1-12");
+    for (letter, holds) in [("a", "p:1-20"), ("b", "p:1-15"), ("c", "p:1-15")] {
+        world.freeze(report(letter, holds, ""));
+    }
+    let choice = crate::decide::choose(world.cluster()).expect("a candidate");
+    assert_eq!(choice.to, instance("a"));
+    assert_eq!(crate::testing::short(&choice.need), "p:1-15");
+    world.must(crate::record::Command::Choose(Box::new(choice)));
+    let state = world.committed();
+    let view = state.as_ref().follows(state.get().as_ref());
+    let orders = orders(&view, world.cluster());
+    let open = orders.iter().find_map(|order| match &order.get().kind {
+        OrderKind::Open { need, .. } => Some(crate::testing::short(need)),
+        _ => None,
+    });
+    assert_eq!(open.as_deref(), Some("p:1-20"));
+}
