@@ -225,9 +225,12 @@ impl Shared {
                 if !beside_orders(&op) {
                     self.superseded().await;
                 }
-                let mut session = self
-                    .begin(&sessions, errand(&op), within(STEP_LIMIT))
-                    .await?;
+                // What does not end for a freeze is ended with its server.
+                let limit = match op {
+                    Op::Freeze => FENCE_LIMIT,
+                    _ => STEP_LIMIT,
+                };
+                let mut session = self.begin(&sessions, errand(&op), within(limit)).await?;
                 let result = self.order(&mut session, op).await;
                 session.done();
                 result
@@ -381,8 +384,8 @@ impl Shared {
         let deadline = within(STEP_LIMIT);
         match op {
             Op::Freeze => {
-                let deadline = within(FREEZE_LIMIT);
-                let frozen = ops::freeze(session, deadline).await.map_err(failed)?;
+                let frozen = ops::freeze(session, within(FREEZE_LIMIT)).await;
+                let frozen = frozen.map_err(failed)?;
                 Ok(OpDone::Frozen(Box::new(to_survey(&frozen)?)))
             }
             Op::WaitApplied { set } => {
@@ -428,8 +431,8 @@ impl Shared {
                 receive(session, &source, &set, deadline)
                     .await
                     .map_err(failed)?;
-                let deadline = within(FREEZE_LIMIT);
-                let frozen = ops::freeze(session, deadline).await.map_err(failed)?;
+                let frozen = ops::freeze(session, within(FREEZE_LIMIT)).await;
+                let frozen = frozen.map_err(failed)?;
                 Ok(OpDone::Frozen(Box::new(to_survey(&frozen)?)))
             }
             Op::Adopt { k } => {

@@ -21,9 +21,10 @@ pub(super) fn op_error(error: &OpsError) -> OpError {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    match error.code() {
-        Some(_) => OpError::Refused(text),
-        None => OpError::Unknown(text),
+    match (error, error.code()) {
+        (OpsError::StillAtWork { .. } | OpsError::FreezeHangs, _) => OpError::Hangs(text),
+        (_, Some(_)) => OpError::Refused(text),
+        (_, None) => OpError::Unknown(text),
     }
 }
 

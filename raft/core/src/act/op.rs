@@ -158,4 +158,8 @@ pub enum OpError {
     /// The server refused it.
     #[error("{0}")]
     Refused(String),
+    /// The server neither carries it out nor ends it: a statement hangs in it, on a disk that is
+    /// full or stuck, and KILL does not end that. Only the end of its process does.
+    #[error("{0}")]
+    Hangs(String),
 }

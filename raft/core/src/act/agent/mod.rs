@@ -110,6 +110,8 @@ pub enum AgentInput {
     ServerSeen(ServerSeen),
     /// No thread of it will run its own code again, and nobody else holds the data directory.
     ServerExited,
+    /// A start failed, in the last words of its log.
+    ServerFails(String),
     Order(Box<Order>),
     OpEnded {
         id: OpId,
@@ -198,6 +200,10 @@ pub struct Agent {
     moved: Tick,
     /// It is in an orderly shutdown.
     ending: bool,
+    /// When one was last ended because a freeze hung in it.
+    hung_ended: Option<Tick>,
+    /// Why its newest start failed; `None` once one has come up.
+    start_failure: Option<String>,
     /// Of whom it follows by order, once its receiver has seen it.
     source_uuid: Option<Uuid>,
     role: Role,
@@ -253,6 +259,8 @@ impl Agent {
             down_since: None,
             moved: now,
             ending: false,
+            hung_ended: None,
+            start_failure: None,
             source_uuid: None,
             role: Role::Closed,
             survey: None,
@@ -331,6 +339,7 @@ impl Agent {
             }
             AgentInput::ServerSeen(seen) => self.seen(now, seen, &mut out),
             AgentInput::ServerExited => self.exited(now, &mut out),
+            AgentInput::ServerFails(why) => self.start_failure = Some(why),
             AgentInput::Order(order) => self.order(now, *order, &mut out),
             AgentInput::OpEnded { id, result } => self.ended(now, id, result, &mut out),
             AgentInput::Acknowledged(ack) => self.acknowledged(ack),

@@ -151,7 +151,8 @@ impl Agent {
             if let OrderKind::Fence { epoch } = order.kind {
                 return self.fence_what_is_not_up(order, epoch, out);
             }
-            return self.say(&order, refused("mysqld is not up yet"), out);
+            let why = self.not_up();
+            return self.say(&order, refused(&why), out);
         }
         let (epoch, adopts) = match &order.kind {
             OrderKind::Report { .. } => (Epoch::INITIAL, false),

@@ -102,6 +102,11 @@ impl Agent {
                 out.push(AgentOutput::KillServer);
                 self.job = Some(job);
             }
+            (Waits::Freeze, OrderKind::Freeze { .. })
+                if matches!(why, OpError::Hangs(_)) && self.may_end_hung() =>
+            {
+                self.end_hung(job, why, out);
+            }
             _ => {
                 let why = format!("{} failed: {why}", job.order.kind.name());
                 self.say(&job.order, refused(&why), out);

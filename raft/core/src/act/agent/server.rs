@@ -80,6 +80,7 @@ impl Agent {
     pub(super) fn came_up(&mut self, now: Tick, survey: &Survey, out: &mut Vec<AgentOutput>) {
         self.server = Server::Up;
         self.down_since = None;
+        self.start_failure = None;
         self.beat_due = now;
         let first = self.seal.server_uuid.is_none();
         // From here on anybody may change it.

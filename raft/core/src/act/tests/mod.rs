@@ -379,6 +379,11 @@ impl Desk {
         self.ended(id, Err(OpError::Unknown("lost".into())))
     }
 
+    fn hangs(&mut self) -> String {
+        let id = self.op.expect("a statement runs");
+        self.ended(id, Err(OpError::Hangs("a statement hangs".into())))
+    }
+
     fn surveyed(&mut self, survey: Survey) -> String {
         let id = self.survey.take().expect("a survey runs");
         self.ended(id, Ok(OpDone::Surveyed(Box::new(survey))))
