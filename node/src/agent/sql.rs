@@ -3,6 +3,7 @@
 //! Sessions are kept warm per purpose: a stuck fence must not find every session taken, and a login
 //! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
 
+mod scheduled;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -186,7 +187,9 @@ fn errand(op: &Op) -> Errand {
         | Op::WaitApplied { .. }
         | Op::Marker { .. }
         | Op::CleanUp
-        | Op::Cut { .. } => Errand::Other,
+        | Op::Cut { .. }
+        | Op::TakeOverScheduled { .. }
+        | Op::LookAtScheduled => Errand::Other,
     }
 }
 
@@ -214,6 +217,8 @@ impl Shared {
             }
             Op::Marker { epoch, create } => self.marker(&sessions, id, epoch.0, create).await,
             Op::Fence => self.fence(&sessions).await,
+            Op::TakeOverScheduled { take_over } => self.take_over(&sessions, take_over).await,
+            Op::LookAtScheduled => self.look_at_scheduled(&sessions).await,
             Op::Freeze
             | Op::WaitApplied { .. }
             | Op::Follow { .. }
@@ -319,6 +324,9 @@ impl Shared {
         let fenced = fence(&mut session, &mut spare, deadline)
             .await
             .map_err(failed);
+        if fenced.is_ok() {
+            scheduled::quiet(&mut spare).await;
+        }
         session.done();
         spare.done();
         let fenced = fenced?;
@@ -463,9 +471,13 @@ impl Shared {
                     .map_err(failed)?;
                 Ok(OpDone::Repaired)
             }
-            Op::Survey | Op::PrepareOpen | Op::Open { .. } | Op::Marker { .. } | Op::Fence => {
-                Err(OpError::Refused("not an op of the order session".into()))
-            }
+            Op::Survey
+            | Op::PrepareOpen
+            | Op::Open { .. }
+            | Op::Marker { .. }
+            | Op::Fence
+            | Op::TakeOverScheduled { .. }
+            | Op::LookAtScheduled => Err(OpError::Refused("not an op of the order session".into())),
         }
     }
 

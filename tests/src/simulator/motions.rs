@@ -49,7 +49,13 @@ pub struct Prepared {
 fn of_order(op: &Op) -> bool {
     !matches!(
         op,
-        Op::Survey | Op::Marker { .. } | Op::Cut { .. } | Op::CleanUp | Op::Repair { .. }
+        Op::Survey
+            | Op::Marker { .. }
+            | Op::Cut { .. }
+            | Op::CleanUp
+            | Op::Repair { .. }
+            | Op::TakeOverScheduled { .. }
+            | Op::LookAtScheduled
     )
 }
 
@@ -214,6 +220,7 @@ impl World {
             Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } | Op::Repair { .. } => {
                 self.rng.between(1_000, 50_000)
             }
+            Op::TakeOverScheduled { .. } | Op::LookAtScheduled => 5_000,
             Op::Survey => 100,
         };
         if self.options.planted == Some(Planted::ReportBeforeFreeze) && op == Op::Freeze {
@@ -422,6 +429,9 @@ impl World {
                 self.release(host);
                 OpDone::Repaired
             }
+            // Its servers have no scheduled events.
+            Op::TakeOverScheduled { .. } => OpDone::ScheduledTakenOver(Default::default()),
+            Op::LookAtScheduled => OpDone::ScheduledSeen(Default::default()),
             Op::Survey | Op::Marker { .. } => unreachable!("never under way as an op"),
         })
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::Epoch;
 use crate::observe::IoThread;
+use crate::record::{Idle, TakeOver, TakenOver};
 
 use super::look::{Ground, NotSent, ProbeAt, SemiSyncDump};
 
@@ -57,6 +58,11 @@ pub enum Op {
     /// Put back what the acknowledgements rest on, on an open primary that waits for `k`: never below
     /// it, and semi-sync is toggled only where nobody waits for it.
     Repair { k: u32 },
+    /// On an open primary: its event scheduler as told, and the events enabled that it was left with
+    /// as a replica, each under the DEFINER that it has.
+    TakeOverScheduled { take_over: TakeOver },
+    /// Which of an open primary's scheduled events are not enabled.
+    LookAtScheduled,
 }
 
 /// What the server is and holds.
@@ -147,6 +153,8 @@ pub enum OpDone {
     Cleaned,
     Cut,
     Repaired,
+    ScheduledTakenOver(TakenOver),
+    ScheduledSeen(Idle),
 }
 
 /// How it did not.

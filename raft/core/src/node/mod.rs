@@ -365,6 +365,7 @@ impl Node {
             hands_off: cluster.policy.automation == Automation::Off,
             repairs: cluster.policy.repair_ground,
             ground: cluster.ground.clone(),
+            scheduled: cluster.owed_scheduled(self.state.get().level),
         }
     }
 
@@ -401,6 +402,7 @@ impl Node {
             .then(|| beat.executed.clone());
         let sound = beat.ground.broken.is_empty();
         let ground = primary.then(|| (beat.word, beat.role, beat.ground.clone()));
+        let scheduled = beat.scheduled.clone();
         watch.beat(now, beat, rtt_ms, named, cluster.epoch);
         if let Some(executed) = executed {
             self.know(cluster, &executed, sound);
@@ -409,6 +411,9 @@ impl Node {
             && epoch == cluster.epoch
         {
             self.hear_ground(now, cluster, word.order(), said);
+            if let Some(said) = scheduled {
+                self.hear_scheduled(now, cluster, said);
+            }
         }
         self.remember(cluster, out);
     }

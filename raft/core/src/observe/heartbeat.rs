@@ -130,6 +130,9 @@ pub struct Heartbeat {
     /// What of the primary's ground was broken, and is not settled yet.
     #[serde(default)]
     pub ground: GroundWord,
+    /// Of an open primary's scheduled events.
+    #[serde(default)]
+    pub scheduled: Option<crate::record::ScheduledSaid>,
 }
 
 impl Heartbeat {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::change::PolicyChange;
 use super::cluster::{Approval, FenceReport, FreezeReport, Registration};
 use super::ground::GroundSaid;
+use super::scheduled::ScheduledSaid;
 use crate::agree::Vote;
 use crate::decide::{Choice, Fetch};
 use crate::gtid::{GtidSet, Uuid};
@@ -170,6 +171,13 @@ pub enum Command {
         instance: InstanceId,
         said: Box<GroundSaid>,
     },
+    /// What the open primary's agent says of its scheduled events.
+    Scheduled {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+        said: Box<ScheduledSaid>,
+    },
     /// The leader's clock says that the order to fence what answers and cannot write has had no
     /// answer for too long.
     Unheard {
@@ -212,6 +220,7 @@ impl Command {
             | Command::Acknowledged { cluster, .. }
             | Command::Reopen { cluster, .. }
             | Command::Ground { cluster, .. }
+            | Command::Scheduled { cluster, .. }
             | Command::Unheard { cluster, .. } => Some(cluster),
         }
     }
@@ -251,6 +260,7 @@ pub enum EventKind {
     Acknowledged,
     Reopened,
     Ground,
+    Scheduled,
     Approved,
     Unheard,
     Aborted,

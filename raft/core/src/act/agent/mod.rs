@@ -18,6 +18,7 @@ mod orders;
 mod probes;
 mod progress;
 mod results;
+mod scheduled;
 mod server;
 mod time;
 
@@ -33,6 +34,7 @@ use disk::Disk;
 use ground::Ground;
 use joining::{Joining, Resting};
 use probes::Probes;
+use scheduled::Scheduled;
 
 pub use progress::ServerSeen;
 
@@ -87,6 +89,9 @@ pub struct NamedPrimary {
     /// What the log holds of the primary's ground, and is not settled.
     #[serde(default)]
     pub ground: crate::record::Ground,
+    /// What it has to take over of the cluster's scheduled events; `None` while a node cannot say.
+    #[serde(default)]
+    pub scheduled: Option<crate::record::Owed>,
 }
 
 /// A node received a beat.
@@ -229,6 +234,7 @@ pub struct Agent {
     side_fences: BTreeSet<OpId>,
     clean_up: bool,
     ground: Ground,
+    scheduled: Scheduled,
     /// Settings are being put back.
     repair: Option<OpId>,
     held: Option<content::Held>,
@@ -279,6 +285,7 @@ impl Agent {
             side_fences: BTreeSet::new(),
             clean_up: false,
             ground: Ground::default(),
+            scheduled: Scheduled::default(),
             repair: None,
             held: None,
             circle: None,

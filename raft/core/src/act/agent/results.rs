@@ -37,7 +37,7 @@ impl Agent {
             }
             return;
         }
-        if self.side_ops.remove(&id) {
+        if self.side_ops.remove(&id) || self.scheduled_ended(now, id, &result) {
             return;
         }
         let repaired = self.repair.take_if(|repair| *repair == id).is_some();

@@ -59,6 +59,7 @@ impl Agent {
         self.proving = None;
         self.clean_up = false;
         self.ground.server_gone();
+        self.scheduled.forget();
         (self.repair, self.circle) = (None, None);
         // At once, not with the next beat.
         self.beat_due = now;
@@ -136,6 +137,7 @@ impl Agent {
                 self.beat_due = now;
             }
             self.look_at_ground(now, begun, epoch, &survey, out);
+            self.look_at_scheduler(begun, &survey);
         } else if self.is_ajar(&survey)
             && self.governed()
             && !self.hands_off()

@@ -25,6 +25,7 @@ impl Agent {
             self.survey_due = now.plus_ms(self.settings.beat_ms);
         }
         self.tick_markers(now, out);
+        self.tick_scheduled(now, out);
         self.tick_restart(now, out);
         if now >= self.beat_due {
             self.beat(now, out);
@@ -155,6 +156,7 @@ impl Agent {
             marked: self.seal.marked.clone(),
             login_error: known.and_then(|survey| survey.login_error.clone()),
             ground: self.ground.word(),
+            scheduled: self.scheduled_word(),
         })));
     }
 

@@ -15,6 +15,7 @@ mod probes;
 mod processes;
 mod progress;
 mod promises;
+mod scheduled;
 mod server;
 mod standing;
 
@@ -196,6 +197,7 @@ fn named(epoch: u64, who: &str) -> NamedPrimary {
         hands_off: false,
         repairs: true,
         ground: Default::default(),
+        scheduled: None,
     }
 }
 
@@ -447,6 +449,8 @@ fn op_name(op: &Op) -> String {
         Op::CleanUp => "clean up".into(),
         Op::Cut { sessions } => format!("cut {sessions:?}"),
         Op::Repair { k } => format!("repair {k}"),
+        Op::TakeOverScheduled { take_over } => format!("take over {take_over:?}"),
+        Op::LookAtScheduled => "look at events".into(),
     }
 }
 
