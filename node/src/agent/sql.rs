@@ -26,7 +26,7 @@ use crate::clock;
 use crate::config::{AgentConfig, reload};
 use crate::mysqld::fence::fence;
 use crate::mysqld::follow::{Followed, Source, SourceTransport, follow, receive};
-use crate::mysqld::inspect::inspect;
+use crate::mysqld::inspect::{inspect, inspect_branches};
 use crate::mysqld::ops;
 use crate::mysqld::session::{Session, within};
 use watching::{look_at_binlog, probe_locally};
@@ -40,6 +40,8 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(5);
 const FENCE_LIMIT: Duration = Duration::from_millis(1_200);
 const APPLY_LIMIT: Duration = Duration::from_secs(600);
 const STEP_LIMIT: Duration = Duration::from_secs(5);
+/// Between two tries to see prepared branches, where the account may not.
+const BLIND_FOR: Duration = Duration::from_secs(10);
 /// Between two logins of the replication account from here.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
 
@@ -68,6 +70,8 @@ struct Shared {
     /// When the replication account last tried to log in from here.
     replicas_known: Mutex<Option<tokio::time::Instant>>,
     lag: Arc<Mutex<Lag>>,
+    /// Until then prepared branches are not asked for.
+    blind_until: Mutex<Option<tokio::time::Instant>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -105,6 +109,7 @@ impl Executor {
             answered: Arc::default(),
             replicas_known: Mutex::default(),
             lag: Arc::default(),
+            blind_until: Mutex::default(),
         };
         let shared = Arc::new(shared);
         tokio::spawn(probe_locally(Arc::downgrade(&shared)));
@@ -123,6 +128,7 @@ impl Executor {
         lock(&self.shared.looks).take();
         lock(&self.shared.opener).take();
         lock(&self.shared.replicas_known).take();
+        lock(&self.shared.blind_until).take();
         *lock(&self.shared.lag) = Lag::default();
         self.shared.answered.forget();
         self.shared.door.anew();
@@ -374,10 +380,18 @@ impl Shared {
         begun: Tick,
         deadline: tokio::time::Instant,
     ) -> Result<Survey, OpError> {
-        let seen = inspect(session, deadline)
-            .await
-            .map_err(|error| session_error(&error))?;
+        // One that may not see them is refused them; not in each survey.
+        let sees = lock(&self.blind_until).is_none_or(|until| tokio::time::Instant::now() >= until);
+        let looked = match sees {
+            true => inspect_branches(session, deadline).await,
+            false => inspect(session, deadline).await.map(|seen| (seen, None)),
+        };
+        let (seen, branches) = looked.map_err(|error| session_error(&error))?;
+        if sees && branches.is_none() {
+            *lock(&self.blind_until) = Some(within(BLIND_FOR));
+        }
         let mut survey = to_survey(&seen)?;
+        survey.ground.branches = branches;
         // What the server does not show of them takes nothing from the rest.
         let probes = self.probes.look(session, deadline).await;
         survey.probes = probes.unwrap_or_default();
@@ -415,10 +429,15 @@ impl Shared {
                 port,
                 acking,
                 heartbeat_ms,
+                online,
             } => {
                 let source = self.source(host, port, heartbeat_ms);
                 // A fenced instance that serves reads lets its readers in.
-                ops::go_online(session, deadline).await.map_err(failed)?;
+                match online {
+                    true => ops::go_online(session, deadline).await,
+                    false => ops::go_offline(session, deadline).await,
+                }
+                .map_err(failed)?;
                 let followed = follow(session, &source, acking, deadline).await;
                 let followed = followed.map_err(|error| {
                     OpError::Unknown(format!("{:#}", anyhow::Error::new(error)))

@@ -133,6 +133,7 @@ fn ground(pulse: &Pulse) -> Ground {
         filters: pulse.filters.clone(),
         binlog: None,
         event_scheduler: settings.event_scheduler.clone(),
+        branches: None,
     }
 }
 

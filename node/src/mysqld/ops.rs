@@ -115,6 +115,14 @@ pub async fn go_online(session: &mut Session, deadline: Instant) -> Result<(), O
         .map_err(at("go online"))
 }
 
+/// Keeps clients out of an instance that replicates.
+pub async fn go_offline(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
+    session
+        .execute("SET GLOBAL offline_mode=ON", deadline)
+        .await
+        .map_err(at("keep clients out"))
+}
+
 /// Waits until everything received is applied. Nothing but `Ok` means that it is.
 pub async fn wait_applied(
     session: &mut Session,

@@ -480,5 +480,6 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         login_error: None,
         ground: GroundWord::default(),
         scheduled: None,
+        branches: None,
     }
 }

@@ -375,10 +375,12 @@ impl World {
             Op::Follow {
                 host: source,
                 acking,
+                online,
                 ..
             } => {
                 let source = host_number(source);
                 self.follow(host, source, *acking);
+                self.servers[host].offline = !online;
                 OpDone::Followed
             }
             Op::PrepareOpen => OpDone::Prepared {

@@ -27,12 +27,14 @@ pub enum Op {
     Fence,
     /// Wait until everything in the set is executed.
     WaitApplied { set: GtidSet },
-    /// Point to a source, start replicating. The IO thread is stopped already.
+    /// Point to a source, start replicating. The IO thread is stopped already. Clients are let in, or
+    /// kept out.
     Follow {
         host: String,
         port: u16,
         acking: bool,
         heartbeat_ms: u64,
+        online: bool,
     },
     /// Receive from this one, acknowledging nothing, until the set is held or patience ends; then as
     /// `Freeze`.

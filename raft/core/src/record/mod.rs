@@ -19,7 +19,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-pub use change::{FieldChange, PolicyChange, PolicyChanges, with_fields};
+pub use change::{FieldChange, PolicyChange, PolicyChanges, policy_fields, with_fields};
 pub use cluster::{
     Abort, Ackers, Approval, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport,
     InstanceSpec, Promotion, PromotionRule, Registration, Reopen, Stage,

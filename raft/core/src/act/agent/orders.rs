@@ -112,12 +112,15 @@ impl Agent {
                 host,
                 port,
                 acking,
+                online,
                 ..
             } => {
                 self.role == Role::Following(*epoch)
                     && self.survey.as_ref().is_some_and(|survey| {
                         survey.source.as_ref() == Some(&(host.clone(), *port))
                             && survey.acking == *acking
+                            // One that a person took offline stays so.
+                            && (*online || survey.offline_mode)
                             && survey.io != crate::observe::IoThread::Off
                             && survey.applier_runs
                     })
@@ -307,6 +310,7 @@ impl Agent {
             port,
             acking,
             heartbeat_ms,
+            online,
             ..
         } = order.kind.clone()
         else {
@@ -327,6 +331,7 @@ impl Agent {
                 port,
                 acking,
                 heartbeat_ms,
+                online,
             },
             out,
         );

@@ -157,6 +157,7 @@ impl Agent {
             login_error: known.and_then(|survey| survey.login_error.clone()),
             ground: self.ground.word(),
             scheduled: self.scheduled_word(),
+            branches: known.and_then(|survey| survey.ground.branches.clone()),
         })));
     }
 

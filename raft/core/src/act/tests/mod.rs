@@ -138,6 +138,7 @@ fn follow(epoch: u64, within: &str) -> OrderKind {
         within: set(within),
         own: None,
         heartbeat_ms: 500,
+        online: true,
     }
 }
 
@@ -437,9 +438,15 @@ fn op_name(op: &Op) -> String {
         Op::Fence => "fence".into(),
         Op::Fetch { host, .. } => format!("fetch {host}"),
         Op::WaitApplied { set } => format!("apply {}", crate::testing::short(set)),
-        Op::Follow { host, acking, .. } => {
+        Op::Follow {
+            host,
+            acking,
+            online,
+            ..
+        } => {
             let how = if *acking { "acking" } else { "silently" };
-            format!("follow {host} {how}")
+            let kept = if *online { "" } else { ", offline" };
+            format!("follow {host} {how}{kept}")
         }
         Op::PrepareOpen => "prepare".into(),
         Op::Open { k } => format!("open k={k}"),
