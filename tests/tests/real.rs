@@ -53,6 +53,8 @@ mod readiness;
 mod relay;
 #[path = "real/replicas.rs"]
 mod replicas;
+#[path = "real/scheduled.rs"]
+mod scheduled;
 #[path = "real/shutdown.rs"]
 mod shutdown;
 #[path = "real/stages.rs"]

@@ -40,6 +40,8 @@ pub struct Serving {
     pub primary_epoch: Option<u64>,
     pub following_epoch: Option<u64>,
     pub replicating: bool,
+    /// It lets clients in.
+    pub online: bool,
     /// closed, open, frozen or following.
     pub role: &'static str,
     /// When the state machine last went on.
@@ -65,6 +67,7 @@ impl Serving {
             following_epoch: following,
             replicating: survey
                 .is_some_and(|survey| survey.io == IoThread::On && survey.applier_runs),
+            online: survey.is_some_and(|survey| !survey.offline_mode),
             role,
             ticked: Some(clock::now()),
             surveyed: agent.answered(),
@@ -222,6 +225,9 @@ fn objection(
     if !fresh(now, serving.ticked) || !fresh(now, serving.surveyed) {
         return Some("its server has not been seen replicating just now".into());
     }
+    if !serving.online {
+        return Some("it lets no client in (offline_mode=ON): by policy xa, or by hand".into());
+    }
     if !serving.replicating {
         return Some("its replication threads do not both run".into());
     }
@@ -337,6 +343,7 @@ mod tests {
         let follows = Serving {
             following_epoch: Some(2),
             replicating: true,
+            online: true,
             ticked: Some(now),
             surveyed: Some(Tick(9_501)),
             ..Serving::default()

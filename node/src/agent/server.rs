@@ -131,7 +131,10 @@ impl Server {
     pub fn kill(&self) {
         let mut slot = self.watch.lock();
         let killed = match &slot.process {
-            Some(process) => process.kill9(),
+            Some(process) => {
+                tracing::info!(pid = process.pid(), "mysqld is ended with SIGKILL");
+                process.kill9()
+            }
             None => {
                 slot.news.push_back(AgentInput::ServerExited);
                 self.watch.changed.notify_one();
@@ -182,7 +185,7 @@ impl Watch {
                     tokio::time::sleep(READY_EVERY).await;
                 }
                 Err(error) => {
-                    tracing::error!("mysqld does not start: {:#}", anyhow::Error::new(error));
+                    self.does_not_start(error);
                     tokio::time::sleep(START_AGAIN).await;
                 }
             }
@@ -239,8 +242,7 @@ impl Watch {
             }
             if process.has_ended() {
                 if let Some(from) = log_from {
-                    let error = anyhow::Error::new(bringup::failed_start(&self.instance, from));
-                    tracing::error!("mysqld does not start: {error:#}");
+                    self.does_not_start(bringup::failed_start(&self.instance, from));
                 }
                 return;
             }
@@ -261,6 +263,14 @@ impl Watch {
             }
             tokio::time::sleep(READY_EVERY).await;
         }
+    }
+
+    fn does_not_start(&self, error: StartError) {
+        let why = format!("{:#}", anyhow::Error::new(error));
+        tracing::error!("mysqld does not start: {why}");
+        let news = AgentInput::ServerFails(format!("it does not start: {why}"));
+        self.lock().news.push_back(news);
+        self.changed.notify_one();
     }
 
     /// Looks at it from outside until it is no more.

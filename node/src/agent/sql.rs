@@ -3,6 +3,7 @@
 //! Sessions are kept warm per purpose: a stuck fence must not find every session taken, and a login
 //! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
 
+mod scheduled;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use crate::config::{AgentConfig, reload};
 use crate::mysqld::applier;
 use crate::mysqld::fence::fence;
 use crate::mysqld::follow::{Followed, Source, SourceTransport, follow, receive};
-use crate::mysqld::inspect::inspect;
+use crate::mysqld::inspect::{inspect, inspect_branches};
 use crate::mysqld::ops;
 use crate::mysqld::session::{Session, within};
 use watching::{look_at_binlog, probe_locally};
@@ -40,6 +41,8 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(5);
 const FENCE_LIMIT: Duration = Duration::from_millis(1_200);
 const APPLY_LIMIT: Duration = Duration::from_secs(600);
 const STEP_LIMIT: Duration = Duration::from_secs(5);
+/// Between two tries to see prepared branches, where the account may not.
+const BLIND_FOR: Duration = Duration::from_secs(10);
 /// Between two logins of the replication account from here.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
 
@@ -68,6 +71,8 @@ struct Shared {
     /// When the replication account last tried to log in from here.
     replicas_known: Mutex<Option<tokio::time::Instant>>,
     lag: Arc<Mutex<Lag>>,
+    /// Until then prepared branches are not asked for.
+    blind_until: Mutex<Option<tokio::time::Instant>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -105,6 +110,7 @@ impl Executor {
             answered: Arc::default(),
             replicas_known: Mutex::default(),
             lag: Arc::default(),
+            blind_until: Mutex::default(),
         };
         let shared = Arc::new(shared);
         tokio::spawn(probe_locally(Arc::downgrade(&shared)));
@@ -123,6 +129,7 @@ impl Executor {
         lock(&self.shared.looks).take();
         lock(&self.shared.opener).take();
         lock(&self.shared.replicas_known).take();
+        lock(&self.shared.blind_until).take();
         *lock(&self.shared.lag) = Lag::default();
         self.shared.answered.forget();
         self.shared.door.anew();
@@ -188,7 +195,9 @@ fn errand(op: &Op) -> Errand {
         | Op::WaitApplied { .. }
         | Op::Marker { .. }
         | Op::CleanUp
-        | Op::Cut { .. } => Errand::Other,
+        | Op::Cut { .. }
+        | Op::TakeOverScheduled { .. }
+        | Op::LookAtScheduled => Errand::Other,
     }
 }
 
@@ -219,6 +228,8 @@ impl Shared {
             }
             Op::Marker { epoch, create } => self.marker(&sessions, id, epoch.0, create).await,
             Op::Fence => self.fence(&sessions).await,
+            Op::TakeOverScheduled { take_over } => self.take_over(&sessions, take_over).await,
+            Op::LookAtScheduled => self.look_at_scheduled(&sessions).await,
             Op::Freeze
             | Op::LookAtApplier { .. }
             | Op::WaitApplied { .. }
@@ -231,9 +242,12 @@ impl Shared {
                 if !beside_orders(&op) {
                     self.superseded().await;
                 }
-                let mut session = self
-                    .begin(&sessions, errand(&op), within(STEP_LIMIT))
-                    .await?;
+                // What does not end for a freeze is ended with its server.
+                let limit = match op {
+                    Op::Freeze => FENCE_LIMIT,
+                    _ => STEP_LIMIT,
+                };
+                let mut session = self.begin(&sessions, errand(&op), within(limit)).await?;
                 let result = self.order(&mut session, op).await;
                 session.done();
                 result
@@ -322,6 +336,9 @@ impl Shared {
         let fenced = fence(&mut session, &mut spare, deadline)
             .await
             .map_err(failed);
+        if fenced.is_ok() {
+            scheduled::quiet(&mut spare).await;
+        }
         session.done();
         spare.done();
         let fenced = fenced?;
@@ -370,10 +387,18 @@ impl Shared {
         begun: Tick,
         deadline: tokio::time::Instant,
     ) -> Result<Survey, OpError> {
-        let seen = inspect(session, deadline)
-            .await
-            .map_err(|error| session_error(&error))?;
+        // One that may not see them is refused them; not in each survey.
+        let sees = lock(&self.blind_until).is_none_or(|until| tokio::time::Instant::now() >= until);
+        let looked = match sees {
+            true => inspect_branches(session, deadline).await,
+            false => inspect(session, deadline).await.map(|seen| (seen, None)),
+        };
+        let (seen, branches) = looked.map_err(|error| session_error(&error))?;
+        if sees && branches.is_none() {
+            *lock(&self.blind_until) = Some(within(BLIND_FOR));
+        }
         let mut survey = to_survey(&seen)?;
+        survey.ground.branches = branches;
         // What the server does not show of them takes nothing from the rest.
         let probes = self.probes.look(session, deadline).await;
         survey.probes = probes.unwrap_or_default();
@@ -388,8 +413,8 @@ impl Shared {
         let deadline = within(STEP_LIMIT);
         match op {
             Op::Freeze => {
-                let deadline = within(FREEZE_LIMIT);
-                let frozen = ops::freeze(session, deadline).await.map_err(failed)?;
+                let frozen = ops::freeze(session, within(FREEZE_LIMIT)).await;
+                let frozen = frozen.map_err(failed)?;
                 Ok(OpDone::Frozen(Box::new(to_survey(&frozen)?)))
             }
             Op::LookAtApplier { ends } => {
@@ -416,10 +441,15 @@ impl Shared {
                 port,
                 acking,
                 heartbeat_ms,
+                online,
             } => {
                 let source = self.source(host, port, heartbeat_ms);
                 // A fenced instance that serves reads lets its readers in.
-                ops::go_online(session, deadline).await.map_err(failed)?;
+                match online {
+                    true => ops::go_online(session, deadline).await,
+                    false => ops::go_offline(session, deadline).await,
+                }
+                .map_err(failed)?;
                 let followed = follow(session, &source, acking, deadline).await;
                 let followed = followed.map_err(|error| {
                     OpError::Unknown(format!("{:#}", anyhow::Error::new(error)))
@@ -440,8 +470,8 @@ impl Shared {
                 receive(session, &source, &set, deadline)
                     .await
                     .map_err(failed)?;
-                let deadline = within(FREEZE_LIMIT);
-                let frozen = ops::freeze(session, deadline).await.map_err(failed)?;
+                let frozen = ops::freeze(session, within(FREEZE_LIMIT)).await;
+                let frozen = frozen.map_err(failed)?;
                 Ok(OpDone::Frozen(Box::new(to_survey(&frozen)?)))
             }
             Op::Adopt { k } => {
@@ -472,9 +502,13 @@ impl Shared {
                     .map_err(failed)?;
                 Ok(OpDone::Repaired)
             }
-            Op::Survey | Op::PrepareOpen | Op::Open { .. } | Op::Marker { .. } | Op::Fence => {
-                Err(OpError::Refused("not an op of the order session".into()))
-            }
+            Op::Survey
+            | Op::PrepareOpen
+            | Op::Open { .. }
+            | Op::Marker { .. }
+            | Op::Fence
+            | Op::TakeOverScheduled { .. }
+            | Op::LookAtScheduled => Err(OpError::Refused("not an op of the order session".into())),
         }
     }
 

@@ -21,9 +21,10 @@ pub(super) fn op_error(error: &OpsError) -> OpError {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    match error.code() {
-        Some(_) => OpError::Refused(text),
-        None => OpError::Unknown(text),
+    match (error, error.code()) {
+        (OpsError::StillAtWork { .. } | OpsError::FreezeHangs, _) => OpError::Hangs(text),
+        (_, Some(_)) => OpError::Refused(text),
+        (_, None) => OpError::Unknown(text),
     }
 }
 
@@ -132,6 +133,7 @@ fn ground(pulse: &Pulse) -> Ground {
         filters: pulse.filters.clone(),
         binlog: None,
         event_scheduler: settings.event_scheduler.clone(),
+        branches: None,
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
-use primacy_core::ids::{ClusterId, Region};
+use primacy_core::ids::{ClusterId, InstanceId, Region};
 use primacy_core::lint::{Finding, Report, Severity};
-use primacy_core::observe::{Sight, SightKind};
+use primacy_core::observe::{Branches, Sight, SightKind};
 use primacy_core::record::{Cluster, Follower, Incident};
 use serde::Serialize;
 
@@ -238,6 +238,16 @@ pub(super) fn describe(document: &StatusDocument, id: &ClusterId) -> String {
         members.join(", "),
         cluster.floor.compact()
     );
+    for (instance, branches) in prepared(document, cluster) {
+        let said = match branches.alarm(cluster.policy.xa) {
+            Some(alarm) => format!("alarm: {instance} has {alarm}"),
+            None => format!(
+                "{instance} has prepared branches (XA): {}, the first is {}",
+                branches.count, branches.first
+            ),
+        };
+        let _ = writeln!(text, "{}", wrapped(&said, columns()));
+    }
     if let Some(promotion) = cluster.promotion() {
         let choice = &promotion.choice;
         let _ = writeln!(
@@ -260,6 +270,18 @@ pub(super) fn describe(document: &StatusDocument, id: &ClusterId) -> String {
     }
     let _ = write!(text, "\n{}", changes::policy(cluster));
     text
+}
+
+/// Prepared branches by instance, by the word of the node that has any.
+fn prepared<'a>(
+    document: &'a StatusDocument,
+    cluster: &'a Cluster,
+) -> impl Iterator<Item = (&'a InstanceId, Branches)> {
+    cluster.instances.keys().filter_map(|instance| {
+        let mut nodes = document.nodes.keys();
+        let branches = nodes.find_map(|node| document.sight(*node, instance)?.branches.clone())?;
+        (branches.count > 0).then_some((instance, branches))
+    })
 }
 
 /// What would be done now, and why not.

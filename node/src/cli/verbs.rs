@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use primacy_core::ids::ClusterId;
 use primacy_core::lint::Report;
-use primacy_core::policy::Policy;
-use primacy_core::record::FieldChange;
+use primacy_core::record::{FieldChange, policy_fields};
 use primacy_proto::v1::{
     AbortFailoverRequest, ApproveFailoverRequest, ChangePolicyRequest, CheckClusterRequest,
     GetStatusRequest, ListHistoryRequest, ListHistoryResponse, RegisterClusterRequest,
@@ -231,7 +230,7 @@ pub(super) async fn unregister(common: &Common, cluster: &ClusterId) -> Result<(
 #[derive(serde::Serialize)]
 struct PolicyDocument<'a> {
     revision: u64,
-    policy: &'a Policy,
+    policy: serde_json::Value,
     /// The newest change of each field; the others are as they were registered.
     changed: &'a std::collections::BTreeMap<String, FieldChange>,
 }
@@ -242,7 +241,7 @@ pub(super) async fn policy_get(common: &Common, cluster: &ClusterId) -> Result<(
     match common.output {
         Output::Json => print_json(&PolicyDocument {
             revision: cluster.changes.revision,
-            policy: &cluster.policy,
+            policy: policy_fields(&cluster.policy),
             changed: &cluster.changes.fields,
         }),
         Output::Table => {

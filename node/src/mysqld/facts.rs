@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use primacy_core::gtid::Uuid;
-use primacy_core::lint::{Account, Channel, Facts, REPORTED_PLUGINS, REPORTED_VARIABLES};
+use primacy_core::lint::{
+    Account, Channel, Facts, REPORTED_PLUGINS, REPORTED_VARIABLES, ScheduledEvent,
+};
 use tokio::time::Instant;
 
 use super::session::{Rows, Session, SessionError, text};
@@ -34,6 +36,10 @@ const USERS: &str = "SELECT User AS user, Host AS host, CAST(Super_priv AS CHAR)
     CAST(Repl_slave_priv AS CHAR) AS repl, CAST(account_locked AS CHAR) AS locked FROM mysql.user";
 const GLOBAL_GRANTS: &str =
     "SELECT USER AS user, HOST AS host, PRIV AS priv FROM mysql.global_grants";
+/// Without EVENT it shows none; the grant has a rule of its own.
+const EVENTS: &str = "SELECT CONCAT(EVENT_SCHEMA,'.',EVENT_NAME) AS name, DEFINER AS definer, \
+    CAST(EVENT_TYPE='ONE TIME' AS CHAR) AS once FROM information_schema.EVENTS \
+    ORDER BY 1";
 const ROLES: &str = "SELECT TO_USER AS user, TO_HOST AS host, FROM_USER AS role, \
     FROM_HOST AS role_host FROM mysql.role_edges";
 
@@ -199,7 +205,23 @@ impl Reader<'_> {
                 Err(error) => return Err(error),
             }
         }
-        facts.accounts = Some(Ok(merge(&answers[0], &answers[1], &answers[2])));
+        let accounts = merge(&answers[0], &answers[1], &answers[2]);
+        let known: BTreeSet<String> = accounts
+            .iter()
+            .map(|account| format!("{}@{}", account.user, account.host))
+            .collect();
+        let events = self.rows("scheduled events", EVENTS).await?;
+        facts.events = events
+            .iter()
+            .filter_map(|row| {
+                Some(ScheduledEvent {
+                    name: text(row, "name")?,
+                    once: text(row, "once").as_deref() == Some("1"),
+                    definer_exists: known.contains(&text(row, "definer")?),
+                })
+            })
+            .collect();
+        facts.accounts = Some(Ok(accounts));
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 //! them for equality, and age them on a clock of your own.
 
 use mysql_async::Row;
-use primacy_core::observe::SourceGround;
+use primacy_core::observe::{Branches, SourceGround};
 use tokio::time::Instant;
 
 use super::session::{Rows, Session, SessionError, flag, gtid_set, number, text};
@@ -195,6 +195,15 @@ SELECT CAST(FLOOR(1000 * MAX(UNIX_TIMESTAMP(LAST_APPLIED_TRANSACTION_ORIGINAL_CO
  AS CHAR) AS committed FROM performance_schema.replication_applier_status_by_worker
  WHERE CHANNEL_NAME=''";
 
+/// Prepared branches, their ids as XA COMMIT takes them. The last one: an account without
+/// XA_RECOVER_ADMIN is refused it, and has the answers before it.
+const BRANCHES: &str = "XA RECOVER CONVERT XID";
+/// ER_SPECIFIC_ACCESS_DENIED_ERROR; and ER_XAER_RMERR, which is what older servers say of the same.
+const MAY_NOT_SEE: [u16; 2] = [1227, 1401];
+
+/// How many result sets are before it.
+const BRANCHES_AT: usize = 8;
+
 /// What `read_inspection` reads: one statement a result set.
 pub(super) fn inspection() -> String {
     format!("{PULSE};{CONNECTED};{APPLIED}")
@@ -207,6 +216,44 @@ pub async fn pulse(session: &mut Session, deadline: Instant) -> Result<Pulse, Se
 
 pub async fn inspect(session: &mut Session, deadline: Instant) -> Result<Inspection, SessionError> {
     read_inspection(&session.ask(&inspection(), deadline).await?)
+}
+
+/// The same, and which branches are prepared, in the same round trip; `None` where the account may
+/// not see them, which costs another one.
+pub async fn inspect_branches(
+    session: &mut Session,
+    deadline: Instant,
+) -> Result<(Inspection, Option<Branches>), SessionError> {
+    let sql = format!("{};{BRANCHES}", inspection());
+    match session.ask(&sql, deadline).await {
+        Ok(sets) => {
+            let branches = sets.get(BRANCHES_AT).map(read_branches).transpose()?;
+            Ok((read_inspection(&sets)?, branches))
+        }
+        Err(error) if error.code().is_some_and(|code| MAY_NOT_SEE.contains(&code)) => {
+            Ok((inspect(session, deadline).await?, None))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `data` is in hexadecimal, global part and branch part in one.
+fn read_branches(rows: &Rows) -> Result<Branches, SessionError> {
+    let Some(row) = rows.first() else {
+        return Ok(Branches::default());
+    };
+    let length = |column| {
+        let bytes = number(row, column)?;
+        usize::try_from(bytes).map_err(|_| SessionError::Unexpected(column))
+    };
+    let data = text(row, "data").ok_or(SessionError::Unexpected("data"))?;
+    let digits = data.strip_prefix("0x").unwrap_or(&data);
+    let at = (2 * length("gtrid_length")?).min(digits.len());
+    let (global, branch) = digits.split_at(at);
+    Ok(Branches {
+        count: u64::try_from(rows.len()).unwrap_or(u64::MAX),
+        first: format!("X'{global}',X'{branch}',{}", number(row, "formatID")?),
+    })
 }
 
 /// The newest binary log and its number; `None` where none is written. It waits for whoever writes

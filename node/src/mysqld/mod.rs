@@ -19,6 +19,7 @@
 //! | `fence` | closes it, with the proof that it is closed |
 //! | `marker` | rows that prove what k replicas have |
 //! | `probe` | what an observer sees from outside |
+//! | `scheduled` | a primary's scheduled events |
 //!
 //! **Invariant:** nothing here decides. Every change is asked for by a caller that holds an order;
 //! this module only says what happened, and says `TimedOut` where it does not know.
@@ -42,6 +43,7 @@ pub mod options;
 pub mod probe;
 pub mod process;
 pub mod progress;
+pub mod scheduled;
 pub mod session;
 pub mod template;
 

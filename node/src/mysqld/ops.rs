@@ -44,6 +44,11 @@ pub enum OpsError {
     OnlyKillingHelps { waiting: u64 },
     #[error("earlier sessions do not end: {sessions:?}; only SIGKILL is certain now")]
     StillAtWork { sessions: Vec<u64> },
+    #[error(
+        "its receiver does not stop, though the server answered just before: it hangs in that, as \
+         on a full disk"
+    )]
+    FreezeHangs,
     #[error("both switches were answered, and yet it is open: somebody else opened it")]
     OpenedMeanwhile,
     #[error("{0} commits wait for acknowledgements: turning semi-sync off would acknowledge them")]
@@ -70,6 +75,8 @@ pub(crate) fn at(step: &'static str) -> impl FnOnce(SessionError) -> OpsError {
 /// 6–11 ms on a quiet machine, 19–78 ms under load; 2 s if the source is a black hole *and*
 /// `replica_net_timeout` has run out. A live configuration of semi-sync is switched off too: it
 /// takes effect at the next connection only, which must not happen by accident.
+///
+/// A receiver that waits for a full disk does not stop: that is told apart (`FreezeHangs`).
 pub async fn freeze(session: &mut Session, deadline: Instant) -> Result<Inspection, OpsError> {
     let look = format!(
         "SET GLOBAL rpl_semi_sync_replica_enabled=OFF; {}",
@@ -86,7 +93,10 @@ pub async fn freeze(session: &mut Session, deadline: Instant) -> Result<Inspecti
         }
         answer => answer,
     }
-    .map_err(at("freeze"))?;
+    .map_err(|error| match error {
+        SessionError::TimedOut => OpsError::FreezeHangs,
+        error => at("freeze")(error),
+    })?;
     let seen = read_inspection(&sets).map_err(at("freeze"))?;
     let receives = |replica: &Replica| replica.io != ThreadState::No;
     if seen.pulse.replica.as_ref().is_some_and(receives) {
@@ -103,6 +113,14 @@ pub async fn go_online(session: &mut Session, deadline: Instant) -> Result<(), O
         .execute("SET GLOBAL offline_mode=OFF", deadline)
         .await
         .map_err(at("go online"))
+}
+
+/// Keeps clients out of an instance that replicates.
+pub async fn go_offline(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
+    session
+        .execute("SET GLOBAL offline_mode=ON", deadline)
+        .await
+        .map_err(at("keep clients out"))
 }
 
 /// Waits until everything received is applied. Nothing but `Ok` means that it is.

@@ -24,7 +24,7 @@ use super::{
 };
 
 /// Goes up whenever the accounts or the layout change, so that an old template is not reused.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 const ACCOUNTS_FILE: &str = "accounts";
 
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +80,9 @@ impl Accounts {
     /// and the only password plugin left in 9.x.
     ///
     /// Of the agent's: RELOAD is for RESET REPLICA ALL; SERVICE_CONNECTION_ADMIN for the admin
-    /// port; SYSTEM_USER for killing appliers, which fails with 1095 without it (9.7.4). It reads
-    /// who may pass a fence, and no password.
+    /// port; SYSTEM_USER for killing appliers, which fails with 1095 without it (9.7.4); EVENT and
+    /// SET_ANY_DEFINER for enabling scheduled events under the definers that they have;
+    /// XA_RECOVER_ADMIN for seeing prepared branches. It reads who may pass a fence, and no password.
     pub fn statements(&self) -> String {
         let create = |login: &Login, host: &str, grants: &[&str]| {
             let user = format!("'{}'@'{host}'", login.user);
@@ -93,7 +94,8 @@ impl Accounts {
         };
         let agent = [
             "RELOAD, REPLICATION CLIENT, REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, \
-             CONNECTION_ADMIN, SERVICE_CONNECTION_ADMIN, CLONE_ADMIN, SYSTEM_USER ON *.*",
+             CONNECTION_ADMIN, SERVICE_CONNECTION_ADMIN, CLONE_ADMIN, SYSTEM_USER, EVENT, \
+             SET_ANY_DEFINER, XA_RECOVER_ADMIN ON *.*",
             "SELECT ON performance_schema.*",
             "ALL ON primacy.*",
             "SELECT (User, Host, Super_priv, Repl_slave_priv, account_locked) ON mysql.user",

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::lint::Rule;
+use crate::record::THIRD;
 
 /// Who may start a failover.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +114,10 @@ pub struct Policy {
     /// When more than this part of a region's primaries is suspected at once, it is one regional
     /// incident. In whole percent, since an apply must come out alike everywhere.
     pub region_suspect_percent: u32,
+    /// Branches of distributed transactions (XA) are in use: no replica lets clients in, since an
+    /// online one would commit a replicated branch by itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub xa: bool,
     /// Guarantees given up by name (the lint's rule names), so that a cluster that breaks them
     /// may be registered all the same.
     pub gives_up: BTreeSet<String>,
@@ -143,6 +148,7 @@ impl Default for Policy {
             promotions_max: 10,
             priority: 0,
             region_suspect_percent: 50,
+            xa: false,
             gives_up: BTreeSet::new(),
         }
     }
@@ -293,9 +299,19 @@ impl Policy {
         found
     }
 
-    /// A rule in `gives_up` that the plane's feature level does not have yet. Versions that know the
+    /// A field, or a rule in `gives_up`, that the plane's feature level does not have yet. Versions that know the
     /// rule and versions that do not refuse it alike, each in its own words.
     pub fn beyond(&self, level: u32) -> Option<Contradiction> {
+        if self.xa && level < THIRD {
+            return Some(Contradiction {
+                field: "xa".into(),
+                value: "true".into(),
+                rule: format!(
+                    "came with feature level {THIRD}, and the plane is at {level}: upgrade every node, \
+                     then the leader raises it"
+                ),
+            });
+        }
         let rules = self.gives_up.iter().filter_map(|name| Rule::named(name));
         let newer = rules.into_iter().find(|rule| rule.since() > level)?;
         Some(Contradiction {

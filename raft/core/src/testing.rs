@@ -486,5 +486,7 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         ground: GroundWord::default(),
         stuck: None,
         freed: Default::default(),
+        scheduled: None,
+        branches: None,
     }
 }

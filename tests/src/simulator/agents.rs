@@ -45,7 +45,9 @@ fn deadline_us(op: &Op) -> Option<u64> {
         | Op::PrepareOpen
         | Op::Adopt { .. }
         | Op::Cut { .. }
-        | Op::Repair { .. } => Some(1_000_000),
+        | Op::Repair { .. }
+        | Op::TakeOverScheduled { .. }
+        | Op::LookAtScheduled => Some(1_000_000),
         Op::Fence => Some(3_000_000),
         Op::Freeze | Op::Follow { .. } | Op::CleanUp => Some(4_000_000),
         Op::Open { .. } | Op::WaitApplied { .. } | Op::Fetch { .. } => Some(5_000_000),
@@ -69,6 +71,8 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::CleanUp => "clean up",
         Op::Cut { .. } => "cut strangers",
         Op::Repair { .. } => "repair",
+        Op::TakeOverScheduled { .. } => "take over scheduled events",
+        Op::LookAtScheduled => "look at scheduled events",
     }
 }
 

@@ -56,6 +56,8 @@ fn of_order(op: &Op) -> bool {
             | Op::Cut { .. }
             | Op::CleanUp
             | Op::Repair { .. }
+            | Op::TakeOverScheduled { .. }
+            | Op::LookAtScheduled
     )
 }
 
@@ -225,6 +227,7 @@ impl World {
             Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } | Op::Repair { .. } => {
                 self.rng.between(1_000, 50_000)
             }
+            Op::TakeOverScheduled { .. } | Op::LookAtScheduled => 5_000,
             Op::Survey | Op::LookAtApplier { .. } => 100,
         };
         if self.options.planted == Some(Planted::ReportBeforeFreeze) && op == Op::Freeze {
@@ -396,10 +399,12 @@ impl World {
             Op::Follow {
                 host: source,
                 acking,
+                online,
                 ..
             } => {
                 let source = host_number(source);
                 self.follow(host, source, *acking);
+                self.servers[host].offline = !online;
                 OpDone::Followed
             }
             Op::PrepareOpen => OpDone::Prepared {
@@ -450,6 +455,9 @@ impl World {
                 self.release(host);
                 OpDone::Repaired
             }
+            // Its servers have no scheduled events.
+            Op::TakeOverScheduled { .. } => OpDone::ScheduledTakenOver(Default::default()),
+            Op::LookAtScheduled => OpDone::ScheduledSeen(Default::default()),
             Op::Survey | Op::Marker { .. } => unreachable!("never under way as an op"),
         })
     }

@@ -18,7 +18,6 @@ const SPARE_MIB: u64 = 64;
 /// Both acknowledge, and one of two must be frozen that has no byte left: its agent keeps its
 /// promises all the same, now and when it is started again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not met yet: its freeze waits for an earlier statement that hangs on the full disk"]
 async fn an_agent_promises_on_a_full_disk() {
     // Its full disk would keep it from opening.
     let three = ["--instances", "3", "--never", "mysql-2"];

@@ -2,6 +2,7 @@
 
 mod foreign;
 mod opening;
+mod scheduled;
 mod writes;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gtid::Uuid;
-use crate::observe::{IoThread, SourceGround};
+use crate::observe::{Branches, IoThread, SourceGround};
 
 /// One replication channel, whatever it is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Ground {
     /// for the disk, and a survey must not. `None` until it was read.
     pub binlog: Option<(String, u64)>,
     pub event_scheduler: String,
+    /// Prepared branches; `None` where the agent's account may not see them.
+    pub branches: Option<Branches>,
 }
 
 /// A connection to which the server sends its binary log, and whose acknowledgements count.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::Epoch;
 use crate::observe::{IoThread, SourceGround};
+use crate::record::{Idle, TakeOver, TakenOver};
 
 use super::look::{Ground, NotSent, ProbeAt, SemiSyncDump};
 
@@ -29,12 +30,14 @@ pub enum Op {
     LookAtApplier { ends: bool },
     /// Wait until everything in the set is executed.
     WaitApplied { set: GtidSet },
-    /// Point to a source, start replicating. The IO thread is stopped already.
+    /// Point to a source, start replicating. The IO thread is stopped already. Clients are let in, or
+    /// kept out.
     Follow {
         host: String,
         port: u16,
         acking: bool,
         heartbeat_ms: u64,
+        online: bool,
     },
     /// Receive from this one, acknowledging nothing, until the set is held or patience ends; then as
     /// `Freeze`.
@@ -60,6 +63,11 @@ pub enum Op {
     /// Put back what the acknowledgements rest on, on an open primary that waits for `k`: never below
     /// it, and semi-sync is toggled only where nobody waits for it.
     Repair { k: u32 },
+    /// On an open primary: its event scheduler as told, and the events enabled that it was left with
+    /// as a replica, each under the DEFINER that it has.
+    TakeOverScheduled { take_over: TakeOver },
+    /// Which of an open primary's scheduled events are not enabled.
+    LookAtScheduled,
 }
 
 /// What the server is and holds.
@@ -164,6 +172,8 @@ pub enum OpDone {
     Cleaned,
     Cut,
     Repaired,
+    ScheduledTakenOver(TakenOver),
+    ScheduledSeen(Idle),
 }
 
 /// How it did not.
@@ -175,4 +185,8 @@ pub enum OpError {
     /// The server refused it.
     #[error("{0}")]
     Refused(String),
+    /// The server neither carries it out nor ends it: a statement hangs in it, on a disk that is
+    /// full or stuck, and KILL does not end that. Only the end of its process does.
+    #[error("{0}")]
+    Hangs(String),
 }

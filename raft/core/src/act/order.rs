@@ -52,6 +52,10 @@ pub enum OrderKind {
         /// nobody asked, and they are in its binary log, so they are nothing extra.
         own: Option<Uuid>,
         heartbeat_ms: u64,
+        /// Clients are let in. Not where prepared branches (XA) are in use: an online replica would
+        /// commit them by itself.
+        #[serde(default = "yes")]
+        online: bool,
     },
     /// Apply what you received, then open for this epoch.
     Open {
@@ -68,6 +72,10 @@ pub enum OrderKind {
         k: u32,
         mysqld: Incarnation,
     },
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The running primary of a cluster that is adopted. A replica that follows it already makes that
@@ -245,6 +253,7 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
                     within: promotion.choice.within.clone(),
                     own: serves_on.then_some(primary.server_uuid).flatten(),
                     heartbeat_ms: cluster.policy.source_heartbeat_ms,
+                    online: !cluster.policy.xa,
                 };
                 give(instance, promotion.at, follow);
             }

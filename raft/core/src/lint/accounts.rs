@@ -239,18 +239,27 @@ fn grant(line: &str) -> Option<(BTreeSet<String>, &str)> {
     Some((privileges.collect(), object))
 }
 
-fn agent(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {
-    let grants: Vec<_> = facts
-        .agent_grants
-        .iter()
-        .filter_map(|line| grant(line))
-        .collect();
-    let holds = |privilege: &str, objects: &[&str]| {
+/// Whether the agent's account holds a privilege on one of these objects.
+fn holds(facts: &Facts) -> impl Fn(&str, &[&str]) -> bool {
+    let lines = facts.agent_grants.iter();
+    let grants: Vec<_> = lines.filter_map(|line| grant(line)).collect();
+    move |privilege, objects| {
         grants.iter().any(|(privileges, object)| {
             objects.contains(object)
                 && (privileges.contains(privilege) || privileges.contains("ALL PRIVILEGES"))
         })
-    };
+    }
+}
+
+/// Those that the agent's account does not hold on everything.
+pub(super) fn lacks_globally(facts: &Facts, wanted: &[&'static str]) -> Vec<&'static str> {
+    let holds = holds(facts);
+    let lacks = wanted.iter().filter(|one| !holds(one, &["*.*"]));
+    lacks.copied().collect()
+}
+
+fn agent(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {
+    let holds = holds(facts);
     let account = &facts.agent_account;
     let (mut missing, mut mends) = (Vec::new(), Vec::new());
     let mut need = |wanted: &[&str], on: &str, objects: &[&str]| {

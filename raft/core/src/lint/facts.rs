@@ -77,6 +77,16 @@ pub struct Account {
     pub roles: BTreeSet<(String, String)>,
 }
 
+/// A scheduled event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduledEvent {
+    /// `schema.name`.
+    pub name: String,
+    /// It runs at one moment, and never again.
+    pub once: bool,
+    pub definer_exists: bool,
+}
+
 /// The service that can stop `mysqld` while its agent is dead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manager {
@@ -116,6 +126,7 @@ pub struct Facts {
     pub agent_account: String,
     pub agent_grants: Vec<String>,
     pub replication_user: String,
+    pub events: Vec<ScheduledEvent>,
     /// What the server refused to tell, and why.
     pub unread: BTreeMap<String, String>,
     /// `None`: not under systemd.

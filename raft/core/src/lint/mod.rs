@@ -6,6 +6,7 @@
 //! never taken for good.
 
 mod accounts;
+mod carried;
 mod change;
 mod facts;
 mod rule;
@@ -30,7 +31,7 @@ use crate::record::{Cluster, Founding, InstanceSpec, PromotionRule, Registration
 pub use change::refuse_policy;
 pub use facts::{
     Account, AddressWord, AgentWord, Boot, Channel, Evidence, Facts, Manager, REPORTED_PLUGINS,
-    REPORTED_VARIABLES,
+    REPORTED_VARIABLES, ScheduledEvent,
 };
 pub use rule::{Guarantee, Rule, Severity};
 
@@ -250,6 +251,7 @@ pub fn lint(subject: &Subject<'_>, evidence: &BTreeMap<InstanceId, Evidence>) ->
         server::judge(subject, instance, facts, &mut pad);
         settings::judge(subject, instance, facts, &mut pad);
         accounts::judge(instance, facts, &mut pad);
+        carried::judge(subject, instance, facts, &mut pad);
         topology::judge(subject, instance, facts, &known, &mut pad);
     }
     server::compare(subject, &known, &mut pad);

@@ -140,6 +140,8 @@ rules! {
     ReplicationGrants "replication_grants" Failover Broken Yes,
     ConnectionAdmin "connection_admin" OnePrimary Broken Yes,
     ReplicationAccounts "replication_accounts" NothingLost Warning Yes,
+    ScheduledEvents "scheduled_events" Failover Warning Yes 3,
+    PreparedBranches "prepared_branches" OnePrimary Warning Yes 3,
     KillSignal "kill_signal" NothingLost Broken Yes,
     Candidate "candidate" Failover Broken Yes,
     Survive "survive" Survival Broken Yes,

@@ -8,7 +8,7 @@ use crate::act::acker_uuids;
 use crate::gtid::GtidSet;
 use crate::ids::Tick;
 use crate::observe::{Fault, GroundWord};
-use crate::record::{Cluster, Command, GroundSaid, Told};
+use crate::record::{Cluster, Command, GroundSaid, ScheduledSaid, THIRD, Told};
 
 impl Node {
     /// A word of the open primary's agent.
@@ -76,6 +76,21 @@ impl Node {
         };
         self.outbox
             .push(now, format!("ground/{what}/{}", cluster.id), command);
+    }
+
+    /// A word of the open primary's agent on its scheduled events.
+    pub(super) fn hear_scheduled(&mut self, now: Tick, cluster: &Cluster, said: ScheduledSaid) {
+        if self.state.get().level < THIRD || !cluster.lacks_scheduled(&said) {
+            return;
+        }
+        let command = Command::Scheduled {
+            cluster: cluster.id.clone(),
+            epoch: cluster.epoch,
+            instance: cluster.primary.clone(),
+            said: Box::new(said),
+        };
+        self.outbox
+            .push(now, format!("scheduled/{}", cluster.id), command);
     }
 
     /// Members of V whose newest beat holds this.

@@ -232,12 +232,19 @@ impl Node {
             return false;
         };
         match &order.kind {
-            OrderKind::Follow { epoch, acking, .. } => {
+            OrderKind::Follow {
+                epoch,
+                acking,
+                online,
+                ..
+            } => {
                 let joined = cluster
                     .promotion()
                     .is_some_and(|p| p.followers.get(&order.instance) == Some(&Follower::Joined));
                 joined
                     && beat.role == Role::Following(*epoch)
+                    // Closed, clients cannot reach a prepared branch on it.
+                    && (*online || beat.fenced)
                     && beat.replica.as_ref().is_some_and(|replica| {
                         replica.io != IoThread::Off
                             && replica.applier_runs

@@ -368,6 +368,7 @@ impl Node {
             open_stall_ms: cluster.policy.open_stall_ms,
             ends_holders: cluster.policy.ends_holders,
             ground: cluster.ground.clone(),
+            scheduled: cluster.owed_scheduled(self.state.get().level),
         }
     }
 
@@ -406,12 +407,19 @@ impl Node {
         // Also of one that has shut itself since: what it answered before counts.
         let ground = (primary && beat.opened == Some(cluster.epoch))
             .then(|| (beat.word, beat.ground.clone()));
+        let scheduled = beat
+            .scheduled
+            .clone()
+            .filter(|_| beat.role == Role::Open(cluster.epoch));
         watch.beat(now, beat, rtt_ms, named, cluster.epoch);
         if let Some(executed) = executed {
             self.know(cluster, &executed, sound);
         }
         if let Some((word, said)) = ground {
             self.hear_ground(now, cluster, word.order(), said);
+            if let Some(said) = scheduled {
+                self.hear_scheduled(now, cluster, said);
+            }
         }
         self.remember(cluster, out);
     }

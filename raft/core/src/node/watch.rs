@@ -8,8 +8,8 @@ use super::NodeSettings;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Incarnation, Tick};
 use crate::observe::{
-    Asked, BeatWord, Detector, Fault, GroundLook, Heartbeat, MysqldWord, Named, Probe, Progress,
-    Pulse, Reached, Role, Sight, SourceGround,
+    Asked, BeatWord, Branches, Detector, Fault, GroundLook, Heartbeat, MysqldWord, Named, Probe,
+    Progress, Pulse, Reached, Role, Sight, SourceGround,
 };
 use crate::policy::REPORT_FRESH_MS;
 use crate::record::Cluster;
@@ -50,6 +50,9 @@ pub struct WatchView {
     pub agent_heard_ms: Option<u64>,
     pub role: Option<Role>,
     pub executed: GtidSet,
+    /// Prepared branches on it, by its agent's word.
+    #[serde(default)]
+    pub branches: Option<Branches>,
 }
 
 impl Watch {
@@ -79,6 +82,10 @@ impl Watch {
                 .as_ref()
                 .map(|(_, beat)| beat.executed.clone())
                 .unwrap_or_default(),
+            branches: self
+                .beat
+                .as_ref()
+                .and_then(|(_, beat)| beat.branches.clone()),
         }
     }
 

@@ -96,6 +96,32 @@ pub struct GroundWord {
     pub caught_up: Option<GtidSet>,
 }
 
+/// Branches of distributed transactions (XA) that are prepared: neither committed nor rolled back. A
+/// replicated one is committed by whoever asks an online replica for it, under a GTID of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Branches {
+    pub count: u64,
+    /// The id of one of them, as `XA COMMIT` takes it.
+    pub first: String,
+}
+
+impl Branches {
+    /// What to do about them under a policy that says whether branches are in use (`xa`).
+    pub fn alarm(&self, xa: bool) -> Option<String> {
+        (self.count > 0 && !xa).then(|| {
+            format!(
+                "{} prepared {} (XA), the first is {}: on an online replica XA COMMIT would commit it \
+                 apart from the primary; where branches are in use, set policy xa=true, which keeps \
+                 replicas offline; else end them on the primary by XA COMMIT or XA ROLLBACK",
+                self.count,
+                if self.count == 1 { "branch" } else { "branches" },
+                self.first
+            )
+        })
+    }
+}
+
 /// One beat of one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -137,6 +163,12 @@ pub struct Heartbeat {
     /// Whose sessions were ended for the sake of the newest order to open, and for what they held.
     #[serde(default)]
     pub freed: BTreeSet<String>,
+    /// Of an open primary's scheduled events.
+    #[serde(default)]
+    pub scheduled: Option<crate::record::ScheduledSaid>,
+    /// Prepared branches on it; `None` where they cannot be seen.
+    #[serde(default)]
+    pub branches: Option<Branches>,
 }
 
 /// An order to open that has made no progress for too long.
@@ -155,5 +187,28 @@ impl Heartbeat {
     /// Everything that the instance holds, executed or still in its relay log.
     pub fn holds(&self) -> GtidSet {
         self.executed.union(&self.received)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prepared_branches_are_an_alarm_unless_they_are_known_to_be_in_use() {
+        let of = |count| Branches {
+            count,
+            first: "X'61',X'',1".into(),
+        };
+        assert_eq!(of(0).alarm(false), None);
+        assert_eq!(of(2).alarm(true), None);
+        let one = of(1).alarm(false).expect("an alarm");
+        assert!(
+            one.starts_with("1 prepared branch (XA), the first is X'61',X'',1: "),
+            "{one}"
+        );
+        assert!(one.contains("set policy xa=true"), "{one}");
+        let two = of(2).alarm(false).expect("an alarm");
+        assert!(two.starts_with("2 prepared branches (XA), "), "{two}");
     }
 }

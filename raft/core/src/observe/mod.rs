@@ -13,6 +13,6 @@ mod tests;
 pub use detector::{BeatWord, Detector, Named, Probe, Pulse, Sight, SightKind, TICK_GAP_MS};
 pub use ground::{Fault, GroundLook, Seen, SourceGround, TIMEOUT_MS, fault_list};
 pub use heartbeat::{
-    GroundWord, Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Stuck, Word,
+    Branches, GroundWord, Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Stuck, Word,
 };
 pub use progress::{Asked, Progress, Reached};

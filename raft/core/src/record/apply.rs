@@ -161,6 +161,7 @@ impl State {
             primaries: Default::default(),
             left_behind: Default::default(),
             ground: Default::default(),
+            scheduled: Default::default(),
             inquest: None,
             judgement: None,
             inquests: InquestId::INITIAL,
@@ -235,6 +236,7 @@ impl State {
     }
 
     fn run_in_cluster(&mut self, at: Position, command: &Command) -> Applied {
+        let level = self.level;
         let id = command.cluster().expect("a command of a cluster names it");
         let cluster = self.cluster_mut(id)?;
         match command {
@@ -269,7 +271,11 @@ impl State {
                 ..
             } => cluster.freed(*epoch, instance, ended),
             Command::Fetch { epoch, fetch, .. } => cluster.fetch(at, *epoch, fetch),
-            Command::Choose(choice) => cluster.choose(at, choice),
+            Command::Choose(choice) => {
+                let events = cluster.choose(at, choice)?;
+                cluster.owes_scheduled(level, false);
+                Ok(events)
+            }
             Command::Applied {
                 epoch, instance, ..
             } => cluster.progress(*epoch, instance, EventKind::Applied, |p| {
@@ -320,6 +326,7 @@ impl State {
                     at,
                     mysqld: *mysqld,
                 });
+                cluster.owes_scheduled(level, true);
                 Ok(vec![cluster.event(
                     EventKind::Reopened,
                     format!("{instance} may open again within its epoch"),
@@ -331,6 +338,12 @@ impl State {
                 said,
                 ..
             } => cluster.hear_ground(*epoch, instance, said),
+            Command::Scheduled {
+                epoch,
+                instance,
+                said,
+                ..
+            } => cluster.hear_scheduled(level, *epoch, instance, said),
             Command::Unheard { epoch, .. } => cluster.unheard(*epoch),
             Command::FoundPlane { .. }
             | Command::Announce { .. }

@@ -18,7 +18,11 @@ use crate::ids::{ClusterId, Position};
 use crate::policy::{Contradiction, Policy};
 
 /// Fields that came after the first feature level, with theirs: a plane below it does not know them.
-const LATER: [(&str, u32); 2] = [("open_stall_ms", THIRD), ("ends_holders", THIRD)];
+const LATER: [(&str, u32); 3] = [
+    ("open_stall_ms", THIRD),
+    ("ends_holders", THIRD),
+    ("xa", THIRD),
+];
 
 /// What an operator wants changed in one cluster's policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +74,7 @@ pub fn with_fields(
             value: text.clone(),
             rule,
         };
-        let mut object = as_json(&wanted);
+        let mut object = policy_fields(&wanted);
         let slot = object
             .get_mut(name)
             .ok_or_else(|| bad("no such field; `primacy policy get` lists them".into()))?;
@@ -81,13 +85,17 @@ pub fn with_fields(
     Ok(wanted)
 }
 
-fn as_json(policy: &Policy) -> Value {
-    serde_json::to_value(policy).expect("a policy is plain data")
+/// All fields, those as well that are not written while they are as before they came.
+pub fn policy_fields(policy: &Policy) -> Value {
+    let mut fields = serde_json::to_value(policy).expect("a policy is plain data");
+    fields["xa"] = Value::Bool(policy.xa);
+    fields
 }
 
 /// The fields in which two policies differ.
 fn differences(from: &Policy, to: &Policy) -> Vec<Change> {
-    let (Value::Object(from), Value::Object(mut to)) = (as_json(from), as_json(to)) else {
+    let (Value::Object(from), Value::Object(mut to)) = (policy_fields(from), policy_fields(to))
+    else {
         unreachable!("a policy has fields");
     };
     let pairs = from.into_iter().filter_map(|(name, old)| {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::PolicyChanges;
 use super::ground::Ground;
+use super::scheduled::Scheduled;
 use super::withdraw::Withdrawn;
 use crate::act::ProcessId;
 use crate::agree::{Inquest, Judgement};
@@ -403,6 +404,8 @@ pub struct Cluster {
     pub left_behind: BTreeSet<InstanceId>,
     #[serde(default)]
     pub ground: Ground,
+    #[serde(default)]
+    pub scheduled: Scheduled,
     pub inquest: Option<Inquest>,
     pub judgement: Option<Judgement>,
     /// The number of the newest inquest.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::change::PolicyChange;
 use super::cluster::{Approval, FenceReport, FreezeReport, Registration};
 use super::ground::GroundSaid;
+use super::scheduled::ScheduledSaid;
 use crate::act::ProcessId;
 use crate::agree::Vote;
 use crate::decide::{Choice, Fetch};
@@ -190,6 +191,13 @@ pub enum Command {
         instance: InstanceId,
         said: Box<GroundSaid>,
     },
+    /// What the open primary's agent says of its scheduled events.
+    Scheduled {
+        cluster: ClusterId,
+        epoch: Epoch,
+        instance: InstanceId,
+        said: Box<ScheduledSaid>,
+    },
     /// The leader's clock says that the order to fence what answers and cannot write has had no
     /// answer for too long.
     Unheard {
@@ -234,6 +242,7 @@ impl Command {
             | Command::Acknowledged { cluster, .. }
             | Command::Reopen { cluster, .. }
             | Command::Ground { cluster, .. }
+            | Command::Scheduled { cluster, .. }
             | Command::Unheard { cluster, .. } => Some(cluster),
         }
     }
@@ -273,6 +282,7 @@ pub enum EventKind {
     Acknowledged,
     Reopened,
     Ground,
+    Scheduled,
     Approved,
     Unheard,
     Withdrawn,

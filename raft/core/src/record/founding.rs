@@ -102,7 +102,9 @@ impl Cluster {
         self.primaries
             .extend(self.instances[&choice.to].server_uuid);
         self.floor_stands = choice.proof != Proof::Founding { adopted: true };
-        Ok(vec![self.name(at, &choice)])
+        let event = self.name(at, &choice);
+        self.owes_scheduled(level, false);
+        Ok(vec![event])
     }
 
     fn store(&mut self, word: FoundingWord<'_>) {

@@ -10,6 +10,7 @@ mod ground;
 mod incident;
 mod level;
 mod limits;
+mod scheduled;
 mod start;
 mod state;
 mod steps;
@@ -19,7 +20,7 @@ mod withdraw;
 #[cfg(test)]
 mod tests;
 
-pub use change::{FieldChange, PolicyChange, PolicyChanges, with_fields};
+pub use change::{FieldChange, PolicyChange, PolicyChanges, policy_fields, with_fields};
 pub use cluster::{
     Abort, Ackers, Approval, Backlog, Cluster, Deposition, FenceReport, Follower, Founding,
     FreezeReport, InstanceSpec, Promotion, PromotionRule, Registration, Reopen, Stage,
@@ -30,5 +31,6 @@ pub use ground::{Ground, GroundSaid, Told, stranger_name};
 pub use incident::Incident;
 pub use level::{FEATURE_LEVEL, SECOND, THIRD, UnknownLevel};
 pub use limits::{Line, SLOT_MS};
+pub use scheduled::{Due, IDLE_MAX, Idle, Owed, Scheduled, ScheduledSaid, TakeOver, TakenOver};
 pub use state::{Member, State};
 pub use withdraw::Withdrawn;

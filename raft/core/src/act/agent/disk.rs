@@ -94,7 +94,9 @@ fn opens(op: &Op) -> bool {
         | Op::Marker { .. }
         | Op::CleanUp
         | Op::Cut { .. }
-        | Op::Repair { .. } => false,
+        | Op::Repair { .. }
+        | Op::TakeOverScheduled { .. }
+        | Op::LookAtScheduled => false,
     }
 }
 

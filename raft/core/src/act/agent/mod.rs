@@ -19,6 +19,7 @@ mod orders;
 mod probes;
 mod progress;
 mod results;
+mod scheduled;
 mod server;
 mod stall;
 mod time;
@@ -36,6 +37,7 @@ use disk::Disk;
 use ground::Ground;
 use joining::{Joining, Resting};
 use probes::Probes;
+use scheduled::Scheduled;
 
 pub use progress::ServerSeen;
 
@@ -96,6 +98,9 @@ pub struct NamedPrimary {
     /// What the log holds of the primary's ground, and is not settled.
     #[serde(default)]
     pub ground: crate::record::Ground,
+    /// What it has to take over of the cluster's scheduled events; `None` while a node cannot say.
+    #[serde(default)]
+    pub scheduled: Option<crate::record::Owed>,
 }
 
 fn open_stall_ms() -> u64 {
@@ -127,6 +132,8 @@ pub enum AgentInput {
     ServerSeen(ServerSeen),
     /// No thread of it will run its own code again, and nobody else holds the data directory.
     ServerExited,
+    /// A start failed, in the last words of its log.
+    ServerFails(String),
     Order(Box<Order>),
     OpEnded {
         id: OpId,
@@ -219,6 +226,10 @@ pub struct Agent {
     moved: Tick,
     /// It is in an orderly shutdown.
     ending: bool,
+    /// When one was last ended because a freeze hung in it.
+    hung_ended: Option<Tick>,
+    /// Why its newest start failed; `None` once one has come up.
+    start_failure: Option<String>,
     /// Of whom it follows by order, once its receiver has seen it.
     source_uuid: Option<Uuid>,
     role: Role,
@@ -246,6 +257,7 @@ pub struct Agent {
     side_fences: BTreeSet<OpId>,
     clean_up: bool,
     ground: Ground,
+    scheduled: Scheduled,
     /// Settings are being put back.
     repair: Option<OpId>,
     held: Option<content::Held>,
@@ -278,6 +290,8 @@ impl Agent {
             down_since: None,
             moved: now,
             ending: false,
+            hung_ended: None,
+            start_failure: None,
             source_uuid: None,
             role: Role::Closed,
             survey: None,
@@ -298,6 +312,7 @@ impl Agent {
             side_fences: BTreeSet::new(),
             clean_up: false,
             ground: Ground::default(),
+            scheduled: Scheduled::default(),
             repair: None,
             held: None,
             circle: None,
@@ -358,6 +373,7 @@ impl Agent {
             }
             AgentInput::ServerSeen(seen) => self.seen(now, seen, &mut out),
             AgentInput::ServerExited => self.exited(now, &mut out),
+            AgentInput::ServerFails(why) => self.start_failure = Some(why),
             AgentInput::Order(order) => self.order(now, *order, &mut out),
             AgentInput::OpEnded { id, result } => self.ended(now, id, result, &mut out),
             AgentInput::Acknowledged(ack) => self.acknowledged(ack),

@@ -114,12 +114,15 @@ impl Agent {
                 host,
                 port,
                 acking,
+                online,
                 ..
             } => {
                 self.role == Role::Following(*epoch)
                     && self.survey.as_ref().is_some_and(|survey| {
                         survey.source.as_ref() == Some(&(host.clone(), *port))
                             && survey.acking == *acking
+                            // One that a person took offline stays so.
+                            && (*online || survey.offline_mode)
                             && survey.io != crate::observe::IoThread::Off
                             && survey.applier_runs
                     })
@@ -154,7 +157,8 @@ impl Agent {
             if let OrderKind::Fence { epoch } = order.kind {
                 return self.fence_what_is_not_up(order, epoch, out);
             }
-            return self.say(&order, refused("mysqld is not up yet"), out);
+            let why = self.not_up();
+            return self.say(&order, refused(&why), out);
         }
         let (epoch, adopts) = match &order.kind {
             OrderKind::Report { .. } => (Epoch::INITIAL, false),
@@ -318,6 +322,7 @@ impl Agent {
             port,
             acking,
             heartbeat_ms,
+            online,
             ..
         } = order.kind.clone()
         else {
@@ -338,6 +343,7 @@ impl Agent {
                 port,
                 acking,
                 heartbeat_ms,
+                online,
             },
             out,
         );

@@ -2,13 +2,16 @@
 //!
 //! A recovery may take hours, and an orderly shutdown minutes; both are left alone while they make
 //! progress. A shutdown that no order asked for is ended at once where a freeze or a choice waits:
-//! the server is started again, and frozen as it should be.
+//! the server is started again, and frozen as it should be. So is one in which a freeze hangs, behind
+//! a statement that waits for a full disk: it boots fenced, its threads off, and reports then. What
+//! it acknowledged is in its relay log (`sync_relay_log=1`), which a SIGKILL takes nothing from.
 
+use super::super::op::OpError;
 use super::super::order::OrderKind;
 use crate::ids::Tick;
 use crate::policy::Policy;
 
-use super::{Agent, AgentOutput, Server};
+use super::{Agent, AgentOutput, Job, Server, refused};
 
 /// One that is ending and has answered within this time still serves.
 const ANSWERS_MS: u64 = 1_000;
@@ -54,6 +57,32 @@ impl Agent {
             out.push(AgentOutput::KillServer);
         }
         ends
+    }
+
+    /// Whether a server in which a freeze hangs may be ended: not over and over, for one that hangs
+    /// after its restart as well gains nothing by another.
+    pub(super) fn may_end_hung(&self) -> bool {
+        self.hung_ended
+            .is_none_or(|at| self.now.since_ms(at) >= self.restart_hold_ms())
+    }
+
+    /// Ends a server in which the freeze of this order hangs; the order stays in hand until it has.
+    pub(super) fn end_hung(&mut self, job: Job, why: &OpError, out: &mut Vec<AgentOutput>) {
+        self.hung_ended = Some(self.now);
+        let why = format!(
+            "freeze failed: {why}; mysqld is ended with SIGKILL and started again, and frozen then"
+        );
+        self.say(&job.order, refused(&why), out);
+        out.push(AgentOutput::KillServer);
+        self.job = Some(job);
+    }
+
+    /// What an order is told that needs a server which is up.
+    pub(super) fn not_up(&self) -> String {
+        match &self.start_failure {
+            Some(why) => format!("mysqld is not up: {why}"),
+            None => "mysqld is not up yet".to_owned(),
+        }
     }
 
     pub(super) fn restart_hold_ms(&self) -> u64 {

@@ -37,7 +37,7 @@ impl Agent {
             }
             return;
         }
-        if self.side_ops.remove(&id) {
+        if self.side_ops.remove(&id) || self.scheduled_ended(now, id, &result) {
             return;
         }
         let seen = match &result {
@@ -113,6 +113,11 @@ impl Agent {
             (Waits::Free, OrderKind::Open { need, .. }) => {
                 let need = need.clone();
                 self.apply(job.order, need, out);
+            }
+            (Waits::Freeze, OrderKind::Freeze { .. })
+                if matches!(why, OpError::Hangs(_)) && self.may_end_hung() =>
+            {
+                self.end_hung(job, why, out);
             }
             _ => {
                 let why = format!("{} failed: {why}", job.order.kind.name());

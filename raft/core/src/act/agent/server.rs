@@ -61,6 +61,7 @@ impl Agent {
         self.opening_lost_sight(now);
         self.clean_up = false;
         self.ground.server_gone();
+        self.scheduled.forget();
         (self.repair, self.circle) = (None, None);
         // At once, not with the next beat.
         self.beat_due = now;
@@ -82,6 +83,7 @@ impl Agent {
     pub(super) fn came_up(&mut self, now: Tick, survey: &Survey, out: &mut Vec<AgentOutput>) {
         self.server = Server::Up;
         self.down_since = None;
+        self.start_failure = None;
         self.beat_due = now;
         let first = self.seal.server_uuid.is_none();
         // From here on anybody may change it.
@@ -139,6 +141,7 @@ impl Agent {
                 self.beat_due = now;
             }
             self.look_at_ground(now, begun, epoch, &survey, out);
+            self.look_at_scheduler(begun, &survey);
         } else if self.is_ajar(&survey)
             && self.governed()
             && !self.hands_off()

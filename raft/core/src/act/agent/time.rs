@@ -29,6 +29,7 @@ impl Agent {
         }
         self.tick_markers(now, out);
         self.tick_opening(now, out);
+        self.tick_scheduled(now, out);
         self.tick_restart(now, out);
         if now >= self.beat_due {
             self.beat(now, out);
@@ -161,6 +162,8 @@ impl Agent {
             ground: self.ground.word(),
             stuck: self.stuck(now),
             freed: self.freed(),
+            scheduled: self.scheduled_word(),
+            branches: known.and_then(|survey| survey.ground.branches.clone()),
         })));
     }
 

@@ -15,6 +15,7 @@ mod probes;
 mod processes;
 mod progress;
 mod promises;
+mod scheduled;
 mod server;
 mod stall;
 mod standing;
@@ -140,6 +141,7 @@ fn follow(epoch: u64, within: &str) -> OrderKind {
         within: set(within),
         own: None,
         heartbeat_ms: 500,
+        online: true,
     }
 }
 
@@ -201,6 +203,7 @@ fn named(epoch: u64, who: &str) -> NamedPrimary {
         open_stall_ms: 1_000,
         ends_holders: true,
         ground: Default::default(),
+        scheduled: None,
     }
 }
 
@@ -398,6 +401,11 @@ impl Desk {
         self.ended(id, Err(OpError::Unknown("lost".into())))
     }
 
+    fn hangs(&mut self) -> String {
+        let id = self.op.expect("a statement runs");
+        self.ended(id, Err(OpError::Hangs("a statement hangs".into())))
+    }
+
     fn surveyed(&mut self, survey: Survey) -> String {
         let id = self.survey.take().expect("a survey runs");
         self.ended(id, Ok(OpDone::Surveyed(Box::new(survey))))
@@ -450,9 +458,15 @@ fn op_name(op: &Op) -> String {
         Op::Fetch { host, .. } => format!("fetch {host}"),
         Op::LookAtApplier { .. } => "look at applier".into(),
         Op::WaitApplied { set } => format!("apply {}", crate::testing::short(set)),
-        Op::Follow { host, acking, .. } => {
+        Op::Follow {
+            host,
+            acking,
+            online,
+            ..
+        } => {
             let how = if *acking { "acking" } else { "silently" };
-            format!("follow {host} {how}")
+            let kept = if *online { "" } else { ", offline" };
+            format!("follow {host} {how}{kept}")
         }
         Op::PrepareOpen => "prepare".into(),
         Op::Open { k } => format!("open k={k}"),
@@ -462,6 +476,8 @@ fn op_name(op: &Op) -> String {
         Op::CleanUp => "clean up".into(),
         Op::Cut { sessions } => format!("cut {sessions:?}"),
         Op::Repair { k } => format!("repair {k}"),
+        Op::TakeOverScheduled { take_over } => format!("take over {take_over:?}"),
+        Op::LookAtScheduled => "look at events".into(),
     }
 }
 

@@ -240,6 +240,7 @@ fn one_that_holds_more_does_not_follow() {
         acking,
         within,
         heartbeat_ms,
+        online,
         ..
     } = follow(2, "p:1-9")
     else {
@@ -254,6 +255,7 @@ fn one_that_holds_more_does_not_follow() {
         within,
         own: Some(uuid("p")),
         heartbeat_ms,
+        online,
     };
     desk.order(own, 20);
     assert!(desk.ends(frozen(fenced())).contains("run follow"));
@@ -403,4 +405,51 @@ fn an_order_to_open_asks_for_all_that_it_told_of() {
         _ => None,
     });
     assert_eq!(open.as_deref(), Some("p:1-20"));
+}
+
+// ---- where branches are in use
+
+fn follow_offline(epoch: u64) -> OrderKind {
+    let mut kind = follow(epoch, "p:1-10");
+    if let OrderKind::Follow { online, .. } = &mut kind {
+        *online = false;
+    }
+    kind
+}
+
+#[test]
+fn a_replica_follows_with_its_clients_kept_out() {
+    let mut desk = Desk::up();
+    desk.order(follow_offline(1), 20);
+    let said = desk.ends(frozen(fenced()));
+    assert!(
+        said.ends_with("run follow b.example acking, offline"),
+        "{said}"
+    );
+    desk.ends(OpDone::Followed);
+    desk.waits(200, &following());
+    assert_eq!(desk.order(follow_offline(1), 20), "say following");
+}
+
+/// The policy was changed while it followed: the same order takes its clients from it. One that a
+/// person took offline is left so.
+#[test]
+fn one_that_is_online_is_taken_offline_by_its_order_and_never_the_other_way() {
+    let online = Survey {
+        offline_mode: false,
+        ..following()
+    };
+    let mut desk = Desk::up();
+    desk.order(follow(1, "p:1-10"), 20);
+    desk.ends(frozen(fenced()));
+    desk.ends(OpDone::Followed);
+    desk.waits(200, &online);
+    assert_eq!(desk.order(follow(1, "p:1-10"), 20), "say following");
+    assert_eq!(
+        desk.order(follow_offline(1), 20),
+        "run follow b.example acking, offline"
+    );
+    desk.ends(OpDone::Followed);
+    desk.waits(200, &following());
+    assert_eq!(desk.order(follow(1, "p:1-10"), 20), "say following");
 }

@@ -53,3 +53,21 @@ fn the_orders_of_each_stage() {
         "what a holds may be what p is refused for"
     );
 }
+
+/// An online replica would commit a replicated branch by itself.
+#[test]
+fn where_branches_are_in_use_no_replica_goes_online() {
+    let online = |world: &World| {
+        let state: Committed<&State> = Committed::witness(at(99), &world.state);
+        let orders = orders(&state, world.cluster());
+        let follows = orders.iter().filter_map(|order| match order.get().kind {
+            OrderKind::Follow { online, .. } => Some(online),
+            _ => None,
+        });
+        follows.collect::<Vec<_>>()
+    };
+    let mut world = World::serving("pab", 1);
+    assert_eq!(online(&world), [true, true]);
+    world.cluster_mut().policy.xa = true;
+    assert_eq!(online(&world), [false, false]);
+}

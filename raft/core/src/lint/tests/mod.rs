@@ -1,5 +1,6 @@
 //! A table for each rule: the good value, each bad one, what was found and its mend.
 
+mod carried;
 mod change;
 mod server;
 mod settings;
@@ -53,6 +54,7 @@ fn good(letter: &str) -> Facts {
     let mut options = variables.clone();
     options.insert("persisted_globals_load".into(), "OFF".into());
     options.insert("log_bin".into(), "binlog".into());
+    options.insert("event_scheduler".into(), "OFF".into());
     let mut variables = variables;
     variables.insert("server_id".into(), letter.as_bytes()[0].to_string());
     let account = |user: &str, host: &str, privileges: &[&str]| Account {
@@ -98,9 +100,9 @@ fn good(letter: &str) -> Facts {
         ])),
         agent_account: "'agent'@'localhost'".into(),
         agent_grants: vec![
-            "GRANT RELOAD, REPLICATION CLIENT ON *.* TO `agent`@`localhost`".into(),
+            "GRANT RELOAD, REPLICATION CLIENT, EVENT ON *.* TO `agent`@`localhost`".into(),
             "GRANT CONNECTION_ADMIN,REPLICATION_SLAVE_ADMIN,SERVICE_CONNECTION_ADMIN,SYSTEM_USER,\
-             SYSTEM_VARIABLES_ADMIN ON *.* TO `agent`@`localhost`"
+             SYSTEM_VARIABLES_ADMIN,SET_ANY_DEFINER,XA_RECOVER_ADMIN ON *.* TO `agent`@`localhost`"
                 .into(),
             "GRANT SELECT ON `performance_schema`.* TO `agent`@`localhost`".into(),
             "GRANT ALL PRIVILEGES ON `primacy`.* TO `agent`@`localhost`".into(),

@@ -155,3 +155,30 @@ fn it_begins_with_its_level() {
         "{why}"
     );
 }
+
+/// A field of a later level is not written while it is as before, and no earlier version meets it.
+#[test]
+fn a_later_field_waits_for_its_level() {
+    let mut before = World::at_level("xyz", SECOND).serving_with(registration("pab", 1));
+    let why = before.refusal(change("ann", None, &[("xa", "true")]));
+    assert!(
+        why.contains("a change of xa alone came with feature level 3"),
+        "{why}"
+    );
+    let mut registered = registration("pab", 1);
+    registered.policy.xa = true;
+    let found = registered
+        .policy
+        .beyond(SECOND)
+        .expect("it is of a later level");
+    assert_eq!((found.field.as_str(), found.value.as_str()), ("xa", "true"));
+    let written = serde_json::to_string(&Policy::default()).expect("plain data");
+    assert!(!written.contains("xa"), "{written}");
+    let mut world = World::serving("pab", 1);
+    let events = world.must(change("ann", None, &[("xa", "true")]));
+    assert_eq!(
+        events[0].what,
+        "ann sets xa=true (was false): policy revision 1"
+    );
+    assert!(world.cluster().policy.xa);
+}

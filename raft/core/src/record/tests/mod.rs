@@ -8,6 +8,7 @@ mod level;
 mod limits;
 mod properties;
 mod register;
+mod scheduled;
 mod withdraw;
 
 use super::{

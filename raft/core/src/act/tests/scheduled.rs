@@ -1,0 +1,137 @@
+//! Scheduled events of an open primary: taken over once, then watched.
+
+use super::*;
+use crate::record::{Idle, Owed, ScheduledSaid, TakeOver, TakenOver};
+
+fn told(owed: Owed, index: u64) -> NamedPrimary {
+    NamedPrimary {
+        scheduled: Some(owed),
+        at: at(index),
+        ..named(1, "a")
+    }
+}
+
+fn this() -> Owed {
+    Owed::This(TakeOver {
+        runs: true,
+        all_but: Some(["app.off".to_owned()].into()),
+    })
+}
+
+fn scheduler(word: &str) -> Survey {
+    let mut survey = open();
+    survey.ground.event_scheduler = word.into();
+    survey
+}
+
+fn done(enabled: &[&str]) -> OpDone {
+    OpDone::ScheduledTakenOver(TakenOver {
+        enabled: enabled.iter().map(|name| (*name).to_owned()).collect(),
+        ..TakenOver::default()
+    })
+}
+
+fn word(desk: &mut Desk) -> Option<ScheduledSaid> {
+    desk.waits(100, &scheduler("OFF"));
+    desk.beats().scheduled.clone()
+}
+
+const TAKES_OVER: &str = "run take over TakeOver { runs: true, all_but: Some({\"app.off\"}) }";
+
+#[test]
+fn they_are_taken_over_when_the_log_says_so_and_told_till_it_has_heard() {
+    let mut desk = Desk::serving();
+    assert_eq!(word(&mut desk), None, "nobody has said what is due");
+    assert_eq!(desk.acknowledged(1, told(this(), 10)), TAKES_OVER);
+    assert_eq!(
+        word(&mut desk),
+        None,
+        "off since the boot: nothing is told of that"
+    );
+    desk.ends(done(&["app.tick"]));
+    let taken_over = word(&mut desk).and_then(|said| said.taken_over);
+    let enabled = taken_over.expect("it is told").enabled;
+    assert_eq!(enabled, ["app.tick".to_owned()].into());
+    // The log has not heard of it: done again, what was enabled stays told.
+    desk.waits(1_000, &open());
+    desk.ends(done(&[]));
+    let taken_over = word(&mut desk).and_then(|said| said.taken_over);
+    assert_eq!(taken_over.expect("still").enabled, enabled);
+}
+
+#[test]
+fn once_nothing_is_due_what_is_seen_is_told() {
+    let mut desk = Desk::serving();
+    desk.acknowledged(1, told(this(), 10));
+    desk.ends(done(&[]));
+    assert_eq!(
+        desk.acknowledged(2, told(Owed::Nothing, 11)),
+        "run look at events"
+    );
+    let idle = Idle::Named(["app.off".to_owned()].into());
+    desk.ends(OpDone::ScheduledSeen(idle.clone()));
+    desk.waits(200, &scheduler("ON"));
+    let said = |runs| ScheduledSaid {
+        runs,
+        idle: Some(idle.clone()),
+        taken_over: None,
+    };
+    assert_eq!(desk.beats().scheduled, Some(said(Some(true))));
+    desk.waits(200, &scheduler("OFF"));
+    assert_eq!(desk.beats().scheduled, Some(said(Some(false))));
+    desk.waits(200, &scheduler("DISABLED"));
+    assert_eq!(
+        desk.beats().scheduled,
+        Some(said(None)),
+        "that server's own"
+    );
+    // A node that lags behind knows of what was due.
+    assert_eq!(desk.acknowledged(3, told(this(), 9)), "");
+    let later = desk.waits(1_000, &scheduler("ON"));
+    assert!(
+        !later.contains("events") && !later.contains("take over"),
+        "{later}"
+    );
+    desk.acknowledged(4, told(Owed::Nothing, 12));
+    let later = desk.waits(1_000, &scheduler("ON"));
+    assert!(!later.contains("take over"), "{later}");
+}
+
+/// A closed server's scheduler is off by order.
+#[test]
+fn what_a_shut_one_shows_is_not_told() {
+    let mut desk = Desk::serving();
+    desk.acknowledged(1, told(Owed::Nothing, 10));
+    desk.waits(200, &scheduler("ON"));
+    let mut shut = scheduler("OFF");
+    shut.super_read_only = true;
+    desk.waits(300, &shut);
+    assert_eq!(desk.beats().scheduled, None);
+}
+
+#[test]
+fn what_fails_is_tried_again_after_a_while() {
+    let mut desk = Desk::serving();
+    desk.acknowledged(1, told(this(), 10));
+    desk.fails();
+    let later = desk.waits(900, &open());
+    assert!(!later.contains("take over"), "{later}");
+    let later = desk.waits(200, &open());
+    assert!(later.contains(TAKES_OVER), "{later}");
+}
+
+#[test]
+fn another_than_the_named_primary_does_nothing() {
+    let mut desk = Desk::serving();
+    let other = NamedPrimary {
+        instance: instance("b"),
+        ..told(this(), 10)
+    };
+    assert_eq!(desk.acknowledged(1, other), "");
+    let over = NamedPrimary {
+        deposed: true,
+        ..told(this(), 11)
+    };
+    let said = desk.acknowledged(2, over);
+    assert!(!said.contains("take over"), "{said}");
+}
