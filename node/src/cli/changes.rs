@@ -1,6 +1,6 @@
 //! What changed, as a person reads it: the policy and who changed it, and the timeline.
 
-use primacy_core::record::Cluster;
+use primacy_core::record::{Cluster, policy_fields};
 
 use super::show::{drawn, table, word};
 use crate::api::HistoryEvent;
@@ -9,7 +9,7 @@ use crate::api::HistoryEvent;
 pub(super) fn policy(cluster: &Cluster) -> String {
     let changes = &cluster.changes;
     let mut rows = table(&["POLICY", "VALUE", "REVISION", "CHANGED BY", "AT (UTC)"]);
-    if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(&cluster.policy) {
+    if let serde_json::Value::Object(fields) = policy_fields(&cluster.policy) {
         for (name, value) in fields {
             let mut row = vec![name.clone(), word(&value)];
             if let Some(change) = changes.fields.get(&name) {

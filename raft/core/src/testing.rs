@@ -136,6 +136,7 @@ pub fn vote(node: u64, kind: SightKind, for_ms: u64) -> Vote {
         word: None,
         exit_ms: None,
         ground: Some(GroundLook::default()),
+        starvation: None,
     }
 }
 
@@ -472,6 +473,8 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
             read_position: ("binlog.000001".into(), 1),
             acking: true,
             error: String::new(),
+            waits_ms: None,
+            bytes: None,
         }),
         write_stuck_ms: None,
         opened: None,
@@ -479,5 +482,7 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         marked: None,
         login_error: None,
         ground: GroundWord::default(),
+        unacknowledged_ms: None,
+        paths: BTreeMap::new(),
     }
 }

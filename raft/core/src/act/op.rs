@@ -57,6 +57,8 @@ pub enum Op {
     /// Put back what the acknowledgements rest on, on an open primary that waits for `k`: never below
     /// it, and semi-sync is toggled only where nobody waits for it.
     Repair { k: u32 },
+    /// Log in there with the replication account, as a replica would, and leave again.
+    LogIn { host: String, port: u16 },
 }
 
 /// What the server is and holds.
@@ -72,6 +74,12 @@ pub struct Survey {
     /// Whether a replication channel is configured, and toward which address.
     pub source: Option<(String, u16)>,
     pub io: IoThread,
+    /// Its receiver tries to connect, or waits for the source to send: it is not held up by its own
+    /// disk.
+    pub receiver_waits: bool,
+    /// Bytes that this host has received on the connection to the source, while that stands; `None`
+    /// where nobody could tell.
+    pub receiver_bytes: Option<u64>,
     pub applier_runs: bool,
     pub acking: bool,
     pub heartbeats: u64,
@@ -147,6 +155,7 @@ pub enum OpDone {
     Cleaned,
     Cut,
     Repaired,
+    LoggedIn,
 }
 
 /// How it did not.

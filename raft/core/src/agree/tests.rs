@@ -158,6 +158,7 @@ impl Case {
             strangers: self.strangers,
             mysqld: self.mysqld,
             at_home: self.at_home.clone(),
+            acknowledged: true,
         };
         judge(&bench, &self.inquest)
     }

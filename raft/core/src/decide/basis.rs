@@ -150,6 +150,8 @@ pub(super) fn returns(evidence: &Evidence<'_>, basis: &Basis) -> Result<Return, 
     }
     let why = if deposition.judgement.verdict == Verdict::Wedged {
         Unfit::Wedged
+    } else if deposition.judgement.verdict == Verdict::Starved {
+        Unfit::Starved
     } else if *unacknowledged {
         Unfit::Unacknowledged
     } else if !deposition.acknowledged {

@@ -28,6 +28,8 @@ pub struct Circumstances {
     /// Whose agents are not heard now, whatever they reported: none of them is chosen while another
     /// qualifies. It could not be told whether it opens, nor that it died.
     pub unheard: BTreeSet<InstanceId>,
+    /// At whom too few of the next epoch's ackers can log in: chosen only where nobody else qualifies.
+    pub forsaken: BTreeSet<InstanceId>,
 }
 
 pub fn choose_with(cluster: &Cluster, now: &Circumstances) -> Result<Choice, Vec<Reason>> {
@@ -37,9 +39,9 @@ pub fn choose_with(cluster: &Cluster, now: &Circumstances) -> Result<Choice, Vec
     let evidence = Evidence::new(cluster, deposition);
     let basis = basis(&evidence)?;
     match returns(&evidence, &basis)? {
-        Return::No => best(&evidence, &basis, &now.unheard),
+        Return::No => best(&evidence, &basis, now),
         Return::First(holds) => Ok(reinstate(cluster, deposition, basis, holds)),
-        Return::Last(holds, why) => best(&evidence, &basis, &now.unheard).or_else(|mut reasons| {
+        Return::Last(holds, why) => best(&evidence, &basis, now).or_else(|mut reasons| {
             let heard = |id: &InstanceId| {
                 *id == cluster.primary
                     || cluster.left_behind.contains(id)
@@ -83,7 +85,7 @@ fn reinstate(cluster: &Cluster, deposition: &Deposition, basis: Basis, holds: Gt
 fn best(
     evidence: &Evidence<'_>,
     basis: &Basis,
-    unheard: &BTreeSet<InstanceId>,
+    now: &Circumstances,
 ) -> Result<Choice, Vec<Reason>> {
     let cluster = evidence.cluster;
     let loss = loss(evidence, basis).map_err(|why| vec![why])?;
@@ -100,7 +102,10 @@ fn best(
             None => qualified.push(id),
         }
     }
-    qualified.sort_by_key(|id| (unheard.contains(*id), rank(evidence, &need, id)));
+    qualified.sort_by_key(|id| {
+        let last = (now.unheard.contains(*id), now.forsaken.contains(*id));
+        (last, rank(evidence, &need, id))
+    });
     let Some(to) = qualified.first().map(|id| (*id).clone()) else {
         return Err(reasons);
     };
@@ -117,11 +122,12 @@ fn best(
                 "in the old primary's region, which has an incident: no candidate outside it",
         }
     )];
-    why.extend(
-        qualified[1..]
-            .iter()
-            .map(|id| format!("{id}: qualified, ranks after {to}")),
-    );
+    why.extend(qualified[1..].iter().map(|id| {
+        match now.forsaken.contains(*id) && !now.forsaken.contains(&to) {
+            true => format!("{id}: qualified, but too few ackers can log in there"),
+            false => format!("{id}: qualified, ranks after {to}"),
+        }
+    }));
     why.extend(reasons.iter().map(Reason::to_string));
     Ok(Choice {
         cluster: cluster.id.clone(),

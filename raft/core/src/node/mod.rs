@@ -11,6 +11,7 @@ mod lead;
 mod level;
 mod outbox;
 mod plan;
+mod starved;
 mod voter;
 mod watch;
 
@@ -207,11 +208,10 @@ impl Node {
             .iter()
             .filter_map(|(id, watch)| {
                 let cluster = self.state.get().cluster_of(id)?;
-                let (detector, hears) = (&watch.detector, self.leads.hears_majority);
                 let sight = if *id == cluster.primary {
-                    detector.sight(now, cluster.epoch, hears)
+                    self.sight_of(now, cluster, watch)
                 } else {
-                    detector.glance(now)
+                    watch.detector.glance(now)
                 };
                 Some((id.clone(), watch.view(now, sight)))
             })
@@ -365,6 +365,8 @@ impl Node {
             hands_off: cluster.policy.automation == Automation::Off,
             repairs: cluster.policy.repair_ground,
             ground: cluster.ground.clone(),
+            addresses: BTreeMap::new(),
+            replica_stale_ms: cluster.policy.replica_stale_ms,
         }
     }
 
@@ -373,8 +375,12 @@ impl Node {
         let spoken = state.get().clusters.get(&beat.cluster);
         // A node that hears no majority may be long out of date: it confirms nothing.
         let confirms = self.leads.hears_majority;
-        let named = spoken.map(|cluster| self.named_primary(cluster));
         let instance = beat.instance.clone();
+        let named = spoken.map(|cluster| {
+            let mut named = self.named_primary(cluster);
+            starved::addresses(cluster, &instance, &mut named);
+            named
+        });
         out.push(NodeOutput::Acknowledge {
             cluster: beat.cluster.clone(),
             instance: instance.clone(),

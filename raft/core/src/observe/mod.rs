@@ -6,6 +6,7 @@ mod detector;
 mod ground;
 mod heartbeat;
 mod progress;
+mod starved;
 
 #[cfg(test)]
 mod tests;
@@ -14,3 +15,4 @@ pub use detector::{BeatWord, Detector, Named, Probe, Pulse, Sight, SightKind, TI
 pub use ground::{Fault, GroundLook, Seen, SourceGround, TIMEOUT_MS, fault_list};
 pub use heartbeat::{GroundWord, Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Word};
 pub use progress::{Asked, Progress, Reached};
+pub use starved::{Path, PathSeen, ReplicaSeen, Starvation};

@@ -12,13 +12,13 @@ use serde_json::Value;
 use super::apply::Applied;
 use super::cluster::Cluster;
 use super::command::{EventKind, Refusal};
-use super::level::SECOND;
+use super::level::{SECOND, THIRD};
 use super::state::State;
 use crate::ids::{ClusterId, Position};
 use crate::policy::{Contradiction, Policy};
 
 /// Fields that came after the first feature level, with theirs: a plane below it does not know them.
-const LATER: [(&str, u32); 0] = [];
+const LATER: [(&str, u32); 1] = [("starved_sustain_ms", THIRD)];
 
 /// What an operator wants changed in one cluster's policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ pub fn with_fields(
             value: text.clone(),
             rule,
         };
-        let mut object = as_json(&wanted);
+        let mut object = policy_fields(&wanted);
         let slot = object
             .get_mut(name)
             .ok_or_else(|| bad("no such field; `primacy policy get` lists them".into()))?;
@@ -81,13 +81,20 @@ pub fn with_fields(
     Ok(wanted)
 }
 
-fn as_json(policy: &Policy) -> Value {
-    serde_json::to_value(policy).expect("a policy is plain data")
+/// A policy as JSON: every field, those too that are not written while nobody has changed them.
+pub fn policy_fields(policy: &Policy) -> Value {
+    let mut value = serde_json::to_value(policy).expect("a policy is plain data");
+    if let Value::Object(fields) = &mut value {
+        let starved_ms = Value::from(policy.starved_sustain_ms);
+        fields.entry("starved_sustain_ms").or_insert(starved_ms);
+    }
+    value
 }
 
 /// The fields in which two policies differ.
 fn differences(from: &Policy, to: &Policy) -> Vec<Change> {
-    let (Value::Object(from), Value::Object(mut to)) = (as_json(from), as_json(to)) else {
+    let (Value::Object(from), Value::Object(mut to)) = (policy_fields(from), policy_fields(to))
+    else {
         unreachable!("a policy has fields");
     };
     let pairs = from.into_iter().filter_map(|(name, old)| {

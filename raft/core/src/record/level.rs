@@ -12,11 +12,15 @@ use crate::ids::{Epoch, NodeId, Position};
 /// The newest level that this version knows.
 ///
 /// Raised by one with each change of what an apply does; what is new asks the state's level.
-pub const FEATURE_LEVEL: u32 = 2;
+pub const FEATURE_LEVEL: u32 = 3;
 
 /// Since this level a founding report is judged before it is stored, a cluster that never opened
 /// can be taken back, and a policy is changed field by field.
 pub const SECOND: u32 = 2;
+
+/// Since this level a primary that lives and gathers no acknowledgement may be voted and deposed as
+/// Starved.
+pub const THIRD: u32 = 3;
 
 /// The level of logs and snapshots that name none.
 pub(super) fn first() -> u32 {

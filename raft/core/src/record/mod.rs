@@ -18,7 +18,7 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
-pub use change::{FieldChange, PolicyChange, PolicyChanges, with_fields};
+pub use change::{FieldChange, PolicyChange, PolicyChanges, policy_fields, with_fields};
 pub use cluster::{
     Abort, Ackers, Approval, Cluster, Deposition, FenceReport, Follower, Founding, FreezeReport,
     InstanceSpec, Promotion, PromotionRule, Registration, Reopen, Stage,
@@ -27,6 +27,6 @@ pub use command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
 pub use founding::FoundingWord;
 pub use ground::{Ground, GroundSaid, Told, stranger_name};
 pub use incident::Incident;
-pub use level::{FEATURE_LEVEL, SECOND, UnknownLevel};
+pub use level::{FEATURE_LEVEL, SECOND, THIRD, UnknownLevel};
 pub use limits::{Line, SLOT_MS};
 pub use state::{Member, State};

@@ -93,7 +93,8 @@ fn opens(op: &Op) -> bool {
         | Op::Marker { .. }
         | Op::CleanUp
         | Op::Cut { .. }
-        | Op::Repair { .. } => false,
+        | Op::Repair { .. }
+        | Op::LogIn { .. } => false,
     }
 }
 

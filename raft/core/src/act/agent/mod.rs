@@ -15,13 +15,15 @@ mod disk;
 mod ground;
 mod joining;
 mod orders;
+mod paths;
 mod probes;
 mod progress;
+mod receiver;
 mod results;
 mod server;
 mod time;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::op::{Op, OpDone, OpError, OpId, Survey};
 use super::order::{Order, Reply, Said};
@@ -32,7 +34,9 @@ use crate::observe::{Heartbeat, Role};
 use disk::Disk;
 use ground::Ground;
 use joining::{Joining, Resting};
+use paths::Paths;
 use probes::Probes;
+use receiver::Receiver;
 
 pub use progress::ServerSeen;
 
@@ -87,6 +91,12 @@ pub struct NamedPrimary {
     /// What the log holds of the primary's ground, and is not settled.
     #[serde(default)]
     pub ground: crate::record::Ground,
+    /// Told to members of V alone: host and port of the primary, and of whoever may be next.
+    #[serde(default)]
+    pub addresses: BTreeMap<InstanceId, (String, u16)>,
+    /// The policy's; 0 from a node that does not tell it.
+    #[serde(default)]
+    pub replica_stale_ms: u64,
 }
 
 /// A node received a beat.
@@ -226,6 +236,8 @@ pub struct Agent {
     /// Settings are being put back.
     repair: Option<OpId>,
     held: Option<content::Held>,
+    receiver: Receiver,
+    paths: Paths,
     /// Replication that somebody started on an open primary is being ended.
     circle: Option<OpId>,
     /// An order to adopt is in hand or failed, and is sent again: the server stays as it is.
@@ -273,6 +285,8 @@ impl Agent {
             ground: Ground::default(),
             repair: None,
             held: None,
+            receiver: Receiver::new(now),
+            paths: Paths::default(),
             circle: None,
             adopting: false,
             named: None,

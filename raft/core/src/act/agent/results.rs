@@ -37,7 +37,7 @@ impl Agent {
             }
             return;
         }
-        if self.side_ops.remove(&id) {
+        if self.paths.ended(id, &result) || self.side_ops.remove(&id) {
             return;
         }
         let repaired = self.repair.take_if(|repair| *repair == id).is_some();
@@ -182,6 +182,7 @@ impl Agent {
             }
             (Waits::Follow, OpDone::Followed) => {
                 if let OrderKind::Follow { epoch, .. } = order.kind {
+                    self.receiver.restart(now);
                     self.role = Role::Following(epoch);
                     self.joins(now, order);
                 }

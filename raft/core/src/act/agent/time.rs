@@ -14,6 +14,7 @@ impl Agent {
             // As after SIGCONT: the world may have gone on without us.
             self.doubt = Some((now, self.beat));
             self.markers.slept(now, now.since_ms(self.last_tick));
+            self.receiver.restart(now);
         }
         self.last_tick = now;
         if matches!(self.server, Server::Fresh | Server::Up)
@@ -26,6 +27,7 @@ impl Agent {
         }
         self.tick_markers(now, out);
         self.tick_restart(now, out);
+        self.tick_paths(now, out);
         if now >= self.beat_due {
             self.beat(now, out);
         }
@@ -132,6 +134,8 @@ impl Agent {
                 read_position: survey.read_position.clone(),
                 acking: survey.acking,
                 error: survey.replication_error.clone(),
+                waits_ms: self.receiver.waits_ms(now),
+                bytes: survey.receiver_bytes,
             });
         let known = self.survey.as_ref();
         let set = |of: fn(&Survey) -> &GtidSet| known.map(of).cloned().unwrap_or_default();
@@ -155,7 +159,15 @@ impl Agent {
             marked: self.seal.marked.clone(),
             login_error: known.and_then(|survey| survey.login_error.clone()),
             ground: self.ground.word(),
+            unacknowledged_ms: self.unacknowledged_ms(now),
+            paths: self.paths.told(now),
         })));
+    }
+
+    /// For how long a write of this opening has been sent and not acknowledged.
+    fn unacknowledged_ms(&self, now: Tick) -> Option<u64> {
+        let open = matches!(self.role, Role::Open(_));
+        Some(self.markers.unacknowledged_ms(now)).filter(|ms| open && *ms > 0)
     }
 
     /// A write probe that hangs while reads answer, though no lock is in its way and nobody waits for

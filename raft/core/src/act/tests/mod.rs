@@ -42,6 +42,8 @@ fn fenced() -> Survey {
         purged: GtidSet::default(),
         source: None,
         io: IoThread::Off,
+        receiver_waits: false,
+        receiver_bytes: None,
         applier_runs: false,
         acking: false,
         heartbeats: 0,
@@ -75,6 +77,7 @@ fn following() -> Survey {
     Survey {
         source: Some(("b.example".into(), 3306)),
         io: IoThread::On,
+        receiver_waits: true,
         applier_runs: true,
         acking: true,
         read_position: ("binlog.000001".into(), 197),
@@ -196,6 +199,8 @@ fn named(epoch: u64, who: &str) -> NamedPrimary {
         hands_off: false,
         repairs: true,
         ground: Default::default(),
+        addresses: BTreeMap::new(),
+        replica_stale_ms: 1_500,
     }
 }
 
@@ -211,6 +216,8 @@ struct Desk {
     op: Option<OpId>,
     survey: Option<OpId>,
     markers: Vec<OpId>,
+    /// By host: where the agent tries whether it could follow.
+    logins: BTreeMap<String, OpId>,
     beat: Option<Heartbeat>,
     report: Option<FreezeReport>,
 }
@@ -226,6 +233,7 @@ impl Desk {
             op: None,
             survey: None,
             markers: Vec::new(),
+            logins: BTreeMap::new(),
             beat: None,
             report: None,
         }
@@ -317,6 +325,9 @@ impl Desk {
                         return None;
                     }
                     Op::Marker { .. } => self.markers.push(id),
+                    Op::LogIn { host, .. } => {
+                        self.logins.insert(host.clone(), id);
+                    }
                     _ => self.op = Some(id),
                 }
                 Some(format!("run {}", op_name(&op)))
@@ -442,6 +453,7 @@ fn op_name(op: &Op) -> String {
         Op::CleanUp => "clean up".into(),
         Op::Cut { sessions } => format!("cut {sessions:?}"),
         Op::Repair { k } => format!("repair {k}"),
+        Op::LogIn { host, .. } => format!("log in at {host}"),
     }
 }
 
