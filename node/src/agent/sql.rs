@@ -3,6 +3,7 @@
 //! Sessions are kept warm per purpose: a stuck fence must not find every session taken, and a login
 //! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
 
+mod paths;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -186,7 +187,8 @@ fn errand(op: &Op) -> Errand {
         | Op::WaitApplied { .. }
         | Op::Marker { .. }
         | Op::CleanUp
-        | Op::Cut { .. } => Errand::Other,
+        | Op::Cut { .. }
+        | Op::LogIn { .. } => Errand::Other,
     }
 }
 
@@ -214,6 +216,7 @@ impl Shared {
             }
             Op::Marker { epoch, create } => self.marker(&sessions, id, epoch.0, create).await,
             Op::Fence => self.fence(&sessions).await,
+            Op::LogIn { host, port } => self.log_in(host, port).await,
             Op::Freeze
             | Op::WaitApplied { .. }
             | Op::Follow { .. }
@@ -460,7 +463,12 @@ impl Shared {
                     .map_err(failed)?;
                 Ok(OpDone::Repaired)
             }
-            Op::Survey | Op::PrepareOpen | Op::Open { .. } | Op::Marker { .. } | Op::Fence => {
+            Op::Survey
+            | Op::PrepareOpen
+            | Op::Open { .. }
+            | Op::Marker { .. }
+            | Op::Fence
+            | Op::LogIn { .. } => {
                 Err(OpError::Refused("not an op of the order session".into()))
             }
         }

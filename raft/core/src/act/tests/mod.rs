@@ -17,6 +17,7 @@ mod progress;
 mod promises;
 mod server;
 mod standing;
+mod starved;
 
 use std::collections::BTreeMap;
 

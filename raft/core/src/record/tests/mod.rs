@@ -8,6 +8,7 @@ mod level;
 mod limits;
 mod properties;
 mod register;
+mod starved;
 
 use super::{
     Cluster, Command, EventKind, FEATURE_LEVEL, FenceReport, Follower, Founding, FoundingWord,
