@@ -190,6 +190,8 @@ mod tests {
             marked: None,
             login_error: None,
             ground: Default::default(),
+            unacknowledged_ms: None,
+            paths: Default::default(),
         };
         Up::Beat {
             beat: Box::new(beat),

@@ -468,9 +468,7 @@ impl Shared {
             | Op::Open { .. }
             | Op::Marker { .. }
             | Op::Fence
-            | Op::LogIn { .. } => {
-                Err(OpError::Refused("not an op of the order session".into()))
-            }
+            | Op::LogIn { .. } => Err(OpError::Refused("not an op of the order session".into())),
         }
     }
 

@@ -49,7 +49,12 @@ pub struct Prepared {
 fn of_order(op: &Op) -> bool {
     !matches!(
         op,
-        Op::Survey | Op::Marker { .. } | Op::Cut { .. } | Op::CleanUp | Op::Repair { .. }
+        Op::Survey
+            | Op::Marker { .. }
+            | Op::Cut { .. }
+            | Op::CleanUp
+            | Op::Repair { .. }
+            | Op::LogIn { .. }
     )
 }
 
@@ -69,6 +74,8 @@ impl World {
                 .source
                 .map(|source| (format!("i{}", source + 1), 3306)),
             io: server.io.state,
+            receiver_waits: server.io.state != IoThread::Off,
+            receiver_bytes: None,
             applier_runs: server.applier && server.broken.is_empty(),
             acking: server.acking,
             heartbeats: server.io.heartbeats,
@@ -214,7 +221,7 @@ impl World {
             Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } | Op::Repair { .. } => {
                 self.rng.between(1_000, 50_000)
             }
-            Op::Survey => 100,
+            Op::Survey | Op::LogIn { .. } => 100,
         };
         if self.options.planted == Some(Planted::ReportBeforeFreeze) && op == Op::Freeze {
             let early = OpDone::Frozen(Box::new(self.survey(host)));
@@ -422,7 +429,9 @@ impl World {
                 self.release(host);
                 OpDone::Repaired
             }
-            Op::Survey | Op::Marker { .. } => unreachable!("never under way as an op"),
+            Op::Survey | Op::Marker { .. } | Op::LogIn { .. } => {
+                unreachable!("never under way as an op")
+            }
         })
     }
 

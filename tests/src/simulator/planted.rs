@@ -59,6 +59,8 @@ planted! {
     AnyServerCounts, "any-server-counts", "takes any server at its address for the enrolled one";
     GroundNotLogged, "ground-not-logged", "does not say in the log that the ground is broken";
     BlindAtOnce, "blind-at-once", "forgets what it saw of a new primary before it was chosen";
+    StarvedRestarted, "starved-restarted", "counts what a receiver heard nothing from before its start";
+    StarvedWithoutPaths, "starved-without-paths", "takes every try to log in for a login";
     UnionNeeded, "union-needed", "needs what any acker holds, though nobody was told";
 }
 
