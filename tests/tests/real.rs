@@ -59,6 +59,8 @@ mod shutdown;
 mod stages;
 #[path = "real/stale.rs"]
 mod stale;
+#[path = "real/starved.rs"]
+mod starved;
 #[path = "real/strace.rs"]
 mod strace;
 #[path = "real/volume.rs"]

@@ -4,6 +4,7 @@
 //! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
 
 mod paths;
+mod receiver;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,10 @@ struct Shared {
     /// When the replication account last tried to log in from here.
     replicas_known: Mutex<Option<tokio::time::Instant>>,
     lag: Arc<Mutex<Lag>>,
+    /// Since when the receiver shows no progress.
+    quiet: Mutex<receiver::Quiet>,
+    /// Whoever holds a lock on it is the server.
+    tablespace: std::path::PathBuf,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -105,6 +110,8 @@ impl Executor {
             answered: Arc::default(),
             replicas_known: Mutex::default(),
             lag: Arc::default(),
+            quiet: Mutex::default(),
+            tablespace: super::server::instance(config).tablespace(),
         };
         let shared = Arc::new(shared);
         tokio::spawn(probe_locally(Arc::downgrade(&shared)));
@@ -373,6 +380,7 @@ impl Shared {
         // What the server does not show of them takes nothing from the rest.
         let probes = self.probes.look(session, deadline).await;
         survey.probes = probes.unwrap_or_default();
+        survey.receiver_bytes = self.receiver_bytes(&survey).await;
         survey.login_error = self.door.trouble();
         survey.ground.binlog = lock(&self.binlog).clone();
         lock(&self.lag).look(begun, &survey, seen.applied_commit_ms);

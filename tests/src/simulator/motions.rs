@@ -75,7 +75,7 @@ impl World {
                 .map(|source| (format!("i{}", source + 1), 3306)),
             io: server.io.state,
             receiver_waits: server.io.state != IoThread::Off,
-            receiver_bytes: None,
+            receiver_bytes: (server.io.state == IoThread::On).then_some(server.io.read),
             applier_runs: server.applier && server.broken.is_empty(),
             acking: server.acking,
             heartbeats: server.io.heartbeats,

@@ -77,7 +77,9 @@ impl Progress {
         };
         self.source.clone_from(&replica.source);
         self.waits_ms = replica.waits_ms.filter(|_| answers(beat));
-        if replica.bytes.is_some() && self.bytes != replica.bytes {
+        // Where they were not known before nothing says that they have just come.
+        let more = self.bytes.zip(replica.bytes);
+        if more.is_some_and(|(last, now)| last != now) {
             self.arrived = Some(now);
         }
         self.bytes = replica.bytes;

@@ -9,8 +9,8 @@ use super::Agent;
 use crate::ids::Tick;
 use crate::observe::{IoThread, Role};
 
-/// Anything that changes when something arrives.
-type Mark = (u64, (String, u64), Option<u64>);
+/// Heartbeats and position: they change when progress arrives.
+type Mark = (u64, (String, u64));
 
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
@@ -43,17 +43,15 @@ impl Receiver {
         if begun < self.anew {
             return;
         }
-        let mark = (
-            survey.heartbeats,
-            survey.read_position.clone(),
-            survey.receiver_bytes,
-        );
+        let mark = (survey.heartbeats, survey.read_position.clone());
         if self.mark.as_ref() != Some(&mark) {
             self.mark = Some(mark);
             self.arrived = begun;
         }
         self.connects = survey.io == IoThread::Connecting;
-        if by_order && survey.receiver_waits {
+        // One that stands may be in the middle of a large event: only bytes tell.
+        let known = self.connects || survey.receiver_bytes.is_some();
+        if by_order && survey.receiver_waits && known {
             self.since.get_or_insert(begun);
         } else {
             self.since = None;

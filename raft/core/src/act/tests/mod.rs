@@ -79,6 +79,7 @@ fn following() -> Survey {
         source: Some(("b.example".into(), 3306)),
         io: IoThread::On,
         receiver_waits: true,
+        receiver_bytes: Some(1_000),
         applier_runs: true,
         acking: true,
         read_position: ("binlog.000001".into(), 197),

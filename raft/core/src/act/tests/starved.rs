@@ -84,6 +84,13 @@ fn a_receiver_waits_from_the_first_look_that_shows_it_so() {
     about(waited(&desk), 2_000);
     desk.waits(200, &stands);
     assert_eq!(waited(&desk), None);
+    // It is connected, and nobody can tell whether half of a large event has arrived.
+    let blind = Survey {
+        receiver_bytes: None,
+        ..connected(1)
+    };
+    desk.waits(1_000, &blind);
+    assert_eq!(waited(&desk), None);
     desk.waits(1_000, &connecting());
     about(waited(&desk), 1_000);
 }
