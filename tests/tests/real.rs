@@ -63,6 +63,8 @@ mod stages;
 mod stale;
 #[path = "real/stalls.rs"]
 mod stalls;
+#[path = "real/starved.rs"]
+mod starved;
 #[path = "real/strace.rs"]
 mod strace;
 #[path = "real/volume.rs"]

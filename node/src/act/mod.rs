@@ -192,6 +192,8 @@ mod tests {
             stuck: None,
             freed: Default::default(),
             ground: Default::default(),
+            unacknowledged_ms: None,
+            paths: Default::default(),
         };
         Up::Beat {
             beat: Box::new(beat),

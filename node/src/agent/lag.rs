@@ -87,6 +87,8 @@ mod tests {
             purged: Default::default(),
             source: (port > 0).then(|| ("source".to_owned(), port)),
             io: IoThread::On,
+            receiver_waits: true,
+            receiver_bytes: None,
             applier_runs: true,
             acking: true,
             heartbeats,

@@ -3,6 +3,8 @@
 //! Sessions are kept warm per purpose: a stuck fence must not find every session taken, and a login
 //! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
 
+mod paths;
+mod receiver;
 mod scheduled;
 mod watching;
 
@@ -73,6 +75,10 @@ struct Shared {
     lag: Arc<Mutex<Lag>>,
     /// Until then prepared branches are not asked for.
     blind_until: Mutex<Option<tokio::time::Instant>>,
+    /// Since when the receiver shows no progress.
+    quiet: Mutex<receiver::Quiet>,
+    /// Whoever holds a lock on it is the server.
+    tablespace: std::path::PathBuf,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -111,6 +117,8 @@ impl Executor {
             replicas_known: Mutex::default(),
             lag: Arc::default(),
             blind_until: Mutex::default(),
+            quiet: Mutex::default(),
+            tablespace: super::server::instance(config).tablespace(),
         };
         let shared = Arc::new(shared);
         tokio::spawn(probe_locally(Arc::downgrade(&shared)));
@@ -197,7 +205,8 @@ fn errand(op: &Op) -> Errand {
         | Op::CleanUp
         | Op::Cut { .. }
         | Op::TakeOverScheduled { .. }
-        | Op::LookAtScheduled => Errand::Other,
+        | Op::LookAtScheduled
+        | Op::LogIn { .. } => Errand::Other,
     }
 }
 
@@ -230,6 +239,7 @@ impl Shared {
             Op::Fence => self.fence(&sessions).await,
             Op::TakeOverScheduled { take_over } => self.take_over(&sessions, take_over).await,
             Op::LookAtScheduled => self.look_at_scheduled(&sessions).await,
+            Op::LogIn { host, port } => self.log_in(host, port).await,
             Op::Freeze
             | Op::LookAtApplier { .. }
             | Op::WaitApplied { .. }
@@ -402,6 +412,7 @@ impl Shared {
         // What the server does not show of them takes nothing from the rest.
         let probes = self.probes.look(session, deadline).await;
         survey.probes = probes.unwrap_or_default();
+        survey.receiver_bytes = self.receiver_bytes(&survey).await;
         survey.login_error = self.door.trouble();
         survey.ground.binlog = lock(&self.binlog).clone();
         lock(&self.lag).look(begun, &survey, seen.applied_commit_ms);
@@ -508,7 +519,8 @@ impl Shared {
             | Op::Marker { .. }
             | Op::Fence
             | Op::TakeOverScheduled { .. }
-            | Op::LookAtScheduled => Err(OpError::Refused("not an op of the order session".into())),
+            | Op::LookAtScheduled
+            | Op::LogIn { .. } => Err(OpError::Refused("not an op of the order session".into())),
         }
     }
 

@@ -94,6 +94,8 @@ pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
         purged: set(&pulse.gtid_purged)?,
         source: replica.map(|replica| (replica.source_host.clone(), replica.source_port)),
         io: replica.map_or(IoThread::Off, |replica| io_thread(replica.io)),
+        receiver_waits: replica.is_some_and(|replica| replica.waits),
+        receiver_bytes: None,
         applier_runs: replica.is_some_and(|replica| replica.sql == ThreadState::Yes),
         acking: pulse.semi_sync.replica_enabled,
         heartbeats: replica.map_or(0, |replica| replica.heartbeats),

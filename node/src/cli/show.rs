@@ -43,6 +43,7 @@ fn sight_words(kind: SightKind) -> &'static str {
         SightKind::Silent => "silent",
         SightKind::Closed => "answers, refuses writes",
         SightKind::Wedged => "reads answer, writes are stuck",
+        SightKind::Starved => "answers, nobody acknowledges its writes",
         SightKind::Blind => "cannot tell",
     }
 }
@@ -52,7 +53,7 @@ pub(crate) fn sight_text(sight: Sight) -> String {
     let words = sight_words(sight.kind);
     match sight.kind {
         SightKind::Alive | SightKind::Overloaded | SightKind::Blind => words.to_owned(),
-        SightKind::Silent | SightKind::Closed | SightKind::Wedged => {
+        SightKind::Silent | SightKind::Closed | SightKind::Wedged | SightKind::Starved => {
             format!("{words} {}", duration(sight.for_ms))
         }
     }

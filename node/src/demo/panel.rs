@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use console::style;
-use primacy_core::agree::{Inquest, Judgement, Verdict};
+use primacy_core::agree::{Inquest, Judgement};
 use primacy_core::decide::Choice;
 use primacy_core::ids::NodeId;
 use primacy_core::observe::SightKind;
@@ -161,7 +161,7 @@ impl Picture {
             Some(judgement) => {
                 let verdict = format!("{:?}", judgement.verdict);
                 let verdict = match judgement.verdict {
-                    Verdict::Dead | Verdict::Wedged => style(verdict).red().bold(),
+                    of if of.deposes() => style(verdict).red().bold(),
                     _ => style(verdict).yellow(),
                 };
                 let findings: Vec<_> = judgement.findings.iter().map(|f| f.to_string()).collect();

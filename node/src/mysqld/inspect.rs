@@ -89,6 +89,9 @@ pub struct Replica {
     /// Empty until it has connected once.
     pub source_uuid: String,
     pub io: ThreadState,
+    /// Its receiver tries to connect, or waits for the source to send; it writes nothing, and waits for
+    /// no room.
+    pub waits: bool,
     pub sql: ThreadState,
     pub received: String,
     pub heartbeats: u64,
@@ -424,6 +427,7 @@ fn read_replica(channel: &Row, connection: &Row) -> Result<Option<Replica>, Sess
             .map_err(|_| SessionError::Unexpected("Source_Port"))?,
         source_uuid: text(channel, "Source_UUID").unwrap_or_default(),
         io: thread_state(channel, "Replica_IO_Running")?,
+        waits: waits(channel)?,
         sql: thread_state(channel, "Replica_SQL_Running")?,
         received: gtid_set(connection, "received")?,
         heartbeats: number(connection, "beats")?,
@@ -442,6 +446,21 @@ fn read_dump(row: &Row) -> Result<Dump, SessionError> {
         replica_uuid: text(row, "uuid"),
         // NULL without a variable: the thread has not come so far yet, or never will.
         semi_sync: text(row, "semi_sync").as_deref() == Some("1"),
+    })
+}
+
+/// What its receiver is at while it waits for the source; releases before 8.0.26 say `master`.
+const AWAITS: [&str; 2] = [
+    "Waiting for source to send event",
+    "Waiting for master to send event",
+];
+
+fn waits(channel: &Row) -> Result<bool, SessionError> {
+    let at = text(channel, "Replica_IO_State").unwrap_or_default();
+    Ok(match thread_state(channel, "Replica_IO_Running")? {
+        ThreadState::Connecting => true,
+        ThreadState::Yes => AWAITS.contains(&at.as_str()),
+        ThreadState::No => false,
     })
 }
 

@@ -9,6 +9,7 @@
 //! | `process` | watches a `mysqld` by pidfd; kills it with a proof |
 //! | `progress` | whether one that does not answer works, hangs or shuts down |
 //! | `kernel` | what `/proc` tells of it, and who holds a data directory |
+//! | `traffic` | how many bytes its receiver has received, by the kernel |
 //! | `session` | one connection, with deadlines; a late answer costs the connection |
 //! | `inspect` | what an instance is, in one round trip |
 //! | `facts` | what the readiness lint judges |
@@ -46,6 +47,7 @@ pub mod progress;
 pub mod scheduled;
 pub mod session;
 pub mod template;
+pub mod traffic;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -78,6 +78,11 @@ pub struct Policy {
     pub cross_region_sustain_ms: u64,
     /// How long writes must have been stuck, reads answering, before the primary is fenced.
     pub wedged_sustain_ms: u64,
+    /// How long a living primary must have gathered no acknowledgement, its ackers waiting for it in
+    /// vain, before it is replaced. Known since feature level 3: a value that nobody changed is not
+    /// written.
+    #[serde(skip_serializing_if = "is_starved_default")]
+    pub starved_sustain_ms: u64,
     /// `SOURCE_HEARTBEAT_PERIOD` of the replicas.
     pub source_heartbeat_ms: u64,
     /// An acker that made no progress for longer no longer hears the primary.
@@ -133,6 +138,7 @@ impl Default for Policy {
             crash_sustain_ms: 0,
             cross_region_sustain_ms: 5_000,
             wedged_sustain_ms: 5_000,
+            starved_sustain_ms: STARVED_SUSTAIN_MS,
             source_heartbeat_ms: 500,
             replica_stale_ms: 1_500,
             restart_hold_ms: 10_000,
@@ -168,6 +174,13 @@ pub struct Contradiction {
 /// 100 ms; the round trip is added by the node that measured it.
 pub const REPORT_FRESH_MS: u64 = 300;
 
+/// `starved_sustain_ms` by default.
+const STARVED_SUSTAIN_MS: u64 = 5_000;
+
+fn is_starved_default(ms: &u64) -> bool {
+    *ms == STARVED_SUSTAIN_MS
+}
+
 /// Two looks of a node at a primary's ground, 200 ms apart, and a late answer.
 pub const GROUND_AGE_MIN_MS: u64 = 500;
 
@@ -182,6 +195,7 @@ impl Policy {
             crash_sustain_ms: 0,
             cross_region_sustain_ms: 1_500,
             wedged_sustain_ms: 2_000,
+            starved_sustain_ms: 2_000,
             source_heartbeat_ms: 250,
             replica_stale_ms: 650,
             open_stall_ms: 1_000,
@@ -299,29 +313,64 @@ impl Policy {
         found
     }
 
-    /// A field, or a rule in `gives_up`, that the plane's feature level does not have yet. Versions that know the
-    /// rule and versions that do not refuse it alike, each in its own words.
+    /// What the plane's feature level does not have yet, or refuses and the levels before do not.
+    /// Versions that know a rule and versions that do not refuse it alike, each in its own words.
     pub fn beyond(&self, level: u32) -> Option<Contradiction> {
-        if self.xa && level < THIRD {
-            return Some(Contradiction {
-                field: "xa".into(),
-                value: "true".into(),
-                rule: format!(
-                    "came with feature level {THIRD}, and the plane is at {level}: upgrade every node, \
-                     then the leader raises it"
-                ),
-            });
-        }
+        self.unknown_rule(level)
+            .or_else(|| self.unknown_xa(level))
+            .or_else(|| self.unfit_starved(level))
+    }
+
+    fn unknown_xa(&self, level: u32) -> Option<Contradiction> {
+        (self.xa && level < THIRD).then(|| Contradiction {
+            field: "xa".into(),
+            value: "true".into(),
+            rule: later(THIRD, level),
+        })
+    }
+
+    fn unfit_starved(&self, level: u32) -> Option<Contradiction> {
+        let ms = self.starved_sustain_ms;
+        let least_ms = self.replica_stale_ms.saturating_add(REPORT_FRESH_MS);
+        let rule = if level < THIRD {
+            if is_starved_default(&ms) {
+                return None;
+            }
+            later(THIRD, level)
+        } else if ms <= least_ms {
+            format!(
+                "must be above replica_stale_ms ({}) plus a report's age ({REPORT_FRESH_MS} ms)",
+                self.replica_stale_ms
+            )
+        } else if ms >= self.unacked_fence_ms {
+            format!(
+                "must be below unacked_fence_ms ({}), else a fence precedes every verdict",
+                self.unacked_fence_ms
+            )
+        } else {
+            return None;
+        };
+        Some(Contradiction {
+            field: "starved_sustain_ms".into(),
+            value: ms.to_string(),
+            rule,
+        })
+    }
+
+    fn unknown_rule(&self, level: u32) -> Option<Contradiction> {
         let rules = self.gives_up.iter().filter_map(|name| Rule::named(name));
         let newer = rules.into_iter().find(|rule| rule.since() > level)?;
         Some(Contradiction {
             field: "gives_up".into(),
             value: newer.name().into(),
-            rule: format!(
-                "came with feature level {}, and the plane is at {level}: upgrade every node, then \
-                 the leader raises it",
-                newer.since()
-            ),
+            rule: later(newer.since(), level),
         })
     }
+}
+
+fn later(since: u32, level: u32) -> String {
+    format!(
+        "came with feature level {since}, and the plane is at {level}: upgrade every node, then the \
+         leader raises it"
+    )
 }

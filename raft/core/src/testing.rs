@@ -139,6 +139,7 @@ pub fn vote(node: u64, kind: SightKind, for_ms: u64) -> Vote {
         exit_ms: None,
         ground: Some(GroundLook::default()),
         broken: Default::default(),
+        starvation: None,
     }
 }
 
@@ -477,6 +478,8 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
             read_position: ("binlog.000001".into(), 1),
             acking: true,
             error: String::new(),
+            waits_ms: None,
+            bytes: None,
         }),
         write_stuck_ms: None,
         opened: None,
@@ -488,5 +491,7 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         freed: Default::default(),
         scheduled: None,
         branches: None,
+        unacknowledged_ms: None,
+        paths: BTreeMap::new(),
     }
 }

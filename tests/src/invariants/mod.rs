@@ -12,6 +12,7 @@ mod one_primary;
 mod progress;
 mod proof;
 mod stale;
+mod starved;
 mod validate;
 mod w;
 
@@ -180,6 +181,9 @@ impl World {
         }
         if let Some(words) = kept::in_log(before, state) {
             self.violate("kept", words);
+        }
+        if let Some(words) = starved::check(self, before, state) {
+            self.violate("starved", words);
         }
         if let Some(words) = next_v::check(before, state) {
             self.violate("next V", words);

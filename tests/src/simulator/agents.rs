@@ -8,7 +8,7 @@ use primacy_core::act::{
 use primacy_core::node::NodeInput;
 
 use super::planted::Planted;
-use super::world::{ANY_RUN, Clock, Gate, Target, What, World, reply_input};
+use super::world::{ANY_RUN, Clock, Gate, Target, What, World, host_number, reply_input};
 
 const TICK_US: u64 = 20_000;
 
@@ -50,6 +50,7 @@ fn deadline_us(op: &Op) -> Option<u64> {
         | Op::LookAtScheduled => Some(1_000_000),
         Op::Fence => Some(3_000_000),
         Op::Freeze | Op::Follow { .. } | Op::CleanUp => Some(4_000_000),
+        Op::LogIn { .. } => Some(2_000_000),
         Op::Open { .. } | Op::WaitApplied { .. } | Op::Fetch { .. } => Some(5_000_000),
         Op::Marker { .. } => None,
     }
@@ -73,6 +74,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Repair { .. } => "repair",
         Op::TakeOverScheduled { .. } => "take over scheduled events",
         Op::LookAtScheduled => "look at scheduled events",
+        Op::LogIn { .. } => "log in",
     }
 }
 
@@ -204,7 +206,11 @@ impl World {
             // A crash may fall between any two steps.
             let step = !matches!(
                 output,
-                AgentOutput::Beat(_) | AgentOutput::Run { op: Op::Survey, .. }
+                AgentOutput::Beat(_)
+                    | AgentOutput::Run {
+                        op: Op::Survey | Op::LogIn { .. },
+                        ..
+                    }
             );
             if step && self.rng.chance(self.faults.step_crash_permille) {
                 self.counts.faults += 1;
@@ -252,6 +258,7 @@ impl World {
                 if self.options.planted == Some(Planted::ReturnNotLogged) {
                     beat.ground.since = 0;
                 }
+                self.mistake_of_starving(host, &mut beat);
                 self.tell_of_stranger(host, &beat);
                 for node in 0..self.nodes.len() {
                     let (from, to) = (self.place_of_host(host), self.place_of_node(node));
@@ -288,6 +295,7 @@ impl World {
         let us = 50 + self.rng.below(250);
         let what = match op {
             Op::Survey => What::Survey { agent_run: run, id },
+            Op::LogIn { host: to, .. } => return self.log_in(host, host_number(&to), id),
             op => {
                 if !matches!(op, Op::Marker { .. }) {
                     self.note(&Target::Agent(host).to_string(), || {

@@ -10,6 +10,7 @@ use super::Options;
 use super::mysql::{Hold, Writer};
 use super::prng::Rng;
 use super::replication::Acks;
+use super::starving::ways_between_hosts;
 use super::world::{ANY_RUN, Target, What, World};
 
 /// When the first fault may come: the cluster is about to be founded by then.
@@ -59,6 +60,16 @@ pub enum Fault {
     Imposter(usize),
     /// Every agent stands still, and nothing else.
     AgentsAsleep,
+    /// Replication from the primary alone is cut: these ways, or, without any, by its account.
+    ReplicationCut {
+        ways: Vec<(usize, usize)>,
+        /// Otherwise it outlasts the healing.
+        ends: bool,
+    },
+    /// The account that replicas use is locked on every instance.
+    AccountLocked,
+    /// Replication is stopped on every replica, and no order reaches them.
+    ReceiversStopped,
 }
 
 impl Fault {
@@ -89,11 +100,14 @@ impl Fault {
             Fault::Xa => "XA recovery",
             Fault::Imposter(_) => "another server at its address",
             Fault::AgentsAsleep => "agents asleep",
+            Fault::ReplicationCut { .. } => "replication cut",
+            Fault::AccountLocked => "account locked",
+            Fault::ReceiversStopped => "receivers stopped",
         }
     }
 
     /// Every kind that a run without operators is to show.
-    pub const KINDS: [&str; 23] = [
+    pub const KINDS: [&str; 26] = [
         "server killed",
         "paused",
         "agent killed",
@@ -117,6 +131,9 @@ impl Fault {
         "XA recovery",
         "another server at its address",
         "agents asleep",
+        "replication cut",
+        "account locked",
+        "receivers stopped",
     ];
 }
 
@@ -147,6 +164,12 @@ pub struct Faults {
     pub held: Option<usize>,
     /// Hosts at whose address another server answers.
     pub(super) imposters: BTreeSet<usize>,
+    /// Hosts on which the account that replicas use is locked.
+    pub(super) locked: BTreeSet<usize>,
+    /// Since when it is on all of them.
+    pub(crate) locked_everywhere: Option<u64>,
+    /// Nothing but replication is cut in this run.
+    pub(super) starving: bool,
     pub errant: bool,
     pub log_unknown: u64,
     pub log_twice: u64,
@@ -163,6 +186,9 @@ impl Faults {
             self.add(6_000_000, HEAL_US - 6_000_000, fault);
             return;
         }
+        if rng.chance(60) {
+            return self.plan_starving(hosts, rng);
+        }
         self.step_crashes = if rng.chance(300) {
             rng.between(5, 60)
         } else {
@@ -177,7 +203,7 @@ impl Faults {
         self.log_twice = if rng.chance(500) { rng.below(150) } else { 0 };
         // Something always happens to the first primary.
         let at = rng.between(4_000_000, 8_000_000);
-        let fault = self.of_primary(rng);
+        let fault = self.of_primary(hosts, rng);
         let lasts = rng.between(1_000_000, 12_000_000);
         self.add(at, lasts, fault);
         if rng.chance(250) {
@@ -208,8 +234,8 @@ impl Faults {
         });
     }
 
-    fn of_primary(&self, rng: &mut Rng) -> Fault {
-        match rng.below(9) {
+    fn of_primary(&self, hosts: usize, rng: &mut Rng) -> Fault {
+        match rng.below(10) {
             0 => Fault::KillServer(0),
             1 | 2 => Fault::Pause(vec![Target::Mysqld(0)]),
             3 => Fault::Pause(vec![Target::Mysqld(0), Target::Agent(0)]),
@@ -225,6 +251,13 @@ impl Faults {
                     .flat_map(|p| [(p, 3), (3, p)])
                     .collect(),
             ),
+            8 => Fault::ReplicationCut {
+                ways: match rng.chance(500) {
+                    true => ways_between_hosts(0, hosts),
+                    false => Vec::new(),
+                },
+                ends: true,
+            },
             _ => Fault::Pause(vec![Target::Mysqld(0)]),
         }
     }
@@ -233,7 +266,7 @@ impl Faults {
         let host = rng.index(hosts);
         let node = rng.index(3);
         let places = 3 + hosts;
-        match rng.below(31) {
+        match rng.below(33) {
             0 => Fault::KillServer(host),
             1 => Fault::Pause(vec![Target::Mysqld(host)]),
             2 => Fault::Pause(vec![Target::Agent(host)]),
@@ -311,6 +344,8 @@ impl Faults {
             27 => Fault::AgentsAsleep,
             28 => Fault::HeldApplier(host, Hold::Client),
             29 => Fault::HeldApplier(host, Hold::Lasting),
+            30 => Fault::AccountLocked,
+            31 => Fault::ReceiversStopped,
             _ => Fault::Election,
         }
     }
@@ -437,6 +472,9 @@ impl World {
             Fault::AgentsAsleep => {
                 (0..self.members).for_each(|host| self.pause(Target::Agent(host)));
             }
+            Fault::ReplicationCut { ways, .. } => self.cut_replication(ways),
+            Fault::AccountLocked => self.lock_everywhere(),
+            Fault::ReceiversStopped => self.stop_receivers(),
             Fault::RelayLost(host) => {
                 let deposed = self.shop().is_some_and(|shop| shop.deposition().is_some());
                 if !deposed || !self.servers[*host].powered {
@@ -493,7 +531,11 @@ impl World {
             Fault::AgentsAsleep => {
                 (0..self.members).for_each(|host| self.resume(Target::Agent(host)));
             }
-            Fault::KillServer(_)
+            Fault::ReplicationCut { ways, ends: true } => self.mend_replication(ways),
+            Fault::AccountLocked => self.unlock_everywhere(),
+            Fault::ReceiversStopped => self.let_receivers_start(),
+            Fault::ReplicationCut { ends: false, .. }
+            | Fault::KillServer(_)
             | Fault::Death(_)
             | Fault::HeldForGood(_)
             | Fault::SemiSyncOff
@@ -529,6 +571,7 @@ impl World {
         self.faults.healed = true;
         self.faults.step_crash_permille = 0;
         self.net.heal();
+        self.cut_for_good();
         self.log.unknown_permille = 0;
         self.log.twice_permille = 0;
         self.log.lag_us.fill(0);

@@ -13,6 +13,7 @@
 //! | `clients` | writers | applications |
 //! | `operators` | aborts and approvals | people at the command line |
 //! | `people` | settings changed, foreign servers, hosts lost for good | everybody else |
+//! | `starving` | replication alone cut, accounts locked, receivers stopped | firewalls, DBAs |
 //!
 //! The laws are in `crate::invariants`; `planted` holds the mistakes that they must find.
 
@@ -34,6 +35,7 @@ mod prng;
 mod process;
 mod replication;
 mod setup;
+mod starving;
 mod stranger;
 pub mod sweep;
 mod timeline;

@@ -58,6 +58,7 @@ fn of_order(op: &Op) -> bool {
             | Op::Repair { .. }
             | Op::TakeOverScheduled { .. }
             | Op::LookAtScheduled
+            | Op::LogIn { .. }
     )
 }
 
@@ -77,6 +78,8 @@ impl World {
                 .source
                 .map(|source| (format!("i{}", source + 1), 3306)),
             io: server.io.state,
+            receiver_waits: server.io.state != IoThread::Off,
+            receiver_bytes: (server.io.state == IoThread::On).then_some(server.io.read),
             applier_runs: server.applier && server.broken.is_empty(),
             acking: server.acking,
             heartbeats: server.io.heartbeats,
@@ -228,7 +231,7 @@ impl World {
                 self.rng.between(1_000, 50_000)
             }
             Op::TakeOverScheduled { .. } | Op::LookAtScheduled => 5_000,
-            Op::Survey | Op::LookAtApplier { .. } => 100,
+            Op::Survey | Op::LookAtApplier { .. } | Op::LogIn { .. } => 100,
         };
         if self.options.planted == Some(Planted::ReportBeforeFreeze) && op == Op::Freeze {
             let early = OpDone::Frozen(Box::new(self.survey(host)));
@@ -458,7 +461,9 @@ impl World {
             // Its servers have no scheduled events.
             Op::TakeOverScheduled { .. } => OpDone::ScheduledTakenOver(Default::default()),
             Op::LookAtScheduled => OpDone::ScheduledSeen(Default::default()),
-            Op::Survey | Op::Marker { .. } => unreachable!("never under way as an op"),
+            Op::Survey | Op::Marker { .. } | Op::LogIn { .. } => {
+                unreachable!("never under way as an op")
+            }
         })
     }
 

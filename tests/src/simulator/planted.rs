@@ -61,6 +61,8 @@ planted! {
     BlindAtOnce, "blind-at-once", "forgets what it saw of a new primary before it was chosen";
     NeverWithdrawn, "never-withdrawn", "waits for ever for one that was chosen and stalls";
     WithdrawnTakenForUnopened, "withdrawn-taken-for-unopened", "takes it that one that stalls never opened";
+    StarvedRestarted, "starved-restarted", "counts what a receiver heard nothing from before its start";
+    StarvedWithoutPaths, "starved-without-paths", "takes every try to log in for a login";
     UnionNeeded, "union-needed", "needs what any acker holds, though nobody was told";
 }
 

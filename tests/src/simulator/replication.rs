@@ -53,8 +53,33 @@ pub struct Io {
     pub heartbeats: u64,
     pub read: u64,
     last_heard: u64,
+    /// When it was last started.
+    started: u64,
+    /// When it last heard something after it had long heard nothing.
+    pub was_deaf: Option<u64>,
     /// Sent by the source, not yet arrived: when, which, and its position there.
     inbox: VecDeque<(u64, TxId, usize)>,
+}
+
+/// A receiver that heard nothing for so long starves its source.
+const DEAF_US: u64 = 1_700_000;
+
+impl Io {
+    /// Since when it has heard nothing, as far as that may be held against its source.
+    pub fn deaf_since(&self) -> u64 {
+        self.last_heard.max(self.started)
+    }
+
+    pub fn heard(&self) -> u64 {
+        self.last_heard
+    }
+
+    fn hears(&mut self, now: u64) {
+        if now - self.deaf_since() >= DEAF_US {
+            self.was_deaf = Some(now);
+        }
+        self.last_heard = now;
+    }
 }
 
 /// Acknowledgements on their way, by source and replica; they outlive the connection.
@@ -70,11 +95,12 @@ impl World {
     }
 
     pub fn start_io(&mut self, host: usize) {
-        let connection = self.number();
+        let (connection, now) = (self.number(), self.now);
         let io = &mut self.servers[host].io;
         io.state = IoThread::Connecting;
         io.connection = connection;
         io.inbox.clear();
+        io.started = now;
         self.connect_after(host, connection, 0);
     }
 
@@ -98,6 +124,7 @@ impl World {
         };
         let (from, to) = (self.place_of_host(host), self.place_of_host(source));
         let answers = self.servers[source].gate.runs() && self.net.both_ways(from, to);
+        let answers = answers && !self.faults.locked.contains(&source);
         if !answers || source == host {
             return self.connect_after(host, connection, CONNECT_RETRY_US);
         }
@@ -124,7 +151,7 @@ impl World {
         );
         let io = &mut self.servers[host].io;
         io.state = IoThread::On;
-        io.last_heard = now;
+        io.hears(now);
         io.heartbeats += 1;
         let run = self.servers[host].gate.run;
         self.after(
@@ -163,7 +190,7 @@ impl World {
         }
         if known && reachable && self.servers[source].gate.runs() {
             let io = &mut self.servers[host].io;
-            io.last_heard = now;
+            io.hears(now);
             io.heartbeats += 1;
         }
         self.after(
@@ -231,7 +258,7 @@ impl World {
             let now = self.now;
             let server = &mut self.servers[host];
             server.io.inbox.pop_front();
-            server.io.last_heard = now;
+            server.io.hears(now);
             server.io.read += 1;
             if !server.executed.contains(&gtid) && !server.received.contains(&gtid) {
                 server.received.insert(gtid);

@@ -46,7 +46,8 @@ impl Plan {
         let policy = Policy {
             automation: Automation::Auto,
             restart_hold_ms: rng.between(1_500, 6_000),
-            unacked_fence_ms: rng.between(2_000, 10_000),
+            // Above `starved_sustain_ms`.
+            unacked_fence_ms: rng.between(2_000, 10_000).max(2_200),
             ..Policy::fast()
         };
         let never = rng.chance(250).then(|| 1 + rng.index(instances.len() - 1));
@@ -152,6 +153,10 @@ impl World {
         }
         self.faults
             .plan(self.options, plan.instances.len(), &mut self.rng);
+        if self.faults.starving {
+            // It shuts itself much too late to be of any use.
+            registration.policy.unacked_fence_ms = 600_000;
+        }
         let operator = Proposal {
             proposer: NodeId(100),
             incarnation: Incarnation(1),

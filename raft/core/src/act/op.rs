@@ -68,6 +68,8 @@ pub enum Op {
     TakeOverScheduled { take_over: TakeOver },
     /// Which of an open primary's scheduled events are not enabled.
     LookAtScheduled,
+    /// Log in there with the replication account, as a replica would, and leave again.
+    LogIn { host: String, port: u16 },
 }
 
 /// What the server is and holds.
@@ -83,6 +85,12 @@ pub struct Survey {
     /// Whether a replication channel is configured, and toward which address.
     pub source: Option<(String, u16)>,
     pub io: IoThread,
+    /// Its receiver tries to connect, or waits for the source to send: it is not held up by its own
+    /// disk.
+    pub receiver_waits: bool,
+    /// Bytes that this host has received on the connection to the source, while that stands; `None`
+    /// where nobody could tell.
+    pub receiver_bytes: Option<u64>,
     pub applier_runs: bool,
     pub acking: bool,
     pub heartbeats: u64,
@@ -174,6 +182,7 @@ pub enum OpDone {
     Repaired,
     ScheduledTakenOver(TakenOver),
     ScheduledSeen(Idle),
+    LoggedIn,
 }
 
 /// How it did not.

@@ -7,6 +7,8 @@
 //!
 //! One letter per acker: `d` deaf, `l` lost its connection, `h` hears, `_` unreached.
 
+mod starved;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -30,6 +32,7 @@ struct Case {
     strangers: usize,
     mysqld: Option<Incarnation>,
     at_home: BTreeSet<InstanceId>,
+    acknowledged: bool,
     policy: Policy,
 }
 
@@ -89,6 +92,7 @@ fn case(voters: &str) -> Case {
         strangers: 0,
         mysqld: None,
         at_home: BTreeSet::from([instance("a"), instance("b")]),
+        acknowledged: true,
         policy,
     }
     .ackers("dd", 1)
@@ -158,6 +162,7 @@ impl Case {
             strangers: self.strangers,
             mysqld: self.mysqld,
             at_home: self.at_home.clone(),
+            acknowledged: self.acknowledged,
         };
         judge(&bench, &self.inquest)
     }

@@ -3,6 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::starved;
 use super::vote::{Inquest, Vote};
 use crate::ids::{Incarnation, InstanceId, NodeId, Region};
 use crate::observe::{MysqldWord, SightKind};
@@ -25,6 +26,19 @@ pub enum Verdict {
     Undecided,
     /// No missing vote can complete a majority.
     Standing,
+    /// It lives, and can gather no acknowledgement: enough of its ackers wait for it in vain. Fenced
+    /// side by side with the freezes, and not waited for. (Known since feature level 3.)
+    Starved,
+}
+
+impl Verdict {
+    /// Whether it is ground enough to replace the primary.
+    pub fn deposes(self) -> bool {
+        match self {
+            Verdict::Dead | Verdict::Wedged | Verdict::Starved => true,
+            Verdict::Stuck | Verdict::Isolated | Verdict::Undecided | Verdict::Standing => false,
+        }
+    }
 }
 
 /// Why the verdict is what it is; shown to people, and the ground of "why not".
@@ -69,6 +83,25 @@ pub enum Finding {
     Strangers {
         count: usize,
     },
+    /// So many of the voters saw it gather no acknowledgement for long enough.
+    Starved {
+        voters: usize,
+        of: usize,
+        threshold_ms: u64,
+    },
+    /// It gathers none, but not yet for `threshold_ms`.
+    StarvedTooShort {
+        node: NodeId,
+        for_ms: u64,
+        threshold_ms: u64,
+    },
+    /// Of the ackers so many have waited for it in vain for long enough; `needed` must.
+    AckersWait {
+        waiting: usize,
+        needed: usize,
+    },
+    /// Nobody knows whether it ever could gather acknowledgements in this epoch.
+    NeverAcknowledged,
 }
 
 impl fmt::Display for Finding {
@@ -98,7 +131,7 @@ impl fmt::Display for Finding {
             Finding::OneRegionOnly { region } => {
                 write!(
                     f,
-                    "all who saw silence are in {region}; another region must see it too"
+                    "all who saw it are in {region}; another region must see it too"
                 )
             }
             Finding::AckersDeaf { deaf, needed } => {
@@ -111,6 +144,30 @@ impl fmt::Display for Finding {
                 write!(f, "{hear} ackers still hear it, and a write needs {k}")
             }
             Finding::AckerUnreached { instance } => write!(f, "{instance} is not reached"),
+            Finding::Starved {
+                voters,
+                of,
+                threshold_ms,
+            } => write!(
+                f,
+                "{voters} of {of} nodes saw it gather no acknowledgement for {threshold_ms} ms; {} must",
+                of / 2 + 1
+            ),
+            Finding::StarvedTooShort {
+                node,
+                for_ms,
+                threshold_ms,
+            } => write!(
+                f,
+                "node {node}: it gathers no acknowledgement for {for_ms} ms, {threshold_ms} are demanded"
+            ),
+            Finding::AckersWait { waiting, needed } => write!(
+                f,
+                "{waiting} ackers have waited for it in vain for long enough; {needed} must"
+            ),
+            Finding::NeverAcknowledged => f.write_str(
+                "no write of its epoch was acknowledged yet, so that it starves of nothing",
+            ),
             Finding::Strangers { count } => write!(
                 f,
                 "{count} replicas outside V acknowledged to it, and nobody can freeze them"
@@ -134,6 +191,8 @@ pub struct Bench<'a> {
     /// Instances in the primary's own region that could take over. If none of them is reached, the
     /// failover crosses regions.
     pub at_home: BTreeSet<InstanceId>,
+    /// The log says that a write of this epoch was acknowledged.
+    pub acknowledged: bool,
 }
 
 impl Bench<'_> {
@@ -179,20 +238,34 @@ pub fn judge(bench: &Bench<'_>, inquest: &Inquest) -> Judgement {
         of: voters,
         threshold_ms,
     });
+    let one_region_alone = match count.open {
+        0 => Verdict::Standing,
+        _ => Verdict::Undecided,
+    };
+    let most = count.silent.len().max(count.wedged);
     let verdict = if count.silent.len() >= quorum {
-        if spans_regions(bench, &count, &mut findings) {
+        if spans_regions(bench, &count.silent, &mut findings) {
             weigh_ackers(bench, inquest, exited || count.closed, &mut findings)
-        } else if count.open > 0 {
-            Verdict::Undecided
         } else {
-            Verdict::Standing
+            one_region_alone
         }
     } else if count.wedged >= quorum {
         Verdict::Wedged
-    } else if count.silent.len().max(count.wedged) + count.open >= quorum {
+    } else if count.starved.len() >= quorum {
+        starved::note(bench, &count.starved, &mut findings);
+        if spans_regions(bench, &count.starved, &mut findings) {
+            starved::weigh(bench, inquest, &mut findings)
+        } else {
+            one_region_alone
+        }
+    } else if most.max(count.starved.len()) + count.open >= quorum {
         Verdict::Undecided
     } else {
         Verdict::Standing
+    };
+    let threshold_ms = match verdict {
+        Verdict::Starved => bench.policy.starved_sustain_ms,
+        _ => threshold_ms,
     };
     Judgement {
         verdict,
@@ -221,6 +294,7 @@ struct Count {
     /// One of those that count as silent saw it answer, fenced: it feeds its ackers, and serves nobody.
     closed: bool,
     wedged: usize,
+    starved: Vec<NodeId>,
     /// Missing, or not yet lasting: they could still tip it.
     open: usize,
 }
@@ -236,6 +310,7 @@ fn count_votes(
         silent: Vec::new(),
         closed: false,
         wedged: 0,
+        starved: Vec::new(),
         open: 0,
     };
     for &node in bench.voters.keys() {
@@ -270,6 +345,20 @@ fn count_votes(
                     threshold_ms: bench.policy.wedged_sustain_ms,
                 });
             }
+            SightKind::Starved if !bench.acknowledged => {
+                findings.push(Finding::NeverAcknowledged);
+            }
+            SightKind::Starved if vote.sight.for_ms >= bench.policy.starved_sustain_ms => {
+                count.starved.push(node);
+            }
+            SightKind::Starved => {
+                count.open += 1;
+                findings.push(Finding::StarvedTooShort {
+                    node,
+                    for_ms: vote.sight.for_ms,
+                    threshold_ms: bench.policy.starved_sustain_ms,
+                });
+            }
             // A blind voter may come to see: it could still tip it.
             SightKind::Blind => {
                 count.open += 1;
@@ -297,16 +386,12 @@ fn demanded_of(bench: &Bench<'_>, vote: &Vote, threshold_ms: u64) -> u64 {
     }
 }
 
-/// Where the control plane spans two or more regions, so must the silence.
-fn spans_regions(bench: &Bench<'_>, count: &Count, findings: &mut Vec<Finding>) -> bool {
+/// Where the control plane spans two or more regions, so must those who saw the trouble.
+fn spans_regions(bench: &Bench<'_>, nodes: &[NodeId], findings: &mut Vec<Finding>) -> bool {
     let all: BTreeSet<_> = bench.voters.values().collect();
-    let silent: BTreeSet<_> = count
-        .silent
-        .iter()
-        .map(|node| &bench.voters[node])
-        .collect();
-    if all.len() >= 2 && silent.len() < 2 {
-        if let Some(region) = silent.first() {
+    let seen: BTreeSet<_> = nodes.iter().map(|node| &bench.voters[node]).collect();
+    if all.len() >= 2 && seen.len() < 2 {
+        if let Some(region) = seen.first() {
             findings.push(Finding::OneRegionOnly {
                 region: (*region).clone(),
             });

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::gtid::GtidSet;
 use crate::ids::Incarnation;
 use crate::ids::{ClusterId, Epoch, InquestId, InstanceId, NodeId, Position, Seq};
-use crate::observe::{Fault, GroundLook, Reached, Sight, Word};
+use crate::observe::{Fault, GroundLook, Reached, Sight, Starvation, Word};
 
 /// One node's sight of a primary within one inquest, with its evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Vote {
     /// not have reached the log.
     #[serde(default)]
     pub broken: BTreeSet<Fault>,
+    /// What it rests on, where it says Starved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starvation: Option<Box<Starvation>>,
 }
 
 /// One numbered inquiry into one primary of one epoch. At most one per cluster is open.

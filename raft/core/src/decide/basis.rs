@@ -159,6 +159,8 @@ pub(super) fn returns(evidence: &Evidence<'_>, basis: &Basis) -> Result<Return, 
         Unfit::Stalled
     } else if deposition.judgement.verdict == Verdict::Wedged {
         Unfit::Wedged
+    } else if deposition.judgement.verdict == Verdict::Starved {
+        Unfit::Starved
     } else if *unacknowledged {
         Unfit::Unacknowledged
     } else if !deposition.acknowledged {

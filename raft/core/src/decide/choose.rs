@@ -28,6 +28,8 @@ pub struct Circumstances {
     /// Whose agents are not heard now, whatever they reported: none of them is chosen while another
     /// qualifies. It could not be told whether it opens, nor that it died.
     pub unheard: BTreeSet<InstanceId>,
+    /// At whom too few of the next epoch's ackers can log in: chosen only where nobody else qualifies.
+    pub forsaken: BTreeSet<InstanceId>,
 }
 
 pub fn choose_with(cluster: &Cluster, now: &Circumstances) -> Result<Choice, Vec<Reason>> {
@@ -37,9 +39,9 @@ pub fn choose_with(cluster: &Cluster, now: &Circumstances) -> Result<Choice, Vec
     let evidence = Evidence::new(cluster, deposition);
     let basis = basis(&evidence)?;
     match returns(&evidence, &basis)? {
-        Return::No => best(&evidence, &basis, &now.unheard),
+        Return::No => best(&evidence, &basis, now),
         Return::First(holds) => Ok(reinstate(cluster, deposition, basis, holds)),
-        Return::Last(holds, why) => best(&evidence, &basis, &now.unheard).or_else(|mut reasons| {
+        Return::Last(holds, why) => best(&evidence, &basis, now).or_else(|mut reasons| {
             let heard = |id: &InstanceId| {
                 *id == cluster.primary
                     || cluster.left_behind.contains(id)
@@ -91,7 +93,7 @@ fn reinstate(cluster: &Cluster, deposition: &Deposition, basis: Basis, holds: Gt
 fn best(
     evidence: &Evidence<'_>,
     basis: &Basis,
-    unheard: &BTreeSet<InstanceId>,
+    now: &Circumstances,
 ) -> Result<Choice, Vec<Reason>> {
     let cluster = evidence.cluster;
     let loss = loss(evidence, basis).map_err(|why| vec![why])?;
@@ -109,9 +111,9 @@ fn best(
         }
     }
     qualified.sort_by_key(|id| {
+        let last = (now.unheard.contains(*id), now.forsaken.contains(*id));
         let (class, expected_ms) = pace(evidence, id);
-        let rank = rank(evidence, &need, id);
-        (unheard.contains(*id), class, expected_ms, rank)
+        (last, class, expected_ms, rank(evidence, &need, id))
     });
     let Some(to) = qualified.first().map(|id| (*id).clone()) else {
         return Err(reasons);
@@ -132,7 +134,10 @@ fn best(
     )];
     why.extend(qualified[1..].iter().map(|id| {
         let behind = in_class(evidence, id);
-        format!("{id}: qualified, ranks after {to}{behind}")
+        match now.forsaken.contains(*id) && !now.forsaken.contains(&to) {
+            true => format!("{id}: qualified, but too few ackers can log in there{behind}"),
+            false => format!("{id}: qualified, ranks after {to}{behind}"),
+        }
     }));
     why.extend(reasons.iter().map(Reason::to_string));
     Ok(Choice {

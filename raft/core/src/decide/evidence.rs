@@ -114,7 +114,7 @@ impl<'a> Evidence<'a> {
 }
 
 /// What at least `enough` of these sets contain.
-fn held_by(sets: impl Iterator<Item = GtidSet>, enough: usize) -> GtidSet {
+pub(super) fn held_by(sets: impl Iterator<Item = GtidSet>, enough: usize) -> GtidSet {
     // At each index, what one more of the sets seen so far contain.
     let mut by_count: Vec<GtidSet> = vec![GtidSet::default(); enough];
     for set in sets {

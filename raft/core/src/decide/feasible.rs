@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use super::paths::fares_better;
+use crate::agree::Verdict;
 use crate::policy::MaxLoss;
 use crate::record::{Approval, Cluster, PromotionRule};
 
@@ -80,6 +82,12 @@ pub fn feasible_with(cluster: &Cluster, allows: &Approval) -> Result<(), Vec<Str
              by name: `primacy approve --max-loss any`",
             allowed
         ));
+    }
+    let starves = cluster.judgement.as_ref();
+    if starves.is_some_and(|of| of.verdict == Verdict::Starved)
+        && let Err(why) = fares_better(cluster, inquest, allows)
+    {
+        obstacles.push(why);
     }
     if obstacles.is_empty() {
         Ok(())

@@ -132,6 +132,8 @@ pub enum Doubt {
 pub enum Unfit {
     #[error("it could not write")]
     Wedged,
+    #[error("it could gather no acknowledgement")]
+    Starved,
     #[error("it shut itself, since nobody acknowledged its writes")]
     Unacknowledged,
     #[error("no write of its epoch was ever acknowledged")]

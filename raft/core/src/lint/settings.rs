@@ -211,7 +211,8 @@ fn net_timeout(
     let longest_ms = policy
         .sustain_ms
         .max(policy.cross_region_sustain_ms)
-        .max(policy.wedged_sustain_ms);
+        .max(policy.wedged_sustain_ms)
+        .max(policy.starved_sustain_ms);
     let least_s = (longest_ms + FREEZE_MARGIN_MS) / 1_000 + 1;
     let setting = row(
         Rule::ReplicaNetTimeout,

@@ -32,7 +32,7 @@ impl Node {
     pub(super) fn explain(&mut self, cluster: &Cluster, verdict: Option<Verdict>) {
         let mut waits = Vec::new();
         match verdict {
-            Some(Verdict::Dead | Verdict::Wedged) => {
+            Some(Verdict::Dead | Verdict::Wedged | Verdict::Starved) => {
                 if let Err(obstacles) = crate::decide::feasible(cluster) {
                     waits.extend(obstacles.into_iter().map(|why| format!("halted: {why}")));
                 }

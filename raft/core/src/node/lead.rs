@@ -313,7 +313,7 @@ impl Node {
                 _ => 0,
             };
             // Not Isolated: a voter that fell silent itself may hold it up by what it once heard.
-            let settled = matches!(verdict, Some(Verdict::Dead | Verdict::Wedged));
+            let settled = verdict.is_some_and(Verdict::deposes);
             let silent = self.silent_voter(now, cluster, inquest);
             let why = if verdict == Some(Verdict::Standing) {
                 Some("no missing vote can complete a majority of silence".to_owned())

@@ -11,6 +11,7 @@ mod lead;
 mod level;
 mod outbox;
 mod plan;
+mod starved;
 mod voter;
 mod watch;
 mod withdraw;
@@ -208,11 +209,10 @@ impl Node {
             .iter()
             .filter_map(|(id, watch)| {
                 let cluster = self.state.get().cluster_of(id)?;
-                let (detector, hears) = (&watch.detector, self.leads.hears_majority);
                 let sight = if *id == cluster.primary {
-                    detector.sight(now, cluster.epoch, hears)
+                    self.sight_of(now, cluster, watch)
                 } else {
-                    detector.glance(now)
+                    watch.detector.glance(now)
                 };
                 Some((id.clone(), watch.view(now, sight)))
             })
@@ -369,6 +369,8 @@ impl Node {
             ends_holders: cluster.policy.ends_holders,
             ground: cluster.ground.clone(),
             scheduled: cluster.owed_scheduled(self.state.get().level),
+            addresses: BTreeMap::new(),
+            replica_stale_ms: cluster.policy.replica_stale_ms,
         }
     }
 
@@ -377,8 +379,12 @@ impl Node {
         let spoken = state.get().clusters.get(&beat.cluster);
         // A node that hears no majority may be long out of date: it confirms nothing.
         let confirms = self.leads.hears_majority;
-        let named = spoken.map(|cluster| self.named_primary(cluster));
         let instance = beat.instance.clone();
+        let named = spoken.map(|cluster| {
+            let mut named = self.named_primary(cluster);
+            starved::addresses(cluster, &instance, &mut named);
+            named
+        });
         out.push(NodeOutput::Acknowledge {
             cluster: beat.cluster.clone(),
             instance: instance.clone(),

@@ -55,9 +55,11 @@ impl Node {
         if !patient {
             self.give_up_fence(now, cluster, deposition);
         }
+        let unheard = self.unheard(now, cluster);
         let with = Circumstances {
             last_resort: now.since_ms(since) >= LAST_RESORT_MS,
-            unheard: self.unheard(now, cluster),
+            forsaken: self.forsaken(now, cluster, &unheard),
+            unheard,
         };
         match self.make(cluster, with) {
             (Ok(choice), _) => self.propose(now, cluster, deposition, choice),

@@ -17,9 +17,7 @@ impl Node {
         let Some(watch) = self.watches.get(&cluster.primary) else {
             return;
         };
-        let sight = watch
-            .detector
-            .sight(now, cluster.epoch, self.leads.hears_majority);
+        let sight = self.sight_of(now, cluster, watch);
         match &cluster.inquest {
             None => {
                 let exited = watch.detector.exit_attested();
@@ -31,7 +29,7 @@ impl Node {
                             || now.since_ms(*at) >= cluster.policy.sustain_ms / 3
                     });
                 // What an operator waved through is not asked about again until it ends.
-                let trouble = watch.detector.trouble_since();
+                let trouble = self.trouble_since(now, cluster, watch, sight);
                 let waved = self
                     .aborts_seen
                     .get(&cluster.id)
@@ -100,16 +98,21 @@ impl Node {
             },
             Some(last) => {
                 let policy = &cluster.policy;
+                let longest_ms = policy
+                    .cross_region_sustain_ms
+                    .max(policy.starved_sustain_ms);
                 let crossed = |threshold_ms: u64| {
                     last.sight.for_ms < threshold_ms && sight.for_ms >= threshold_ms
                 };
                 let again_ms = match verdict {
-                    Some(Verdict::Dead | Verdict::Wedged) if self.is_next(cluster) => {
+                    Some(verdict) if verdict.deposes() && self.is_next(cluster) => {
                         self.settings.revote_ms
                     }
-                    Some(Verdict::Dead | Verdict::Isolated | Verdict::Wedged) => SETTLED_REVOTE_MS,
+                    Some(verdict) if verdict.deposes() || verdict == Verdict::Isolated => {
+                        SETTLED_REVOTE_MS
+                    }
                     // Past every threshold only a change says anything new.
-                    _ if sight.for_ms > policy.cross_region_sustain_ms => SETTLED_REVOTE_MS,
+                    _ if sight.for_ms > longest_ms => SETTLED_REVOTE_MS,
                     _ => self.settings.revote_ms,
                 };
                 last.sight.kind != sight.kind
@@ -118,12 +121,15 @@ impl Node {
                     || (exited && crossed(policy.crash_sustain_ms))
                     || crossed(policy.sustain_ms)
                     || crossed(policy.cross_region_sustain_ms)
+                    || crossed(policy.starved_sustain_ms)
                     || now.since_ms(last.at) >= again_ms
             }
         };
         if !due {
             return;
         }
+        let starvation = (sight.kind == SightKind::Starved)
+            .then(|| Box::new(self.starvation(now, cluster, watch)));
         self.cast.insert(
             cluster.id.clone(),
             Cast {
@@ -153,6 +159,7 @@ impl Node {
             } else {
                 BTreeSet::new()
             },
+            starvation,
         };
         self.outbox.push_now(
             format!("vote/{}", cluster.id),
@@ -173,6 +180,7 @@ fn suspicious(cluster: &Cluster, sight: Sight, exited: bool) -> bool {
         SightKind::Silent => exited || sight.for_ms >= policy.sustain_ms / 3,
         SightKind::Closed => sight.for_ms >= policy.sustain_ms / 2,
         SightKind::Wedged => sight.for_ms >= policy.wedged_sustain_ms / 2,
+        SightKind::Starved => sight.for_ms >= policy.starved_sustain_ms / 2,
         SightKind::Alive | SightKind::Overloaded | SightKind::Blind => false,
     }
 }

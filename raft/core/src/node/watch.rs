@@ -236,14 +236,26 @@ impl Watch {
 
     /// What this acker's agent told of the primary of the cluster, of whom this node keeps `of`.
     pub fn reached(&self, now: Tick, cluster: &Cluster, of: &Watch) -> Option<Reached> {
-        let asked = Asked {
+        self.progress.reached(now, &self.asked(cluster, of))
+    }
+
+    fn asked<'a>(&self, cluster: &'a Cluster, of: &Watch) -> Asked<'a> {
+        Asked {
             primary: &cluster.primary,
             fresh_ms: REPORT_FRESH_MS + self.rtt_ms,
             named: of.detector.named_at(),
             patience_ms: cluster.policy.replica_stale_ms,
             ground: of.looks.good,
-        };
-        self.progress.reached(now, &asked)
+        }
+    }
+
+    /// For how long it has waited for the primary in vain, as this node may say in a vote.
+    pub fn deaf_ms(&self, now: Tick, cluster: &Cluster, of: &Watch) -> Option<u64> {
+        self.progress.deaf_ms(now, &self.asked(cluster, of))
+    }
+
+    pub fn rtt_ms(&self) -> u64 {
+        self.rtt_ms
     }
 
     pub fn heard_within(&self, now: Tick, ms: u64) -> bool {

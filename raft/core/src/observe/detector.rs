@@ -67,13 +67,16 @@ pub enum SightKind {
     /// This node cannot tell: nothing of it has answered here since some time before it was chosen,
     /// or this node hears no majority.
     Blind,
+    /// It lives, and enough of its ackers wait for it in vain that none of its writes can be
+    /// acknowledged. (Known since feature level 3.)
+    Starved,
 }
 
 impl SightKind {
     /// Whether a vote with this sight counts toward a verdict against the primary.
     pub fn counts(self) -> bool {
         match self {
-            SightKind::Silent | SightKind::Closed | SightKind::Wedged => true,
+            SightKind::Silent | SightKind::Closed | SightKind::Wedged | SightKind::Starved => true,
             SightKind::Alive | SightKind::Overloaded | SightKind::Blind => false,
         }
     }
@@ -295,6 +298,12 @@ impl Detector {
     /// The agent's newest word, unless an answer refuted it.
     pub fn word(&self) -> Option<Word> {
         self.word.filter(|_| !self.refuted)
+    }
+
+    /// From when on this node may count what it sees of the named one: since it was named, and since
+    /// the newest gap in this process's own time.
+    pub fn counts_from(&self) -> Tick {
+        self.gap_ended.max(self.named_at())
     }
 
     /// This node could tell how the instance is in this epoch, in an earlier run of its process.

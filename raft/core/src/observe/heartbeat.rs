@@ -1,10 +1,11 @@
 //! What an agent says of its instance, every 100 ms and at once when `mysqld` exits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::ground::Fault;
+use super::starved::Path;
 use crate::act::ProcessId;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Epoch, Incarnation, InstanceId, Token};
@@ -77,6 +78,15 @@ pub struct ReplicaReport {
     pub acking: bool,
     /// The newest replication error, empty if none.
     pub error: String,
+    /// For how long its receiver, by order toward this source, has waited for it or tried to connect,
+    /// without a break: since this agent last started it, since its server came up, since a gap in
+    /// the agent's own time. `None` while it does anything else.
+    #[serde(default)]
+    pub waits_ms: Option<u64>,
+    /// Bytes that the host has received on the connection to the source; `None` where that is not
+    /// known. One event of 200 MB moves neither heartbeats nor position until it is whole.
+    #[serde(default)]
+    pub bytes: Option<u64>,
 }
 
 /// What an open primary's agent saw of its ground that could have let a write be answered without k
@@ -169,6 +179,13 @@ pub struct Heartbeat {
     /// Prepared branches on it; `None` where they cannot be seen.
     #[serde(default)]
     pub branches: Option<Branches>,
+    /// For how long the oldest write of this opening that was sent to the ackers has waited for its
+    /// acknowledgement, the agent's own gaps left out; `None` if none waits.
+    #[serde(default)]
+    pub unacknowledged_ms: Option<u64>,
+    /// Whether its agent could log in where its instance may have to follow next.
+    #[serde(default)]
+    pub paths: BTreeMap<InstanceId, Path>,
 }
 
 /// An order to open that has made no progress for too long.

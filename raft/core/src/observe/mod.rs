@@ -6,6 +6,7 @@ mod detector;
 mod ground;
 mod heartbeat;
 mod progress;
+mod starved;
 
 #[cfg(test)]
 mod tests;
@@ -16,3 +17,4 @@ pub use heartbeat::{
     Branches, GroundWord, Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Stuck, Word,
 };
 pub use progress::{Asked, Progress, Reached};
+pub use starved::{Path, PathSeen, ReplicaSeen, Starvation};

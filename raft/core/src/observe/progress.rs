@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::heartbeat::{Heartbeat, IoThread, MysqldWord};
 use crate::ids::{InstanceId, Tick};
+use crate::policy::REPORT_FRESH_MS;
 
 /// What a node can say of an acker that it reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +36,27 @@ pub struct Asked<'a> {
     pub ground: Option<Tick>,
 }
 
+/// Its server answered its agent a moment before the beat.
+fn answers(beat: &Heartbeat) -> bool {
+    match beat.word.says {
+        MysqldWord::Running { answered_ms_ago } => answered_ms_ago <= REPORT_FRESH_MS,
+        MysqldWord::Starting | MysqldWord::Exited => false,
+    }
+}
+
 /// Follows one replica's reports.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     reported: Option<Tick>,
     moved: Option<Tick>,
     mark: Option<(u64, (String, u64))>,
+    /// When anything last arrived there: progress, or the bytes of an event that is not whole yet.
+    arrived: Option<Tick>,
+    bytes: Option<u64>,
+    /// For how long its receiver had waited in vain when it was reported; `None` if it did not.
+    waits_ms: Option<u64>,
+    /// Whom its agent last pointed it to.
+    source: Option<InstanceId>,
     connected_to: Option<InstanceId>,
     /// From whom it had the newest progress, connected or not since.
     heard_from: Option<InstanceId>,
@@ -56,8 +72,17 @@ impl Progress {
         self.reported = Some(now);
         let Some(replica) = &beat.replica else {
             self.connected_to = None;
+            self.waits_ms = None;
             return;
         };
+        self.source.clone_from(&replica.source);
+        self.waits_ms = replica.waits_ms.filter(|_| answers(beat));
+        // Where they were not known before nothing says that they have just come.
+        let more = self.bytes.zip(replica.bytes);
+        if more.is_some_and(|(last, now)| last != now) {
+            self.arrived = Some(now);
+        }
+        self.bytes = replica.bytes;
         self.connected_to = if replica.io == IoThread::On {
             replica.source.clone()
         } else {
@@ -67,6 +92,7 @@ impl Progress {
         if self.mark.as_ref() != Some(&mark) {
             self.mark = Some(mark);
             self.moved = Some(now);
+            self.arrived = Some(now);
             self.heard_from.clone_from(&replica.source);
         }
     }
@@ -97,6 +123,19 @@ impl Progress {
             heard_ms,
             ground_ms,
         })
+    }
+
+    /// For how long its receiver has waited for the primary in vain, by order and with its server
+    /// answering. `None` if it is not reached, or does anything else.
+    pub fn deaf_ms(&self, now: Tick, asked: &Asked<'_>) -> Option<u64> {
+        let reported = self.reported?;
+        let toward = self.source.as_ref() == Some(asked.primary);
+        if now.since_ms(reported) > asked.fresh_ms || !toward {
+            return None;
+        }
+        let waits_ms = self.waits_ms?;
+        let nothing_ms = self.arrived.map_or(u64::MAX, |at| now.since_ms(at));
+        Some(waits_ms.min(nothing_ms).min(now.since_ms(asked.named)))
     }
 
     pub fn reported(&self) -> Option<Tick> {

@@ -18,9 +18,10 @@ use crate::ids::{ClusterId, Position};
 use crate::policy::{Contradiction, Policy};
 
 /// Fields that came after the first feature level, with theirs: a plane below it does not know them.
-const LATER: [(&str, u32); 3] = [
+const LATER: [(&str, u32); 4] = [
     ("open_stall_ms", THIRD),
     ("ends_holders", THIRD),
+    ("starved_sustain_ms", THIRD),
     ("xa", THIRD),
 ];
 
@@ -85,11 +86,15 @@ pub fn with_fields(
     Ok(wanted)
 }
 
-/// All fields, those as well that are not written while they are as before they came.
+/// A policy as JSON: every field, those too that are not written while nobody has changed them.
 pub fn policy_fields(policy: &Policy) -> Value {
-    let mut fields = serde_json::to_value(policy).expect("a policy is plain data");
-    fields["xa"] = Value::Bool(policy.xa);
-    fields
+    let mut value = serde_json::to_value(policy).expect("a policy is plain data");
+    if let Value::Object(fields) = &mut value {
+        let starved_ms = Value::from(policy.starved_sustain_ms);
+        fields.entry("starved_sustain_ms").or_insert(starved_ms);
+        fields.entry("xa").or_insert(Value::Bool(policy.xa));
+    }
+    value
 }
 
 /// The fields in which two policies differ.

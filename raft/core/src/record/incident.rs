@@ -35,7 +35,7 @@ impl Cluster {
 
 impl State {
     /// Whether this cluster speaks for an incident of this region: a failover from there is under
-    /// way, or a majority of all voters sees its primary there silent, for however short.
+    /// way, or a majority of all voters sees its primary there silent or starved, for however short.
     pub fn suspects(&self, cluster: &Cluster, region: &Region) -> bool {
         if cluster.failing_in() == Some(region) {
             return true;
@@ -44,7 +44,8 @@ impl State {
             return false;
         };
         let silent = inquest.votes.values().filter(|vote| {
-            vote.sight.kind == SightKind::Silent && self.voters.contains_key(&vote.node)
+            let suspect = matches!(vote.sight.kind, SightKind::Silent | SightKind::Starved);
+            suspect && self.voters.contains_key(&vote.node)
         });
         cluster.home() == Some(region) && silent.count() > self.voters.len() / 2
     }

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use super::cluster::{Cluster, Stage};
 use super::state::State;
-use crate::agree::Verdict;
 use crate::decide;
 use crate::ids::{ClusterId, InstanceId, Region};
 use crate::policy::Automation;
@@ -52,11 +51,10 @@ impl Cluster {
 
     /// Whether nothing but a slot is missing for an automatic failover.
     pub fn waits_for_slot(&self) -> bool {
-        let dead = |verdict| matches!(verdict, Verdict::Dead | Verdict::Wedged);
         self.policy.automation == Automation::Auto
             && self.rest_ms == 0
             && self.inquest.is_some()
-            && self.judgement.as_ref().is_some_and(|j| dead(j.verdict))
+            && self.judgement.as_ref().is_some_and(|j| j.verdict.deposes())
             && decide::feasible(self).is_ok()
     }
 

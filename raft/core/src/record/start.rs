@@ -4,7 +4,7 @@ use super::apply::Applied;
 use super::cluster::{Approval, Cluster, Stage};
 use super::command::{Event, EventKind, Refusal};
 use super::state::State;
-use crate::agree::{Bench, Verdict, Vote, judge};
+use crate::agree::{Bench, Vote, judge};
 use crate::decide;
 use crate::ids::{ClusterId, Epoch, Position};
 use crate::policy::Automation;
@@ -51,6 +51,7 @@ impl State {
             strangers: cluster.ground.strangers.len(),
             mysqld: cluster.mysqld,
             at_home: cluster.at_home(),
+            acknowledged: cluster.promotion().is_some_and(|of| of.acknowledged),
         };
         Ok(use_it(&bench, cluster))
     }
@@ -145,7 +146,7 @@ impl State {
         let dead = cluster
             .judgement
             .as_ref()
-            .is_some_and(|judgement| matches!(judgement.verdict, Verdict::Dead | Verdict::Wedged));
+            .is_some_and(|judgement| judgement.verdict.deposes());
         if cluster.inquest.is_none() || !dead {
             return Err(Refusal::NotDead(match &cluster.judgement {
                 Some(judgement) => format!("{:?}", judgement.verdict),

@@ -96,7 +96,8 @@ fn opens(op: &Op) -> bool {
         | Op::Cut { .. }
         | Op::Repair { .. }
         | Op::TakeOverScheduled { .. }
-        | Op::LookAtScheduled => false,
+        | Op::LookAtScheduled
+        | Op::LogIn { .. } => false,
     }
 }
 

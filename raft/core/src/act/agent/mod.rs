@@ -16,15 +16,17 @@ mod disk;
 mod ground;
 mod joining;
 mod orders;
+mod paths;
 mod probes;
 mod progress;
+mod receiver;
 mod results;
 mod scheduled;
 mod server;
 mod stall;
 mod time;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::op::{Op, OpDone, OpError, OpId, Survey};
 use super::order::{Order, Reply, Said};
@@ -36,7 +38,9 @@ use crate::policy::Policy;
 use disk::Disk;
 use ground::Ground;
 use joining::{Joining, Resting};
+use paths::Paths;
 use probes::Probes;
+use receiver::Receiver;
 use scheduled::Scheduled;
 
 pub use progress::ServerSeen;
@@ -101,6 +105,12 @@ pub struct NamedPrimary {
     /// What it has to take over of the cluster's scheduled events; `None` while a node cannot say.
     #[serde(default)]
     pub scheduled: Option<crate::record::Owed>,
+    /// Told to members of V alone: host and port of the primary, and of whoever may be next.
+    #[serde(default)]
+    pub addresses: BTreeMap<InstanceId, (String, u16)>,
+    /// The policy's; 0 from a node that does not tell it.
+    #[serde(default)]
+    pub replica_stale_ms: u64,
 }
 
 fn open_stall_ms() -> u64 {
@@ -261,6 +271,8 @@ pub struct Agent {
     /// Settings are being put back.
     repair: Option<OpId>,
     held: Option<content::Held>,
+    receiver: Receiver,
+    paths: Paths,
     /// Replication that somebody started on an open primary is being ended.
     circle: Option<OpId>,
     /// An order to adopt is in hand or failed, and is sent again: the server stays as it is.
@@ -315,6 +327,8 @@ impl Agent {
             scheduled: Scheduled::default(),
             repair: None,
             held: None,
+            receiver: Receiver::new(now),
+            paths: Paths::default(),
             circle: None,
             adopting: false,
             named: None,

@@ -37,7 +37,10 @@ impl Agent {
             }
             return;
         }
-        if self.side_ops.remove(&id) || self.scheduled_ended(now, id, &result) {
+        if self.paths.ended(id, &result)
+            || self.side_ops.remove(&id)
+            || self.scheduled_ended(now, id, &result)
+        {
             return;
         }
         let seen = match &result {
@@ -201,6 +204,7 @@ impl Agent {
             }
             (Waits::Follow, OpDone::Followed) => {
                 if let OrderKind::Follow { epoch, .. } = order.kind {
+                    self.receiver.restart(now);
                     self.role = Role::Following(epoch);
                     self.joins(now, order);
                 }

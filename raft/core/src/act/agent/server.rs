@@ -38,6 +38,7 @@ impl Agent {
             self.persist(out);
         }
         self.server = Server::Starting;
+        self.receiver.restart(now);
         self.moved = now;
         self.ending = false;
         self.beat_due = now;
@@ -52,6 +53,7 @@ impl Agent {
         };
         self.role = Role::Closed;
         self.survey_op = None;
+        self.receiver.restart(now);
         self.disk.withdraw_all();
         self.markers.clear();
         self.side_ops.clear();
@@ -159,6 +161,7 @@ impl Agent {
             let own = channels.iter().find(|channel| channel.name.is_empty());
             self.source_uuid = own.and_then(|channel| channel.source_uuid);
         }
+        self.look_at_receiver(begun, &survey);
         self.survey = Some(survey);
     }
 

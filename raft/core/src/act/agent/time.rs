@@ -17,6 +17,7 @@ impl Agent {
             self.opening_lost_sight(now);
             // What was seen before it slept settles nothing that came meanwhile.
             self.ground.lose_sight();
+            self.receiver.restart(now);
         }
         self.last_tick = now;
         if matches!(self.server, Server::Fresh | Server::Up)
@@ -31,6 +32,7 @@ impl Agent {
         self.tick_opening(now, out);
         self.tick_scheduled(now, out);
         self.tick_restart(now, out);
+        self.tick_paths(now, out);
         if now >= self.beat_due {
             self.beat(now, out);
         }
@@ -137,6 +139,8 @@ impl Agent {
                 read_position: survey.read_position.clone(),
                 acking: survey.acking,
                 error: survey.replication_error.clone(),
+                waits_ms: self.receiver.waits_ms(now),
+                bytes: survey.receiver_bytes,
             });
         let known = self.survey.as_ref();
         let set = |of: fn(&Survey) -> &GtidSet| known.map(of).cloned().unwrap_or_default();
@@ -164,7 +168,15 @@ impl Agent {
             freed: self.freed(),
             scheduled: self.scheduled_word(),
             branches: known.and_then(|survey| survey.ground.branches.clone()),
+            unacknowledged_ms: self.unacknowledged_ms(now),
+            paths: self.paths.told(now),
         })));
+    }
+
+    /// For how long a write of this opening has been sent and not acknowledged.
+    fn unacknowledged_ms(&self, now: Tick) -> Option<u64> {
+        let open = matches!(self.role, Role::Open(_));
+        Some(self.markers.unacknowledged_ms(now)).filter(|ms| open && *ms > 0)
     }
 
     /// A write probe that hangs while reads answer, though no lock is in its way and nobody waits for

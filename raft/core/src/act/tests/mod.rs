@@ -19,6 +19,7 @@ mod scheduled;
 mod server;
 mod stall;
 mod standing;
+mod starved;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -45,6 +46,8 @@ fn fenced() -> Survey {
         purged: GtidSet::default(),
         source: None,
         io: IoThread::Off,
+        receiver_waits: false,
+        receiver_bytes: None,
         applier_runs: false,
         acking: false,
         heartbeats: 0,
@@ -78,6 +81,8 @@ fn following() -> Survey {
     Survey {
         source: Some(("b.example".into(), 3306)),
         io: IoThread::On,
+        receiver_waits: true,
+        receiver_bytes: Some(1_000),
         applier_runs: true,
         acking: true,
         read_position: ("binlog.000001".into(), 197),
@@ -204,6 +209,8 @@ fn named(epoch: u64, who: &str) -> NamedPrimary {
         ends_holders: true,
         ground: Default::default(),
         scheduled: None,
+        addresses: BTreeMap::new(),
+        replica_stale_ms: 1_500,
     }
 }
 
@@ -222,6 +229,8 @@ struct Desk {
     look: Option<OpId>,
     /// What a look at the applier shows.
     applier: Applier,
+    /// By host: where the agent tries whether it could follow.
+    logins: BTreeMap<String, OpId>,
     beat: Option<Heartbeat>,
     report: Option<FreezeReport>,
 }
@@ -239,6 +248,7 @@ impl Desk {
             markers: Vec::new(),
             look: None,
             applier: Applier::default(),
+            logins: BTreeMap::new(),
             beat: None,
             report: None,
         }
@@ -339,6 +349,9 @@ impl Desk {
                         return None;
                     }
                     Op::Marker { .. } => self.markers.push(id),
+                    Op::LogIn { host, .. } => {
+                        self.logins.insert(host.clone(), id);
+                    }
                     _ => self.op = Some(id),
                 }
                 Some(format!("run {}", op_name(&op)))
@@ -478,6 +491,7 @@ fn op_name(op: &Op) -> String {
         Op::Repair { k } => format!("repair {k}"),
         Op::TakeOverScheduled { take_over } => format!("take over {take_over:?}"),
         Op::LookAtScheduled => "look at events".into(),
+        Op::LogIn { host, .. } => format!("log in at {host}"),
     }
 }
 

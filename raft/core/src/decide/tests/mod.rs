@@ -4,6 +4,7 @@
 mod abort;
 mod choice;
 mod fetch;
+mod paths;
 mod sound;
 
 use proptest::prelude::*;

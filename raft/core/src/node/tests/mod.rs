@@ -4,6 +4,7 @@
 mod founding;
 mod leading;
 mod stalling;
+mod starved;
 mod voting;
 mod waiting;
 
@@ -36,6 +37,8 @@ struct Plane {
     exited: BTreeSet<&'static str>,
     /// Ackers whose read position goes on, whoever is cut off.
     hear: bool,
+    /// Replication alone is cut.
+    starves: Option<starved::Cut>,
     probes: Vec<(usize, String, Probe, u64)>,
     lines: Vec<(u64, String)>,
 }
@@ -83,6 +86,7 @@ impl Plane {
             gone: BTreeSet::new(),
             exited: BTreeSet::new(),
             hear: false,
+            starves: None,
             probes: Vec::new(),
             lines: Vec::new(),
         };
@@ -214,6 +218,9 @@ impl Plane {
         } else if self.down.contains("p") || self.exited.contains("p") {
             let replica = beat.replica.as_mut().expect("a replica");
             replica.heartbeats = if self.hear { self.beats } else { 0 };
+        }
+        if let Some(cut) = &self.starves {
+            cut.shows(self.now, host, &mut beat);
         }
         beat
     }

@@ -9,6 +9,7 @@ mod limits;
 mod properties;
 mod register;
 mod scheduled;
+mod starved;
 mod withdraw;
 
 use super::{
