@@ -189,6 +189,7 @@ mod tests {
             opening: false,
             marked: None,
             login_error: None,
+            besides: None,
             ground: Default::default(),
         };
         Up::Beat {

@@ -479,5 +479,6 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         marked: None,
         login_error: None,
         ground: GroundWord::default(),
+        besides: None,
     }
 }

@@ -8,6 +8,7 @@ mod choose;
 mod evidence;
 mod feasible;
 mod fetch;
+mod readiness;
 mod reason;
 mod registration;
 
@@ -22,6 +23,7 @@ pub use check::{check, check_fetch};
 pub use choose::{Circumstances, choose, choose_with};
 pub use feasible::{feasible, feasible_with};
 pub use fetch::{Fetch, Fetching, fetches};
+pub use readiness::{Known, Readiness, as_if_frozen, readiness};
 pub use reason::{Doubt, Reason, Unfit};
 pub use registration::check_registration;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::ground::Fault;
+use super::server::Besides;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{ClusterId, Epoch, Incarnation, InstanceId, Token};
 
@@ -130,6 +131,9 @@ pub struct Heartbeat {
     /// What of the primary's ground was broken, and is not settled yet.
     #[serde(default)]
     pub ground: GroundWord,
+    /// What else its newest survey showed; `None` before the first.
+    #[serde(default)]
+    pub besides: Option<Box<Besides>>,
 }
 
 impl Heartbeat {

@@ -5,7 +5,9 @@
 mod detector;
 mod ground;
 mod heartbeat;
+mod pace;
 mod progress;
+mod server;
 
 #[cfg(test)]
 mod tests;
@@ -13,4 +15,6 @@ mod tests;
 pub use detector::{BeatWord, Detector, Named, Probe, Pulse, Sight, SightKind, TICK_GAP_MS};
 pub use ground::{Fault, GroundLook, Seen, SourceGround, TIMEOUT_MS, fault_list};
 pub use heartbeat::{GroundWord, Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Word};
+pub use pace::Pace;
 pub use progress::{Asked, Progress, Reached};
+pub use server::{Besides, ChannelSeen, NotSent, ServerError};

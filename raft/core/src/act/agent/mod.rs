@@ -10,6 +10,7 @@
 //!
 //! A statement toward closed goes out beside the write, and its reply after it (`disk`).
 
+mod besides;
 mod content;
 mod disk;
 mod ground;

@@ -155,6 +155,7 @@ impl Agent {
             marked: self.seal.marked.clone(),
             login_error: known.and_then(|survey| survey.login_error.clone()),
             ground: self.ground.word(),
+            besides: self.besides(),
         })));
     }
 

@@ -4,6 +4,7 @@
 mod abort;
 mod choice;
 mod fetch;
+mod readiness;
 mod sound;
 
 use proptest::prelude::*;
