@@ -16,7 +16,9 @@ pub(super) fn log(cluster: &ClusterId, change: &Change) {
     match change {
         Change::Raised(_) => {
             let data = serde_json::to_string(&shown.alarm).unwrap_or_default();
-            tracing::warn!(target: TARGET, code, %cluster, instance, data, "raised: {shown}");
+            // One line, whatever a server's error text holds.
+            let text = shown.to_string().replace('\n', " ");
+            tracing::warn!(target: TARGET, code, %cluster, instance, data, "raised: {text}");
         }
         Change::Cleared(_) => {
             let for_ms = shown.for_ms;

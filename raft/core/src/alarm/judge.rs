@@ -217,15 +217,15 @@ fn replica(
     if !errant.is_empty() {
         found.of(id, Alarm::Errant { set: errant });
     }
-    if beat.role != Role::Following(epoch) {
-        return found.of(id, Alarm::NotFollowing { role: beat.role });
-    }
     let missing = primary
         .map(|primary| primary.purged.subtract(&beat.holds()))
         .filter(|missing| !missing.is_empty());
     let purged = missing.map(|missing| Alarm::BinlogsPurged { missing });
     let behind_for_ever = purged.is_some();
     found.note(id, purged);
+    if beat.role != Role::Following(epoch) {
+        return found.of(id, Alarm::NotFollowing { role: beat.role });
+    }
     let Some(besides) = known.besides() else {
         return;
     };
