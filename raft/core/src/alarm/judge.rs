@@ -11,6 +11,9 @@ use crate::record::{Cluster, InstanceSpec};
 /// An agent that was not heard for so long is told of.
 pub const AGENT_UNHEARD_MS: u64 = 1_000;
 
+/// Agents need that long to find a node that began, at most.
+const NEW_MS: u64 = 5_000;
+
 /// An applier that has something left and executed nothing for so long is held by something.
 const HELD_MS: u64 = 3_000;
 
@@ -23,6 +26,8 @@ pub struct Facts<'a> {
     pub beat: Option<&'a Heartbeat>,
     /// Since that came.
     pub heard_ms: Option<u64>,
+    /// Since this node began to watch it.
+    pub watched_ms: u64,
     /// For how long its applier had executed nothing although something was left.
     pub still_ms: u64,
     /// How long it needs for what is left, where that is known.
@@ -35,6 +40,11 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
+    /// Nothing was heard of it yet, and nothing could have been: this node has only begun.
+    pub fn is_new(&self) -> bool {
+        self.beat.is_none() && self.watched_ms < NEW_MS
+    }
+
     /// The beat of an agent that is heard.
     pub fn heard(&self) -> Option<&'a Heartbeat> {
         let recent = self.heard_ms.is_some_and(|ms| ms <= AGENT_UNHEARD_MS);

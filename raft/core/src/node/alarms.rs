@@ -113,6 +113,9 @@ impl Node {
 
     fn watch_one(&self, now: Tick, cluster: &Arc<Cluster>, of: &mut OfCluster) -> Vec<Change> {
         let facts = self.facts(now, cluster);
+        if facts.values().any(Facts::is_new) {
+            return Vec::new();
+        }
         if now >= of.plan_due {
             of.plan_due = now.plus_ms(PLAN_EVERY_MS);
             of.readiness = Some(readiness(cluster, known(cluster, &facts)));
@@ -176,6 +179,7 @@ impl Watch {
         Facts {
             beat: self.beat.as_ref().map(|(_, beat)| beat),
             heard_ms: self.beat.as_ref().map(|(at, _)| now.since_ms(*at)),
+            watched_ms: now.since_ms(self.born),
             still_ms: self.pace.still_ms(),
             expected_ms: self.pace.expected_ms(behind.into()),
             ground_age_ms: None,

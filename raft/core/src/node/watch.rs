@@ -24,6 +24,8 @@ pub(super) struct Watch {
     fresh_out: bool,
     known: (Epoch, GtidSet),
     looks: Looks,
+    /// When this node began to watch it.
+    pub born: Tick,
     /// How it executes what it receives.
     pub pace: Pace,
     /// Another server that answers at its address, or for its agent.
@@ -82,6 +84,7 @@ impl Watch {
             fresh_out: false,
             known: (Epoch::INITIAL, GtidSet::default()),
             looks: Looks::default(),
+            born: now,
             pace: Pace::default(),
             imposter: None,
         }

@@ -55,3 +55,13 @@ fn whether_a_failover_would_succeed_is_told_before_it_begins() {
     );
     plane.never("opens an inquest");
 }
+
+#[test]
+fn a_leader_that_just_began_gives_agents_the_time_to_find_it() {
+    let mut plane = Plane::started(world());
+    plane.down.insert("a");
+    plane.runs(5_000);
+    assert_eq!(plane.alarms, Vec::<String>::new());
+    plane.runs(2_000);
+    assert!(plane.alarms.contains(&"raised agent_unheard of a".into()));
+}
