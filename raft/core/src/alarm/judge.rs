@@ -332,7 +332,12 @@ fn applier(
 
 fn source(found: &mut Found, cluster: &Cluster, id: &InstanceId, channel: &ChannelSeen) {
     let ordered = &cluster.instances[&cluster.primary];
-    if (&channel.host, channel.port) != (&ordered.host, ordered.port) {
+    // One address may have several names: who is connected is told by its `server_uuid`.
+    let other = match (channel.io, channel.source_uuid, ordered.server_uuid) {
+        (IoThread::On, Some(is), Some(ordered)) => is != ordered,
+        _ => (&channel.host, channel.port) != (&ordered.host, ordered.port),
+    };
+    if other {
         let ordered = format!("{}:{}", ordered.host, ordered.port);
         let is = channel.address();
         found.of(id, Alarm::OtherSource { ordered, is });

@@ -200,7 +200,12 @@ fn of_replication() {
         "a applier_lag",
     );
     check(|of| of.channel("a").delay_s = 60, "a source_delay");
-    check(|of| of.channel("a").port = 3307, "a other_source");
+    check(
+        |of| of.channel("a").source_uuid = Some(uuid("b")),
+        "a other_source",
+    );
+    // The same server under another name.
+    check(|of| of.channel("a").host = "10.0.0.1".into(), "");
     let second = ChannelSeen {
         name: "reports".into(),
         ..channel()
