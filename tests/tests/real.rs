@@ -23,6 +23,8 @@ mod control_plane;
 mod disks;
 #[path = "real/durable.rs"]
 mod durable;
+#[path = "real/eyes.rs"]
+mod eyes;
 #[path = "real/faults.rs"]
 mod faults;
 #[path = "real/founding.rs"]

@@ -191,6 +191,7 @@ mod tests {
             login_error: None,
             stuck: None,
             freed: Default::default(),
+            besides: None,
             ground: Default::default(),
             unacknowledged_ms: None,
             paths: Default::default(),

@@ -6,11 +6,11 @@ use std::num::NonZeroU16;
 
 use primacy_core::act::{ChannelSeen, Ground, OpError, SemiSyncDump, Survey};
 use primacy_core::gtid::{GtidSet, Uuid};
-use primacy_core::observe::IoThread;
+use primacy_core::observe::{IoThread, ServerError};
 use tokio::time::Instant;
 
 use crate::mysqld::bringup::Version;
-use crate::mysqld::inspect::{Channel, Inspection, Pulse, ThreadState, inspect};
+use crate::mysqld::inspect::{Channel, Fault, Inspection, Pulse, ThreadState, inspect};
 use crate::mysqld::ops::OpsError;
 use crate::mysqld::session::{Session, SessionError};
 
@@ -139,6 +139,13 @@ fn ground(pulse: &Pulse) -> Ground {
     }
 }
 
+fn server_error(fault: &Fault) -> ServerError {
+    ServerError {
+        number: fault.code,
+        text: fault.message.clone(),
+    }
+}
+
 fn channel(channel: &Channel) -> ChannelSeen {
     ChannelSeen {
         name: channel.name.clone(),
@@ -148,5 +155,7 @@ fn channel(channel: &Channel) -> ChannelSeen {
         io: io_thread(channel.io),
         applier_runs: channel.sql == ThreadState::Yes,
         delay_s: channel.delay_s,
+        receiver_error: channel.io_error.as_ref().map(server_error),
+        applier_error: channel.sql_error.as_ref().map(server_error),
     }
 }

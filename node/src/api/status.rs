@@ -50,6 +50,12 @@ impl StatusDocument {
         view.instances.get(instance)
     }
 
+    /// How the leader sees this instance, or else the node that was asked.
+    pub fn best_sight(&self, instance: &InstanceId) -> Option<&WatchView> {
+        let leader = self.leader.and_then(|id| self.sight(id, instance));
+        leader.or_else(|| self.sight(self.answered_by, instance))
+    }
+
     /// Where a cluster stands by the word of the leader; `None` if no leader answered.
     pub fn standing(&self, cluster: &ClusterId) -> Option<Standing> {
         let others = self.sights.values().filter_map(|sight| sight.view.as_ref());

@@ -2,6 +2,7 @@
 
 mod cert;
 mod changes;
+mod eyes;
 mod show;
 mod verbs;
 mod wrap;

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use primacy_core::alarm::Shown;
+use primacy_core::decide::Readiness;
 use primacy_core::ids::{ClusterId, InstanceId, Region};
 use primacy_core::lint::{Finding, Report, Severity};
+use primacy_core::node::{Standing, WatchView};
 use primacy_core::observe::{Branches, Sight, SightKind};
 use primacy_core::record::{Cluster, Follower, Incident};
 use serde::Serialize;
 
-use super::changes;
 use super::wrap::{columns, wrapped};
-use crate::api::{NodeSight, StatusDocument};
+use super::{changes, eyes};
+use crate::api::{ClusterStatus, NodeSight, StatusDocument};
 
 pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -97,17 +100,24 @@ pub(super) fn status(document: &StatusDocument) -> String {
     }
     for (id, status) in &document.clusters {
         let cluster = &status.cluster;
+        let standing = document.standing(id);
+        let readiness = standing.as_ref().and_then(|of| of.readiness.as_ref());
         let _ = writeln!(
             text,
-            "cluster {id}: {}, epoch {}, automation {}",
+            "cluster {id}: {}, epoch {}, automation {}: {}",
             status.stage,
             cluster.epoch,
-            word(&cluster.policy.automation)
+            word(&cluster.policy.automation),
+            eyes::ready_word(readiness)
         );
         let _ = writeln!(text, "{}", drawn(instances(document, cluster)));
-        match document.standing(id) {
+        match standing {
             None => text.push_str("  no leader answers: what is waited for is not known\n"),
             Some(standing) => {
+                if let Some(readiness) = &standing.readiness {
+                    eyes::ready_lines(readiness, &mut text);
+                }
+                eyes::alarm_words(id, &standing.alarms, &mut text);
                 for wait in &standing.waits {
                     let wait = wrapped(&format!("  waits for: {wait}"), columns());
                     let _ = writeln!(text, "{wait}");
@@ -226,6 +236,10 @@ pub(super) fn describe(document: &StatusDocument, id: &ClusterId) -> String {
     let mut text = status(document);
     text.push('\n');
     let cluster = &document.clusters[id].cluster;
+    let _ = writeln!(text, "\n{}", eyes::in_fact(document, cluster));
+    if let Some(standing) = document.standing(id) {
+        eyes::alarm_lines(&standing.alarms, &mut text);
+    }
     let members: Vec<_> = cluster
         .ackers
         .members
@@ -285,6 +299,29 @@ fn prepared<'a>(
     })
 }
 
+/// One cluster: what the log says of it, and what is seen.
+#[derive(Serialize)]
+pub(super) struct Description<'a> {
+    #[serde(flatten)]
+    status: &'a ClusterStatus,
+    /// What its leader waits for, and what people should see to; `None` if no leader answers.
+    standing: Option<Standing>,
+    /// What each instance is in fact, as the leader sees it, or else the node that was asked.
+    seen: BTreeMap<&'a InstanceId, &'a WatchView>,
+}
+
+pub(super) fn description<'a>(document: &'a StatusDocument, id: &'a ClusterId) -> Description<'a> {
+    let status = &document.clusters[id];
+    let instances = status.cluster.instances.keys();
+    Description {
+        status,
+        standing: document.standing(id),
+        seen: instances
+            .filter_map(|id| Some((id, document.best_sight(id)?)))
+            .collect(),
+    }
+}
+
 /// What would be done now, and why not.
 #[derive(Serialize)]
 pub(super) struct Explanation {
@@ -303,6 +340,10 @@ pub(super) struct Explanation {
     /// `None` if no leader answers.
     waits: Option<Vec<String>>,
     refused: Vec<String>,
+    /// Whether a failover would succeed now; `None` if no leader answers, or before its first look.
+    readiness: Option<Readiness>,
+    /// What people should see to, the gravest first.
+    alarms: Vec<Shown>,
 }
 
 pub(super) fn explain(document: &StatusDocument, id: &ClusterId) -> Explanation {
@@ -349,6 +390,10 @@ pub(super) fn explain(document: &StatusDocument, id: &ClusterId) -> Explanation 
             .flatten()
             .map(|(who, why)| format!("{who}: {why}"))
             .collect(),
+        readiness: standing.as_ref().and_then(|of| of.readiness.clone()),
+        alarms: standing
+            .as_ref()
+            .map_or_else(Vec::new, |of| of.alarms.clone()),
         waits: standing.map(|standing| standing.waits),
     }
 }
@@ -389,6 +434,15 @@ impl Explanation {
                 }
             }
         }
+        if let Some(readiness) = &self.readiness {
+            let _ = writeln!(
+                text,
+                "should it fail now: {}",
+                eyes::ready_word(Some(readiness))
+            );
+            eyes::ready_lines(readiness, &mut text);
+        }
+        eyes::alarm_lines(&self.alarms, &mut text);
         text.truncate(text.trim_end().len());
         text
     }

@@ -124,7 +124,7 @@ pub(super) async fn status(common: &Common, watch: bool) -> Result<(), Failure> 
 pub(super) async fn describe(common: &Common, cluster: &ClusterId) -> Result<(), Failure> {
     let document = fetch_all(&common.client()?, cluster.as_str()).await?;
     match common.output {
-        Output::Json => print_json(&document.clusters[cluster]),
+        Output::Json => print_json(&show::description(&document, cluster)),
         Output::Table => {
             println!("{}", show::describe(&document, cluster));
             Ok(())

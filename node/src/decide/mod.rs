@@ -1,5 +1,7 @@
 //! Decide: drives the core's node with what the shells bring, and hands out what it wants done.
 
+mod alarms;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -155,6 +157,7 @@ impl Driver {
             NodeOutput::Propose(proposal) => {
                 propose(&self.handle, proposal, &self.inputs, &self.refusals);
             }
+            NodeOutput::Alarm { cluster, change } => alarms::log(&cluster, &change),
             NodeOutput::Remember { cluster, epoch } => self
                 .memory
                 .remember(cluster, epoch)

@@ -51,6 +51,8 @@ pub struct Channel {
     pub io: ThreadState,
     pub sql: ThreadState,
     pub delay_s: u64,
+    pub io_error: Option<Fault>,
+    pub sql_error: Option<Fault>,
 }
 
 impl Pulse {
@@ -413,6 +415,8 @@ fn read_channel(row: &Row) -> Result<Option<Channel>, SessionError> {
         io: thread_state(row, "Replica_IO_Running")?,
         sql: thread_state(row, "Replica_SQL_Running")?,
         delay_s: number(row, "SQL_Delay")?,
+        io_error: fault(row, "Last_IO_Errno", "Last_IO_Error")?,
+        sql_error: fault(row, "Last_SQL_Errno", "Last_SQL_Error")?,
     }))
 }
 

@@ -4,6 +4,7 @@
 
 pub mod act;
 pub mod agree;
+pub mod alarm;
 pub mod decide;
 pub mod gtid;
 pub mod ids;

@@ -493,5 +493,6 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         branches: None,
         unacknowledged_ms: None,
         paths: BTreeMap::new(),
+        besides: None,
     }
 }

@@ -126,6 +126,8 @@ impl World {
                     io: server.io.state,
                     applier_runs: server.applier && server.broken.is_empty(),
                     delay_s: 0,
+                    receiver_error: None,
+                    applier_error: None,
                 }]
             }),
             filters: Vec::new(),

@@ -192,6 +192,8 @@ impl World {
                 }
                 self.propose(node, proposal);
             }
+            // Words for people.
+            NodeOutput::Alarm { .. } => {}
             NodeOutput::Remember { cluster, epoch } => {
                 self.nodes[node].remembered.insert(cluster, epoch);
             }

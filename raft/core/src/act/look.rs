@@ -3,22 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gtid::Uuid;
-use crate::observe::{Branches, IoThread, SourceGround};
-
-/// One replication channel, whatever it is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ChannelSeen {
-    /// Empty: the one by which an order replicates.
-    pub name: String,
-    pub host: String,
-    pub port: u16,
-    pub source_uuid: Option<Uuid>,
-    pub io: IoThread,
-    pub applier_runs: bool,
-    /// `SOURCE_DELAY`.
-    pub delay_s: u64,
-}
+use crate::observe::{Branches, ChannelSeen, SourceGround};
 
 /// What else an agent's survey reads beside the state that its orders change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,28 +42,4 @@ pub enum ProbeAt {
     Lock(String),
     /// Anywhere else, with no lock in its way.
     Work,
-}
-
-/// Why a write probe was not sent to the ackers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum NotSent {
-    /// The agent's account cannot log in.
-    #[error("{0}")]
-    Login(String),
-    /// There is no connection left, or no descriptor.
-    #[error("{0}")]
-    NoConnection(String),
-    /// Which lock it waited for, and who holds it.
-    #[error("behind a lock: {0}")]
-    Locked(String),
-    #[error("the server is read-only")]
-    ReadOnly,
-    /// It hangs in its write or commit: the disk is full, or stuck.
-    #[error("its disk does not take the write")]
-    Disk,
-    /// The marker table is missing, or is not what it was.
-    #[error("{0}")]
-    Table(String),
-    #[error("{0}")]
-    Other(String),
 }

@@ -13,10 +13,11 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
+pub use crate::observe::{ChannelSeen, NotSent};
 pub use agent::{
     Acknowledgement, Agent, AgentInput, AgentOutput, NamedPrimary, ServerSeen, Settings,
 };
-pub use look::{ChannelSeen, Ground, NotSent, ProbeAt, SemiSyncDump};
+pub use look::{Ground, ProbeAt, SemiSyncDump};
 pub use op::{Applier, Marker, Op, OpDone, OpError, OpId, Opened, Survey};
 pub use order::{Adopted, Order, OrderKind, Reply, Said, acker_uuids, orders};
 pub use seal::{LEFT_BYTES_MAX, Left, ProcessId, Seal};

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::Epoch;
-use crate::observe::{IoThread, SourceGround};
+use crate::observe::{IoThread, NotSent, SourceGround};
 use crate::record::{Idle, TakeOver, TakenOver};
 
-use super::look::{Ground, NotSent, ProbeAt, SemiSyncDump};
+use super::look::{Ground, ProbeAt, SemiSyncDump};
 
 /// Numbers the ops of one run of an agent; a result of an op that was superseded is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

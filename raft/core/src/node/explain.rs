@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Node;
 use crate::agree::Verdict;
+use crate::alarm::Shown;
+use crate::decide::Readiness;
 use crate::ids::{ClusterId, InstanceId};
 use crate::policy::Automation;
 use crate::record::{Cluster, Line, Stage};
@@ -17,6 +19,12 @@ pub struct Standing {
     pub waits: Vec<String>,
     /// What agents refused last, and why.
     pub refused: BTreeMap<InstanceId, String>,
+    /// Whether a failover would succeed now; `None` before the first look.
+    #[serde(default)]
+    pub readiness: Option<Readiness>,
+    /// What people should see to, the gravest first.
+    #[serde(default)]
+    pub alarms: Vec<Shown>,
 }
 
 impl Node {

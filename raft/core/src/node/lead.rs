@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::alarms::Watched;
 use super::explain::{Standing, founding_waits};
 use super::plan::Plan;
 use super::{Node, NodeOutput, SETTLED_REVOTE_MS};
@@ -70,6 +71,7 @@ pub(super) struct Lead {
     /// When each voter's newest vote in the open inquest was first seen in the log.
     voted: BTreeMap<(ClusterId, NodeId), (VoteKey, Tick)>,
     rest_logged: Option<Tick>,
+    pub(super) watched: Watched,
 }
 
 /// Which vote: its inquest, and where it stands among its node's.
@@ -141,6 +143,7 @@ impl Node {
                 Stage::Named(_) => self.keep(now, cluster),
             }
         }
+        self.watch_all(now, out);
         self.log_rest(now, resting);
         self.raise_level(now);
         self.lead.forget_unregistered(&state.get().clusters);

@@ -4,6 +4,7 @@
 //! is level-triggered: what is lost on the way is proposed or sent again, because the state still
 //! asks for it.
 
+mod alarms;
 mod answer;
 mod explain;
 mod ground;
@@ -12,6 +13,7 @@ mod level;
 mod outbox;
 mod plan;
 mod starved;
+mod views;
 mod voter;
 mod watch;
 mod withdraw;
@@ -23,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::act::{Acknowledgement, NamedPrimary, Order, Reply, acker_uuids};
+use crate::alarm::Change;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{
     ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Position, Region, Seq,
@@ -38,7 +41,7 @@ use outbox::Outbox;
 pub use outbox::ProposalEnd;
 use voter::inquest_key;
 use watch::Watch;
-pub use watch::WatchView;
+pub use watch::{InFact, WatchView};
 
 /// What one node goes by; times in milliseconds.
 #[derive(Clone, Debug)]
@@ -129,6 +132,11 @@ pub enum NodeOutput {
         cluster: ClusterId,
         epoch: Epoch,
     },
+    /// Something that people must know stands, or is over; each is told once, by whoever leads.
+    Alarm {
+        cluster: ClusterId,
+        change: Box<Change>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -203,28 +211,6 @@ impl Node {
         &self.state
     }
 
-    /// What it sees of every instance; for `status`.
-    pub fn views(&self, now: Tick) -> BTreeMap<InstanceId, WatchView> {
-        self.watches
-            .iter()
-            .filter_map(|(id, watch)| {
-                let cluster = self.state.get().cluster_of(id)?;
-                let sight = if *id == cluster.primary {
-                    self.sight_of(now, cluster, watch)
-                } else {
-                    watch.detector.glance(now)
-                };
-                Some((id.clone(), watch.view(now, sight)))
-            })
-            .collect()
-    }
-
-    /// Why a cluster stands where it does, as its leader sees it: what it waits for, and what
-    /// would satisfy it.
-    pub fn standing(&self, cluster: &ClusterId) -> Option<Standing> {
-        self.lead.standing(cluster)
-    }
-
     pub fn handle(&mut self, now: Tick, input: NodeInput) -> Vec<NodeOutput> {
         let mut out = Vec::new();
         match input {
@@ -232,6 +218,7 @@ impl Node {
             NodeInput::Applied(state) => self.applied(now, state),
             NodeInput::Leads(leads) => {
                 if leads.me != self.leads.me {
+                    alarms::told(self.lead.watched.leave(now), &mut out);
                     self.lead = Lead::default();
                 }
                 self.leads = leads;

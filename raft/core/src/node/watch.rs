@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::NodeSettings;
+use crate::alarm::left;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Incarnation, Tick};
 use crate::observe::{
-    Asked, BeatWord, Branches, Detector, Fault, GroundLook, Heartbeat, MysqldWord, Named, Probe,
-    Progress, Pulse, Reached, Role, Sight, SourceGround,
+    Asked, BeatWord, Branches, ChannelSeen, Detector, Fault, GroundLook, Heartbeat, MysqldWord,
+    Named, Pace, Probe, Progress, Pulse, Reached, Role, Sight, SourceGround,
 };
 use crate::policy::REPORT_FRESH_MS;
 use crate::record::Cluster;
@@ -25,6 +26,10 @@ pub(super) struct Watch {
     fresh_out: bool,
     known: (Epoch, GtidSet),
     looks: Looks,
+    /// When this node began to watch it.
+    pub born: Tick,
+    /// How it executes what it receives.
+    pub pace: Pace,
     /// Another server that answers at its address, or for its agent.
     pub imposter: Option<Uuid>,
 }
@@ -53,6 +58,24 @@ pub struct WatchView {
     /// Prepared branches on it, by its agent's word.
     #[serde(default)]
     pub branches: Option<Branches>,
+    /// What its agent's newest beat says of its server; `None` where none has come.
+    #[serde(default)]
+    pub in_fact: Option<InFact>,
+}
+
+/// What an instance is, whatever it is meant to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InFact {
+    pub mysqld: MysqldWord,
+    /// It refuses writes.
+    pub fenced: bool,
+    /// Its receiver's and applier's state, and from where it replicates: `None` where no channel is
+    /// configured.
+    pub channel: Option<ChannelSeen>,
+    /// Received, and not yet executed.
+    pub left: u64,
+    /// Whether the primary counts its acknowledgements; `None` where nobody can tell.
+    pub acknowledges: Option<bool>,
 }
 
 impl Watch {
@@ -68,12 +91,25 @@ impl Watch {
             fresh_out: false,
             known: (Epoch::INITIAL, GtidSet::default()),
             looks: Looks::default(),
+            born: now,
+            pace: Pace::default(),
             imposter: None,
         }
     }
 
-    pub fn view(&self, now: Tick, sight: Sight) -> WatchView {
+    pub fn view(&self, now: Tick, sight: Sight, acknowledges: Option<bool>) -> WatchView {
+        let in_fact = self.beat.as_ref().map(|(_, beat)| {
+            let besides = beat.besides.as_ref();
+            InFact {
+                mysqld: beat.word.says,
+                fenced: beat.fenced,
+                channel: besides.and_then(|of| of.channel().cloned()),
+                left: left(beat),
+                acknowledges,
+            }
+        });
         WatchView {
+            in_fact,
             sight,
             agent_heard_ms: self.beat.as_ref().map(|(at, _)| now.since_ms(*at)),
             role: self.beat.as_ref().map(|(_, beat)| beat.role),
@@ -192,6 +228,8 @@ impl Watch {
         }
         self.rtt_ms = rtt_ms;
         self.progress.report(now, &beat);
+        let level = beat.executed.is_superset_of(&beat.received);
+        self.pace.note(now, beat.executed.count(), level);
         if let MysqldWord::Running { answered_ms_ago } = beat.word.says {
             let sound = match beat.role {
                 Role::Open(of) => of == epoch,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::ground::Fault;
+use super::server::Besides;
 use super::starved::Path;
 use crate::act::ProcessId;
 use crate::gtid::{GtidSet, Uuid};
@@ -186,6 +187,9 @@ pub struct Heartbeat {
     /// Whether its agent could log in where its instance may have to follow next.
     #[serde(default)]
     pub paths: BTreeMap<InstanceId, Path>,
+    /// What else its newest survey showed; `None` before the first.
+    #[serde(default)]
+    pub besides: Option<Box<Besides>>,
 }
 
 /// An order to open that has made no progress for too long.

@@ -11,6 +11,7 @@
 //! A statement toward closed goes out beside the write, and its reply after it (`disk`).
 
 mod backlog;
+mod besides;
 mod content;
 mod disk;
 mod ground;

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use super::super::look::{NotSent, ProbeAt};
+use super::super::look::ProbeAt;
 use super::super::op::{OpDone, OpError, OpId, Survey};
 use super::Agent;
 use crate::ids::Tick;
+use crate::observe::NotSent;
 
 /// A moment, and how long this process had slept by then: what it slept since counts for nothing.
 #[derive(Clone, Copy, Debug)]

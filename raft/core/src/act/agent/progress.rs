@@ -43,7 +43,7 @@ impl Agent {
     }
 
     /// It is in an orderly shutdown, and answers nobody.
-    fn goes_away(&self) -> bool {
+    pub(super) fn goes_away(&self) -> bool {
         let answers = self
             .answered
             .is_some_and(|at| self.now.since_ms(at) <= ANSWERS_MS);

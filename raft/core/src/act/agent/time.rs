@@ -170,6 +170,7 @@ impl Agent {
             branches: known.and_then(|survey| survey.ground.branches.clone()),
             unacknowledged_ms: self.unacknowledged_ms(now),
             paths: self.paths.told(now),
+            besides: self.besides(),
         })));
     }
 

@@ -5,6 +5,7 @@ mod abort;
 mod choice;
 mod fetch;
 mod paths;
+mod readiness;
 mod sound;
 
 use proptest::prelude::*;

@@ -1,6 +1,7 @@
 //! Transcripts of three nodes over one log: what they propose, what the leader orders. `p` is the
 //! primary, `a` and `b` its ackers; probes and beats come and go as the hosts do.
 
+mod alarms;
 mod founding;
 mod leading;
 mod stalling;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Leads, Node, NodeInput, NodeOutput, NodeSettings, ProposalEnd};
 use crate::act::{Reply, Said};
 use crate::agree::Verdict;
+use crate::alarm::Change;
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, PlaneId, Tick, Token};
 use crate::observe::{Heartbeat, MysqldWord, Probe, Pulse, Role, Seen, SourceGround};
 use crate::policy::Automation;
@@ -41,6 +43,7 @@ struct Plane {
     starves: Option<starved::Cut>,
     probes: Vec<(usize, String, Probe, u64)>,
     lines: Vec<(u64, String)>,
+    alarms: Vec<String>,
 }
 
 fn node(id: u64, world: &World, remembered: &[(ClusterId, Epoch)]) -> Node {
@@ -89,6 +92,7 @@ impl Plane {
             starves: None,
             probes: Vec::new(),
             lines: Vec::new(),
+            alarms: Vec::new(),
         };
         plane.led_by(Some(1));
         plane.show_state();
@@ -135,6 +139,9 @@ impl Plane {
                     let (seq, end) = (proposal.seq, ProposalEnd::Committed);
                     self.tell(i, NodeInput::Proposed { seq, end });
                     self.show_state();
+                }
+                NodeOutput::Alarm { change, .. } => {
+                    self.alarms.push(alarm_line(&change));
                 }
                 NodeOutput::Acknowledge { .. } | NodeOutput::Remember { .. } => {}
             }
@@ -247,6 +254,20 @@ impl Plane {
         let found = self.lines.iter().find(|(_, said)| said.contains(line));
         assert_eq!(found, None);
     }
+}
+
+/// `raised applier_error of a`.
+fn alarm_line(change: &Change) -> String {
+    let what = match change {
+        Change::Raised(_) => "raised",
+        Change::Cleared(_) => "cleared",
+        Change::Left(_) => "left",
+    };
+    let of = match &change.shown().instance {
+        Some(instance) => format!(" of {instance}"),
+        None => String::new(),
+    };
+    format!("{what} {}{of}", change.shown().alarm.code())
 }
 
 fn name(command: &Command) -> String {

@@ -1,0 +1,260 @@
+//! What would halt a failover is told before there is one: named, with the instance and the value,
+//! raised once and cleared once.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use primacy::mysqld::session::within;
+use primacy_core::record::EventKind;
+use serde_json::Value;
+
+use crate::logs;
+use crate::world::{LIMIT, World, ended, signal, throughout, until};
+use crate::writer::Writer;
+
+const NOTHING_HAPPENS: Duration = Duration::from_secs(3);
+
+/// The alarms that stand, and whether a failover would succeed.
+async fn explained(world: &World) -> Value {
+    world.cli(&["explain", world.cluster_id().as_str()]).await
+}
+
+fn find(explained: &Value, code: &str, instance: &str) -> Option<Value> {
+    let alarms = explained["alarms"].as_array()?;
+    let found = alarms.iter().find(|alarm| {
+        alarm["code"] == code && alarm["instance"].as_str().unwrap_or_default() == instance
+    });
+    found.cloned()
+}
+
+async fn raised(world: &World, code: &str, instance: &str) -> Value {
+    let (what, began) = (format!("{code} of {instance} to be raised"), Instant::now());
+    let found = until(LIMIT, &what, async || {
+        find(&explained(world).await, code, instance)
+    })
+    .await;
+    println!("{code} of {instance}: after {:?}: {found}", began.elapsed());
+    found
+}
+
+async fn cleared(world: &World, code: &str, instance: &str) {
+    let what = format!("{code} of {instance} to be cleared");
+    until(LIMIT, &what, async || {
+        let found = find(&explained(world).await, code, instance);
+        found.is_none().then_some(())
+    })
+    .await;
+}
+
+/// Whether the nodes' logs told of an alarm once, and that it is over as often as wanted. A leader
+/// that handed over said so, and the next one raised it anew.
+fn told_once(world: &World, code: &str, instance: &str, over: usize) {
+    let lines = logs::alarms(world.dir());
+    let count = |what: &str| {
+        let of = |line: &&logs::AlarmLine| {
+            (
+                line.what.as_str(),
+                line.code.as_str(),
+                line.instance.as_str(),
+            ) == (what, code, instance)
+        };
+        lines.iter().filter(of).count()
+    };
+    let counted = (count("raised"), count("cleared"));
+    assert_eq!(
+        counted,
+        (1 + count("left"), over),
+        "{code} of {instance}: {lines:?}"
+    );
+}
+
+/// Waits until a failover would succeed, or would not.
+async fn ready(world: &World, wanted: bool) -> Value {
+    let what = format!("a failover to be told to succeed: {wanted}");
+    until(LIMIT, &what, async || {
+        let readiness = explained(world).await["readiness"].clone();
+        (readiness["ready"] == wanted).then_some(readiness)
+    })
+    .await
+}
+
+async fn quiet(world: &World) {
+    until(LIMIT, "no alarm to stand", async || {
+        let explained = explained(world).await;
+        explained["alarms"].as_array()?.is_empty().then_some(())
+    })
+    .await;
+    let readiness = ready(world, true).await;
+    assert_eq!(readiness["next"], "mysql-2", "it is at home");
+}
+
+/// A row that stands on a replica alone: its applier stops, its receiver goes on and acknowledges.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_applier_is_named_and_cleared() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    quiet(&world).await;
+    world
+        .sql("mysql-1", "CREATE TABLE app.eyes (n INT PRIMARY KEY)")
+        .await;
+    let there = "SELECT CAST(COUNT(*) AS CHAR) FROM information_schema.TABLES \
+                 WHERE TABLE_SCHEMA='app' AND TABLE_NAME='eyes'";
+    until(LIMIT, "mysql-2 to have the table", async || {
+        (world.value("mysql-2", there).await == "1").then_some(())
+    })
+    .await;
+    let row = "SET SESSION sql_log_bin=0; SET GLOBAL super_read_only=OFF; \
+               INSERT INTO app.eyes VALUES (1); SET GLOBAL super_read_only=ON";
+    world.sql("mysql-2", row).await;
+    world
+        .sql("mysql-1", "INSERT INTO app.eyes VALUES (1)")
+        .await;
+
+    let alarm = raised(&world, "applier_error", "mysql-2").await;
+    assert_eq!(alarm["error"]["number"], 1062, "{alarm}");
+    let cluster = world.cluster_id().as_str();
+    let said = world.told_by(&["explain", cluster]).await;
+    let named = "mysql-2: its applier has stopped with error 1062";
+    assert!(said.contains(named), "{said}");
+    let said = world.told_by(&["describe", cluster]).await;
+    let line = said.lines().find(|line| line.contains("error 1062"));
+    assert!(
+        line.is_some_and(|line| line.starts_with("mysql-2") && line.contains("receives")),
+        "{said}"
+    );
+    let said = world.told_by(&["status"]).await;
+    assert!(said.contains("mysql-2 applier_error"), "{said}");
+
+    let failing = "SELECT CAST(APPLYING_TRANSACTION AS CHAR) \
+                   FROM performance_schema.replication_applier_status_by_worker \
+                   WHERE LAST_ERROR_NUMBER=1062";
+    let gtid = until(LIMIT, "the failing transaction", async || {
+        let sets = world.sql("mysql-2", failing).await;
+        let row = sets.into_iter().flatten().next()?;
+        row.get::<String, _>(0).filter(|gtid| !gtid.is_empty())
+    })
+    .await;
+    let skip = format!(
+        "STOP REPLICA SQL_THREAD; SET GTID_NEXT='{gtid}'; BEGIN; COMMIT; \
+         SET GTID_NEXT='AUTOMATIC'; START REPLICA SQL_THREAD"
+    );
+    world.sql("mysql-2", &skip).await;
+    cleared(&world, "applier_error", "mysql-2").await;
+    quiet(&world).await;
+    told_once(&world, "applier_error", "mysql-2", 1);
+    world.settle(writer, &[]).await;
+}
+
+/// Statements of an administrator write transactions of the replica's own: told at once, and where
+/// all are barred, that nobody could be promoted; once the primary has them too, it is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_transactions_of_replicas_are_told_when_they_appear() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    quiet(&world).await;
+    world.sql("mysql-2", "FLUSH STATUS").await;
+    let mut own = vec![raised(&world, "errant", "mysql-2").await];
+    let readiness = ready(&world, true).await;
+    assert_ne!(readiness["next"], "mysql-2", "it is barred");
+    for id in ["mysql-3", "mysql-4"] {
+        world.sql(id, "FLUSH STATUS").await;
+        own.push(raised(&world, "errant", id).await);
+    }
+    let readiness = ready(&world, false).await;
+    let why = readiness["why"].to_string();
+    for id in ["mysql-2", "mysql-3", "mysql-4"] {
+        let barred = format!("{id} holds errant transactions");
+        assert!(why.contains(&barred), "{why}");
+    }
+    raised(&world, "not_ready", "").await;
+    let said = world.told_by(&["status"]).await;
+    assert!(said.contains("NOT READY"), "{said}");
+
+    for alarm in own {
+        let set = alarm["set"].as_str().expect("a set").to_owned();
+        let common = format!("SET GTID_NEXT='{set}'; BEGIN; COMMIT; SET GTID_NEXT='AUTOMATIC'");
+        world.sql("mysql-1", &common).await;
+    }
+    for id in ["mysql-2", "mysql-3", "mysql-4"] {
+        cleared(&world, "errant", id).await;
+        told_once(&world, "errant", id, 1);
+    }
+    quiet(&world).await;
+    told_once(&world, "not_ready", "", 1);
+    world.settle(writer, &[]).await;
+}
+
+/// A replica was away for longer than its source kept its binary logs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn binary_logs_that_were_purged_are_named() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    quiet(&world).await;
+    signal(world.instance("mysql-3").agent_pid, Signal::SIGSTOP);
+    let server = world.mysqld("mysql-3");
+    signal(server, Signal::SIGKILL);
+    ended(server).await;
+    let before = writer.acked();
+    until(LIMIT, "writes that it misses", async || {
+        (writer.acked() > before + 20).then_some(())
+    })
+    .await;
+    until(LIMIT, "the older binary logs to be purged", async || {
+        world.sql("mysql-1", "FLUSH BINARY LOGS").await;
+        let newest = world.value("mysql-1", "SHOW BINARY LOG STATUS").await;
+        let purge = format!("PURGE BINARY LOGS TO '{newest}'");
+        world.sql("mysql-1", &purge).await;
+        let left = world.value("mysql-1", "SHOW BINARY LOGS").await;
+        (left == newest).then_some(())
+    })
+    .await;
+    signal(world.instance("mysql-3").agent_pid, Signal::SIGCONT);
+    let alarm = raised(&world, "binlogs_purged", "mysql-3").await;
+    let text = alarm["text"].as_str().expect("a sentence");
+    assert!(text.ends_with("Rebuild it, from a copy of the primary"));
+    raised(&world, "not_acking", "mysql-3").await;
+    let said = world
+        .told_by(&["describe", world.cluster_id().as_str()])
+        .await;
+    let line = said.lines().find(|line| {
+        line.starts_with("mysql-3") && line.contains("error 13114") && line.ends_with("NO")
+    });
+    assert!(line.is_some(), "{said}");
+    told_once(&world, "binlogs_purged", "mysql-3", 0);
+    world.settle(writer, &[]).await;
+}
+
+/// A backup holds the global read lock: who holds it is named, and nothing is fenced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_a_lock_on_the_primary_is_named() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    quiet(&world).await;
+    let mut backup = world.root("mysql-1").await;
+    let session = backup.id();
+    let lock = "FLUSH TABLES WITH READ LOCK";
+    backup.execute(lock, within(LIMIT)).await.expect("locked");
+    let alarm = raised(&world, "write_not_sent", "mysql-1").await;
+    let text = alarm["text"].as_str().expect("a sentence");
+    let holder = format!("held by session {session} of root@localhost (its state is ");
+    assert!(text.contains(&holder), "{text}");
+    throughout(NOTHING_HAPPENS, "epoch 1 stands", async || {
+        let cluster = world.cluster().await;
+        cluster.is_some_and(|of| of.epoch.0 == 1 && of.deposition().is_none())
+    })
+    .await;
+    let unlock = backup.execute("UNLOCK TABLES", within(LIMIT)).await;
+    unlock.expect("its session was not ended");
+    cleared(&world, "write_not_sent", "mysql-1").await;
+    told_once(&world, "write_not_sent", "mysql-1", 1);
+    assert_eq!(world.happened(EventKind::Deposed).await, 0);
+    world.settle(writer, &[]).await;
+}
