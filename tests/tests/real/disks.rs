@@ -46,21 +46,44 @@ async fn an_agent_promises_on_a_full_disk() {
     .await;
 
     volume.fill();
+    hangs(&world, "mysql-2").await;
     // What it writes from now on it writes in place: also its next run.
     world.restart_agent("mysql-2").await;
     world.heard("mysql-2").await;
     let first = world.instance("mysql-1").clone();
     signal(first.agent_pid, Signal::SIGKILL);
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
-    // It wants the word of both.
-    world.opened(2).await;
+    // It wants the word of both. Nobody is left to acknowledge before there is room again.
+    until(LIMIT, "epoch 2 to be open", async || {
+        let cluster = world.cluster().await?;
+        let opened = cluster.promotion().is_some_and(|of| of.opened);
+        (opened && cluster.epoch == Epoch(2)).then_some(())
+    })
+    .await;
     let kept = seal::read(&agent).expect("it is whole").expect("its seal");
     assert_eq!(kept.frozen, Some(Epoch(1)));
     let pid = world.instance("mysql-2").agent_pid;
     assert!(Path::new(&format!("/proc/{pid}/exe")).exists(), "it is up");
     volume.free();
+    world.opened(2).await;
     world.start_agent("mysql-1");
     world.settle(writer, &[]).await;
+}
+
+/// Waits until the receiver of a replica waits for its disk.
+async fn hangs(world: &World, id: &str) {
+    let positions = "SELECT CONCAT(LAST_QUEUED_TRANSACTION, QUEUEING_TRANSACTION, \
+                     RECEIVED_TRANSACTION_SET) FROM \
+                     performance_schema.replication_connection_status";
+    let states = "SELECT GROUP_CONCAT(NAME,' ',IFNULL(PROCESSLIST_STATE,'-'),' ',IFNULL(PROCESSLIST_INFO,'-')) FROM performance_schema.threads WHERE TYPE='FOREGROUND'";
+    for _ in 0..20 {
+        println!(
+            "{} | {}",
+            world.value(id, positions).await,
+            world.value(id, states).await
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
 }
 
 /// A primary's disk hangs: it answers reads, is fenced in vain, and killed; a thread of it stays in
