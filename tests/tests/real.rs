@@ -77,3 +77,5 @@ mod wedged;
 mod world;
 #[path = "real/writer.rs"]
 mod writer;
+#[path = "real/xa.rs"]
+mod xa;

@@ -133,6 +133,7 @@ impl World {
             filters: Vec::new(),
             binlog: Some(("binlog.000001".into(), 1)),
             event_scheduler: "OFF".into(),
+            branches: None,
         }
     }
 
@@ -373,6 +374,10 @@ impl World {
 
     fn effect(&mut self, host: usize, op: &RunningOp) -> Result<OpDone, OpError> {
         Ok(match &op.op {
+            // Its receiver, or an earlier statement, may wait for the disk: then only SIGKILL helps.
+            Op::Freeze if self.servers[host].stuck && self.rng.chance(500) => {
+                return Err(OpError::Hangs("a statement waits for the disk".into()));
+            }
             Op::Freeze | Op::Fetch { .. } => {
                 self.stop_io(host);
                 self.servers[host].acking = false;

@@ -45,22 +45,58 @@ async fn an_agent_promises_on_a_full_disk() {
     })
     .await;
 
-    volume.fill();
+    hangs_on_full_disk(&world, "mysql-2", &volume, &writer).await;
+    let hung = world.mysqld("mysql-2");
     // What it writes from now on it writes in place: also its next run.
     world.restart_agent("mysql-2").await;
     world.heard("mysql-2").await;
     let first = world.instance("mysql-1").clone();
     signal(first.agent_pid, Signal::SIGKILL);
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
-    // It wants the word of both.
-    world.opened(2).await;
+    // It wants the word of both. Nobody is left to acknowledge before there is room again.
+    until(LIMIT, "epoch 2 to be open", async || {
+        let cluster = world.cluster().await?;
+        let opened = cluster.promotion().is_some_and(|of| of.opened);
+        (opened && cluster.epoch == Epoch(2)).then_some(())
+    })
+    .await;
     let kept = seal::read(&agent).expect("it is whole").expect("its seal");
     assert_eq!(kept.frozen, Some(Epoch(1)));
+    assert_ne!(
+        world.mysqld("mysql-2"),
+        hung,
+        "only its end freed the freeze"
+    );
     let pid = world.instance("mysql-2").agent_pid;
     assert!(Path::new(&format!("/proc/{pid}/exe")).exists(), "it is up");
     volume.free();
+    // A server that waits for its disk looks again once a minute.
+    signal(world.mysqld("mysql-2"), Signal::SIGKILL);
+    world.opened(2).await;
     world.start_agent("mysql-1");
     world.settle(writer, &[]).await;
+}
+
+/// Fills a replica's disk while it has much to apply: its applier hangs in a commit, and with it the
+/// statement by which its agent asks for the newest binary log.
+async fn hangs_on_full_disk(world: &World, id: &str, volume: &Volume, writer: &Writer) {
+    let agent = world.instance(id).agent_pid;
+    signal(agent, Signal::SIGSTOP);
+    world.sql(id, "STOP REPLICA SQL_THREAD").await;
+    let before = writer.acked();
+    until(LIMIT, "writes that it has not applied", async || {
+        (writer.acked() > before + 100).then_some(())
+    })
+    .await;
+    volume.fill();
+    world.sql(id, "START REPLICA SQL_THREAD").await;
+    signal(agent, Signal::SIGCONT);
+    let hang = "SELECT CAST(COUNT(*) AS CHAR) FROM performance_schema.threads \
+                WHERE PROCESSLIST_INFO='SHOW BINARY LOG STATUS' AND PROCESSLIST_TIME>=2";
+    until(LIMIT, "a statement to hang", async || {
+        (world.value(id, hang).await != "0").then_some(())
+    })
+    .await;
 }
 
 /// A primary's disk hangs: it answers reads, is fenced in vain, and killed; a thread of it stays in

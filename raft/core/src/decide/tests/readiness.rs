@@ -58,11 +58,19 @@ fn why_not_is_said_as_a_failover_would_say_it() {
         ..known(&EVEN)
     };
     assert!(not(unseen).starts_with("the loss would be unknown: no node had looked"));
-    // Whoever ranks first and cannot open holds everything up.
-    let held = Known {
-        held: [(instance("a"), "its applier has stopped".into())].into(),
+    // Who cannot open is ranked last, and holds everything up where nobody else qualifies.
+    let held = |letters: &str| Known {
+        held: instances(letters)
+            .into_iter()
+            .map(|id| (id, "its applier has stopped".to_owned()))
+            .collect(),
         ..known(&EVEN)
     };
+    assert_eq!(
+        readiness(world.cluster(), held("a")).next,
+        Some(instance("b"))
+    );
+    let held = held("ab");
     assert_eq!(
         not(held),
         "a would be next, and could not open: its applier has stopped"
