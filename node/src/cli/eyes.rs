@@ -55,7 +55,7 @@ pub(super) fn alarm_words(id: &ClusterId, alarms: &[Shown], text: &mut String) {
 pub(super) fn alarm_lines(alarms: &[Shown], text: &mut String) {
     for alarm in alarms {
         let kind = match alarm.severity {
-            Severity::Halts => "alarm, a failover would halt",
+            Severity::Halts => "alarm, would halt a failover",
             Severity::Warns => "alarm",
         };
         let (code, lasts) = (alarm.alarm.code(), duration(alarm.for_ms));
@@ -81,21 +81,17 @@ pub(super) fn in_fact(document: &StatusDocument, cluster: &Cluster) -> String {
     for id in cluster.instances.keys() {
         let view = document.best_sight(id);
         let fact = view.and_then(|view| view.in_fact.as_ref());
-        let channel = fact.and_then(|fact| fact.channel.as_ref());
-        let of_replica = |word: String| {
-            if channel.is_some() {
-                word
-            } else {
-                "–".into()
-            }
-        };
+        // What an agent said before it fell silent is no fact any more.
+        let told = fact.filter(|_| view.is_some_and(is_heard));
+        let channel = told.and_then(|fact| fact.channel.as_ref());
+        let left = told.map(|fact| fact.left).filter(|_| channel.is_some());
         rows.add_row([
             id.to_string(),
             by_order(cluster, id),
             view.map_or_else(|| "not known".into(), role_in_fact),
             channel.map_or_else(|| "–".into(), receiver),
             channel.map_or_else(|| "–".into(), applier),
-            of_replica(fact.map_or_else(String::new, |fact| fact.left.to_string())),
+            left.map_or_else(|| "–".into(), |left| left.to_string()),
             acknowledges(cluster, id, fact),
         ]);
     }
@@ -124,10 +120,14 @@ fn by_order(cluster: &Cluster, id: &InstanceId) -> String {
     format!("{role}, epoch {}{member}", cluster.epoch)
 }
 
+fn is_heard(view: &WatchView) -> bool {
+    view.agent_heard_ms.is_some_and(|ms| ms <= AGENT_UNHEARD_MS)
+}
+
 fn role_in_fact(view: &WatchView) -> String {
     match view.agent_heard_ms {
         None => return "agent never heard".into(),
-        Some(ms) if ms > AGENT_UNHEARD_MS => {
+        Some(ms) if !is_heard(view) => {
             return format!("agent unheard for {}", duration(ms));
         }
         Some(_) => {}
@@ -244,7 +244,7 @@ mod tests {
         alarm_lines(&shown(), &mut text);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with(
-            "alarm, a failover would halt (floor_missing, for 12 s): no marker of this cluster"
+            "alarm, would halt a failover (floor_missing, for 12 s): no marker of this cluster"
         ));
         assert!(lines[1].starts_with(
             "alarm (applier_error, for 12 s): mysql-2: its applier has stopped with error 1062: \

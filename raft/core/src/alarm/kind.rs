@@ -155,7 +155,7 @@ pub enum Alarm {
         of: usize,
         needed: usize,
     },
-    #[error("a failover would halt now: {}", .why.join("; "))]
+    #[error("nobody could be promoted now: {}", .why.join("; "))]
     NotReady { why: Vec<String> },
 }
 
