@@ -192,6 +192,8 @@ mod tests {
             stuck: None,
             freed: Default::default(),
             besides: None,
+            scheduled: None,
+            branches: None,
             ground: Default::default(),
             unacknowledged_ms: None,
             paths: Default::default(),

@@ -144,6 +144,9 @@ impl World {
         if self.options.operators {
             self.meddle(old.map(|old| &**old), &new);
         }
+        if self.faults.starving {
+            return; // nothing but that befalls the run
+        }
         let moved = old.is_none_or(|old| old.epoch != new.epoch);
         let cruel = self.rng.chance(self.faults.cruelty_permille);
         let primary = self.host_of(&new.primary);

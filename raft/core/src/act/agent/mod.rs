@@ -202,6 +202,8 @@ enum Waits {
     Freeze,
     Fence,
     Compare,
+    /// Its receiver is stopped before it opens.
+    Still,
     /// Whoever holds what it has to apply is ended.
     Free,
     /// Stopped, and compared, before it fetches.
@@ -261,6 +263,8 @@ pub struct Agent {
     /// Markers go out fast until one is acknowledged; answers this token's order.
     proving: Option<(Token, &'static str, bool)>,
     opening: Option<stall::Opening>,
+    /// A statement left that lets it receive, and no survey since has shown it stopped.
+    receives: bool,
     pace: backlog::Pace,
     opened_at: Tick,
     side_ops: BTreeSet<OpId>,
@@ -319,6 +323,7 @@ impl Agent {
             marker_due: now,
             proving: None,
             opening: None,
+            receives: false,
             pace: backlog::Pace::default(),
             opened_at: now,
             side_ops: BTreeSet::new(),

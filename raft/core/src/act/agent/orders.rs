@@ -4,7 +4,7 @@ use super::super::op::{Op, Survey};
 use super::super::order::{Order, OrderKind, Reply, Said};
 use crate::gtid::GtidSet;
 use crate::ids::{Epoch, Tick, Token};
-use crate::observe::Role;
+use crate::observe::{IoThread, Role};
 use crate::record::FenceReport;
 
 use super::{Agent, AgentOutput, Job, Server, Waits, refused};
@@ -192,6 +192,7 @@ impl Agent {
     }
 
     pub(super) fn step(&mut self, order: Order, waits: Waits, op: Op, out: &mut Vec<AgentOutput>) {
+        self.receives |= matches!(op, Op::Follow { .. } | Op::Fetch { .. });
         let op = self.run(op, out);
         self.job = Some(Job { order, waits, op });
     }
@@ -258,8 +259,12 @@ impl Agent {
                 if adopted {
                     return self.apply(order, need, out);
                 }
-                let ends = self.ends_holders();
-                self.step(order, Waits::Free, Op::LookAtApplier { ends }, out);
+                // What a fetch that was given up still receives would be applied once it is open.
+                let survey = self.survey.as_ref();
+                if self.receives || survey.is_none_or(|of| of.io != IoThread::Off) {
+                    return self.step(order, Waits::Still, Op::Freeze, out);
+                }
+                self.free(order, out);
             }
             OrderKind::Reopen { epoch, mysqld, .. } => {
                 if self.role == Role::Open(epoch) {
@@ -273,6 +278,12 @@ impl Agent {
                 self.step(order, Waits::Session, Op::PrepareOpen, out);
             }
         }
+    }
+
+    /// Ends whoever holds what it has to apply.
+    pub(super) fn free(&mut self, order: Order, out: &mut Vec<AgentOutput>) {
+        let ends = self.ends_holders();
+        self.step(order, Waits::Free, Op::LookAtApplier { ends }, out);
     }
 
     /// Waits until it has applied all that is needed, and all that it received.

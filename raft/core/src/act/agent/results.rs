@@ -137,6 +137,7 @@ impl Agent {
         out: &mut Vec<AgentOutput>,
     ) {
         let order = job.order;
+        self.receives &= !matches!(done, OpDone::Frozen(_));
         match (job.waits, done) {
             (Waits::Closing, OpDone::Fenced { .. }) => {
                 self.role = Role::Closed;
@@ -208,6 +209,11 @@ impl Agent {
                     self.role = Role::Following(epoch);
                     self.joins(now, order);
                 }
+            }
+            (Waits::Still, OpDone::Frozen(survey)) => {
+                self.survey = Some(*survey);
+                self.opening_moves(now);
+                self.free(order, out);
             }
             (Waits::Free, OpDone::ApplierSeen(seen)) => {
                 self.take_applier(now, &seen);

@@ -97,3 +97,30 @@ fn a_higher_epoch_ends_it() {
         "it receives from nobody before it is compared"
     );
 }
+
+/// Somebody else's report made the fetch needless, and it was chosen meanwhile. What still came in
+/// would be applied once it is open, beside its clients' writes. (Found by the simulator.)
+#[test]
+fn one_that_is_to_open_stops_fetching_and_applies_what_came() {
+    let mut desk = frozen_desk();
+    desk.order(fetch(1, "p:11-12", "p:1-12"), 21);
+    desk.ends(frozen(fenced()));
+    assert_eq!(
+        desk.order(open_for(2, "p:1-10"), 30),
+        "cancel, persist(token 30), run freeze"
+    );
+    let came = holding("p:1-10", "p:11");
+    assert_eq!(desk.ends(frozen(came)), "run apply p:1-11");
+}
+
+#[test]
+fn one_that_receives_as_far_as_its_agent_knows_is_stopped_before_it_opens() {
+    let (mut desk, _) = frozen_desk().restarts(Survey {
+        io: IoThread::On,
+        ..fenced()
+    });
+    assert_eq!(
+        desk.order(open_for(2, "p:1-10"), 30),
+        "persist(token 30), run freeze"
+    );
+}
