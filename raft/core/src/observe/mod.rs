@@ -15,6 +15,6 @@ mod tests;
 pub use detector::{BeatWord, Detector, Named, Probe, Pulse, Sight, SightKind, TICK_GAP_MS};
 pub use ground::{Fault, GroundLook, Seen, SourceGround, TIMEOUT_MS, fault_list};
 pub use heartbeat::{GroundWord, Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Word};
-pub use pace::Pace;
+pub use pace::{Held, Pace};
 pub use progress::{Asked, Progress, Reached};
 pub use server::{Besides, ChannelSeen, NotSent, ServerError};
