@@ -28,6 +28,8 @@ pub struct Facts<'a> {
     pub heard_ms: Option<u64>,
     /// Since this node began to watch it.
     pub watched_ms: u64,
+    /// What it held some beats ago, where that is known.
+    pub held_before: Option<&'a GtidSet>,
     /// For how long its applier had executed nothing although something was left.
     pub still_ms: u64,
     /// How long it needs for what is left, where that is known.

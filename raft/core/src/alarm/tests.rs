@@ -94,6 +94,7 @@ impl Scene {
                 beat: Some(beat),
                 heard_ms: Some(heard_ms),
                 watched_ms: 60_000,
+                held_before: None,
                 still_ms: self.still_ms,
                 expected_ms: self.expected_ms,
                 ground_age_ms: self.ground_age_ms.filter(|_| letter == "p"),

@@ -1,8 +1,10 @@
 //! Whether a failover would succeed now: the planner's own choice, as if the primary were gone and
 //! every replica that is heard had been frozen with what its newest beat told.
 //!
-//! Beats of two agents are up to a beat apart, so what a node last saw executed is left out: an acker
-//! whose word is older would seem to lack it. What k of V hold is needed all the same.
+//! Beats of two agents are up to a beat apart: an acker whose word is older would seem to lack what the
+//! others have told since. So the need is taken of what each held some beats ago, and the candidates are
+//! asked for it now; and what a node last saw executed is left out. What k of V hold is needed all the
+//! same.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Choice, Circumstances, Reason, choose_with, fetches};
 use crate::agree::{Inquest, Judgement, Verdict};
+use crate::gtid::GtidSet;
 use crate::ids::{InstanceId, Position};
 use crate::observe::Heartbeat;
 use crate::policy::Automation;
@@ -42,21 +45,24 @@ impl Readiness {
 /// What is known of a cluster's replicas and of its primary's ground, without freezing anybody.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
+    /// What each would have reported some beats ago.
     pub frozen: BTreeMap<InstanceId, FreezeReport>,
+    /// What each holds now; who is not in it: what it reported.
+    pub newest: BTreeMap<InstanceId, GtidSet>,
     pub ground_age_ms: Option<u64>,
     /// Who could not open, whatever it holds, and why.
     pub held: BTreeMap<InstanceId, String>,
 }
 
-/// What this instance would report, frozen as its newest beat shows it; `None` before its first look
-/// at its server.
-pub fn as_if_frozen(beat: &Heartbeat) -> Option<FreezeReport> {
+/// What this instance would report, frozen as its newest beat shows it, holding no more than this;
+/// `None` before its first look at its server.
+pub fn as_if_frozen(beat: &Heartbeat, held: GtidSet) -> Option<FreezeReport> {
     let besides = beat.besides.as_ref();
     Some(FreezeReport {
         server_uuid: beat.server_uuid?,
         version: beat.version,
-        executed: beat.executed.clone(),
-        received: beat.received.clone(),
+        executed: beat.executed.intersect(&held),
+        received: held,
         purged: beat.purged.clone(),
         replicated_from: beat.replica.as_ref().and_then(|of| of.source.clone()),
         forgot: besides.and_then(|of| of.forgot.clone()),
@@ -115,6 +121,7 @@ fn as_if_deposed(cluster: &Cluster, known: Known) -> Cluster {
         report.backlog.held = known.held.get(&instance).cloned();
         deposition.record_freeze(&instance, report);
     }
+    deposition.newest.extend(known.newest);
     Cluster {
         stage: Stage::Deposed(Box::new(deposition)),
         ..cluster.clone()

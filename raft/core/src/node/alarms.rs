@@ -152,9 +152,11 @@ fn known(cluster: &Cluster, facts: &BTreeMap<InstanceId, Facts<'_>>) -> Known {
             continue;
         }
         let Some(beat) = of.running() else { continue };
-        let Some(report) = as_if_frozen(beat) else {
+        let before = of.held_before.cloned().unwrap_or_else(|| beat.holds());
+        let Some(report) = as_if_frozen(beat, before) else {
             continue;
         };
+        known.newest.insert(id.clone(), beat.holds());
         known.frozen.insert(id.clone(), report);
         if let Some(why) = held(beat) {
             known.held.insert(id.clone(), why);
@@ -180,6 +182,7 @@ impl Watch {
             beat: self.beat.as_ref().map(|(_, beat)| beat),
             heard_ms: self.beat.as_ref().map(|(at, _)| now.since_ms(*at)),
             watched_ms: now.since_ms(self.born),
+            held_before: self.held.before(),
             still_ms: self.pace.still_ms(),
             expected_ms: self.pace.expected_ms(behind.into()),
             ground_age_ms: None,

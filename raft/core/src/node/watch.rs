@@ -9,8 +9,8 @@ use crate::alarm::left;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Incarnation, Tick};
 use crate::observe::{
-    Asked, BeatWord, Branches, ChannelSeen, Detector, Fault, GroundLook, Heartbeat, MysqldWord,
-    Named, Pace, Probe, Progress, Pulse, Reached, Role, Sight, SourceGround,
+    Asked, BeatWord, Branches, ChannelSeen, Detector, Fault, GroundLook, Heartbeat, Held,
+    MysqldWord, Named, Pace, Probe, Progress, Pulse, Reached, Role, Sight, SourceGround,
 };
 use crate::policy::REPORT_FRESH_MS;
 use crate::record::Cluster;
@@ -30,6 +30,7 @@ pub(super) struct Watch {
     pub born: Tick,
     /// How it executes what it receives.
     pub pace: Pace,
+    pub held: Held,
     /// Another server that answers at its address, or for its agent.
     pub imposter: Option<Uuid>,
 }
@@ -93,6 +94,7 @@ impl Watch {
             looks: Looks::default(),
             born: now,
             pace: Pace::default(),
+            held: Held::default(),
             imposter: None,
         }
     }
@@ -230,6 +232,7 @@ impl Watch {
         self.progress.report(now, &beat);
         let level = beat.executed.is_superset_of(&beat.received);
         self.pace.note(now, beat.executed.count(), level);
+        self.held.note(now, &beat);
         if let MysqldWord::Running { answered_ms_ago } = beat.word.says {
             let sound = match beat.role {
                 Role::Open(of) => of == epoch,

@@ -18,7 +18,7 @@ pub use ground::{Fault, GroundLook, Seen, SourceGround, TIMEOUT_MS, fault_list};
 pub use heartbeat::{
     Branches, GroundWord, Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Stuck, Word,
 };
-pub use pace::Pace;
+pub use pace::{Held, Pace};
 pub use progress::{Asked, Progress, Reached};
 pub use server::{Besides, ChannelSeen, NotSent, ServerError};
 pub use starved::{Path, PathSeen, ReplicaSeen, Starvation};

@@ -1,8 +1,37 @@
-//! How fast a replica applies what it received, by what its beats said that it had executed.
+//! What a replica held some beats ago, and how fast it applies what it received.
 
 use std::collections::VecDeque;
 
+use super::heartbeat::Heartbeat;
+use crate::gtid::GtidSet;
 use crate::ids::Tick;
+
+/// Longer than the beats of two agents are apart.
+const BEFORE_MS: u64 = 250;
+
+/// What a replica held at least so long ago that every other agent has sent a beat since.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    before: Option<GtidSet>,
+    newer: Option<(Tick, GtidSet)>,
+}
+
+impl Held {
+    pub fn note(&mut self, now: Tick, beat: &Heartbeat) {
+        let due = match &self.newer {
+            Some((at, _)) => now.since_ms(*at) >= BEFORE_MS,
+            None => true,
+        };
+        if due {
+            let newer = self.newer.replace((now, beat.holds()));
+            self.before = newer.map(|(_, held)| held);
+        }
+    }
+
+    pub fn before(&self) -> Option<&GtidSet> {
+        self.before.as_ref()
+    }
+}
 
 /// Between two samples.
 const EVERY_MS: u64 = 1_000;
@@ -63,6 +92,24 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{beat, set};
+
+    #[test]
+    fn what_it_held_before_is_older_than_a_beat() {
+        let mut held = Held::default();
+        for (now, has, before) in [
+            (100, "p:1-10", None),
+            (200, "p:1-20", None),
+            (400, "p:1-40", Some("p:1-10")),
+            (500, "p:1-50", Some("p:1-10")),
+            (700, "p:1-70", Some("p:1-40")),
+        ] {
+            let mut beat = beat("a", now);
+            beat.executed = set(has);
+            held.note(Tick(now), &beat);
+            assert_eq!(held.before(), before.map(set).as_ref(), "at {now}");
+        }
+    }
 
     /// Beats a second apart: how much was executed, and whether that was all.
     fn after(beats: &[(u128, bool)]) -> Pace {
