@@ -190,6 +190,8 @@ mod tests {
             marked: None,
             login_error: None,
             ground: Default::default(),
+            scheduled: None,
+            branches: None,
         };
         Up::Beat {
             beat: Box::new(beat),
