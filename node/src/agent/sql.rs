@@ -45,8 +45,6 @@ const APPLY_LIMIT: Duration = Duration::from_secs(600);
 const STEP_LIMIT: Duration = Duration::from_secs(5);
 /// Between two tries to see prepared branches, where the account may not.
 const BLIND_FOR: Duration = Duration::from_secs(10);
-/// Between two logins of the replication account from here.
-const KNOWN_FOR: Duration = Duration::from_secs(30);
 
 pub(super) struct Executor {
     shared: Arc<Shared>,
@@ -357,37 +355,6 @@ impl Shared {
             server_uuid: uuid(&fenced.server_uuid)?,
             ground: fenced.ground,
         })
-    }
-
-    /// The replication account logs in from here, before a replica has to.
-    ///
-    /// `caching_sha2_password` asks an account that it does not remember for the password itself:
-    /// two round trips more, one with TLS, between a re-point and its first acknowledgement. A new
-    /// password and FLUSH PRIVILEGES make it forget, hence again now and then.
-    fn know_replicas(&self) {
-        let now = tokio::time::Instant::now();
-        {
-            let mut known = lock(&self.replicas_known);
-            if known.is_some_and(|at| now.duration_since(at) < KNOWN_FOR) {
-                return;
-            }
-            *known = Some(now);
-        }
-        let Some(login) = self.door.replication.all().into_iter().next() else {
-            return;
-        };
-        let target = self.door.target_as(login);
-        // Beside the surveys: a login may hang where they do not.
-        tokio::spawn(async move {
-            let deadline = within(STEP_LIMIT);
-            match Session::connect(&target, deadline).await {
-                Ok(session) => session.close(deadline).await,
-                // Replicas take longer, then, or fail with a message of their own.
-                Err(error) => {
-                    tracing::debug!("the replication account does not log in here: {error}");
-                }
-            }
-        });
     }
 
     /// A survey that also tells how far this replica is behind.

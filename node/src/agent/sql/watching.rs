@@ -22,6 +22,8 @@ const MARKER_LIMIT: Duration = Duration::from_secs(60);
 const BINLOG_EVERY: Duration = Duration::from_secs(1);
 /// One that waits for a disk is not repeated beside itself.
 const BINLOG_LIMIT: Duration = Duration::from_secs(600);
+/// Between two logins of the replication account from here.
+const KNOWN_FOR: Duration = Duration::from_secs(30);
 
 impl Shared {
     /// On a session of its own: its commit waits for the acknowledgement. What fails before the row
@@ -57,6 +59,37 @@ impl Shared {
             })),
             Err(error) => probes::ended(&error, lock),
         }
+    }
+
+    /// The replication account logs in from here, before a replica has to.
+    ///
+    /// `caching_sha2_password` asks an account that it does not remember for the password itself:
+    /// two round trips more, one with TLS, between a re-point and its first acknowledgement. A new
+    /// password and FLUSH PRIVILEGES make it forget, hence again now and then.
+    pub(super) fn know_replicas(&self) {
+        let now = tokio::time::Instant::now();
+        {
+            let mut known = lock(&self.replicas_known);
+            if known.is_some_and(|at| now.duration_since(at) < KNOWN_FOR) {
+                return;
+            }
+            *known = Some(now);
+        }
+        let Some(login) = self.door.replication.all().into_iter().next() else {
+            return;
+        };
+        let target = self.door.target_as(login);
+        // Beside the surveys: a login may hang where they do not.
+        tokio::spawn(async move {
+            let deadline = within(STEP_LIMIT);
+            match Session::connect(&target, deadline).await {
+                Ok(session) => session.close(deadline).await,
+                // Replicas take longer, then, or fail with a message of their own.
+                Err(error) => {
+                    tracing::debug!("the replication account does not log in here: {error}");
+                }
+            }
+        });
     }
 }
 
