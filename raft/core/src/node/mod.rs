@@ -367,11 +367,7 @@ impl Node {
         // A node that hears no majority may be long out of date: it confirms nothing.
         let confirms = self.leads.hears_majority;
         let instance = beat.instance.clone();
-        let named = spoken.map(|cluster| {
-            let mut named = self.named_primary(cluster);
-            starved::addresses(cluster, &instance, &mut named);
-            named
-        });
+        let named = spoken.map(|cluster| self.named_to(cluster, &instance));
         out.push(NodeOutput::Acknowledge {
             cluster: beat.cluster.clone(),
             instance: instance.clone(),

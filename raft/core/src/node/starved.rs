@@ -12,6 +12,13 @@ use crate::observe::{PathSeen, ReplicaSeen, Role, Sight, SightKind, Starvation};
 use crate::record::{Cluster, PromotionRule, THIRD};
 
 impl Node {
+    /// What a node tells the agent of this instance.
+    pub(super) fn named_to(&self, cluster: &Cluster, instance: &InstanceId) -> NamedPrimary {
+        let mut named = self.named_primary(cluster);
+        addresses(cluster, instance, &mut named);
+        named
+    }
+
     /// What this node sees of the primary: that it starves takes the beats of several agents.
     pub(super) fn sight_of(&self, now: Tick, cluster: &Cluster, watch: &Watch) -> Sight {
         let hears = self.leads.hears_majority;
@@ -130,9 +137,9 @@ impl Watch {
     }
 }
 
-/// Where the members of V are to try whether they could follow: the primary, for whom they follow
-/// now, and whoever may be next.
-pub(super) fn addresses(cluster: &Cluster, to: &InstanceId, named: &mut NamedPrimary) {
+/// Where the members of V are to try whether they could follow: the primary, whom they follow now, and
+/// whoever may be next.
+fn addresses(cluster: &Cluster, to: &InstanceId, named: &mut NamedPrimary) {
     if !cluster.ackers.members.contains(to) {
         return;
     }
