@@ -196,6 +196,7 @@ fn errand(op: &Op) -> Errand {
         | Op::Fetch { .. } => Errand::Opens,
         Op::Survey
         | Op::LookAtApplier { .. }
+        | Op::StartApplier
         | Op::Freeze
         | Op::Fence
         | Op::WaitApplied { .. }
@@ -212,8 +213,20 @@ fn errand(op: &Op) -> Errand {
 fn beside_orders(op: &Op) -> bool {
     matches!(
         op,
-        Op::LookAtApplier { .. } | Op::CleanUp | Op::Cut { .. } | Op::Repair { .. }
+        Op::LookAtApplier { .. }
+            | Op::StartApplier
+            | Op::CleanUp
+            | Op::Cut { .. }
+            | Op::Repair { .. }
     )
+}
+
+async fn start_applier(
+    session: &mut Session,
+    deadline: tokio::time::Instant,
+) -> Result<(), OpError> {
+    let started = session.execute("START REPLICA SQL_THREAD", deadline).await;
+    started.map_err(|error| session_error(&error))
 }
 
 impl Shared {
@@ -240,6 +253,7 @@ impl Shared {
             Op::LogIn { host, port } => self.log_in(host, port).await,
             Op::Freeze
             | Op::LookAtApplier { .. }
+            | Op::StartApplier
             | Op::WaitApplied { .. }
             | Op::Follow { .. }
             | Op::Fetch { .. }
@@ -400,13 +414,14 @@ impl Shared {
                 let seen = applier::look_and_end(session, ends, deadline).await;
                 Ok(OpDone::ApplierSeen(seen.map_err(failed)?))
             }
+            Op::StartApplier => {
+                start_applier(session, deadline).await?;
+                Ok(OpDone::ApplierStarted)
+            }
             Op::WaitApplied { set } => {
                 // A candidate that restarted boots with its applier stopped.
                 if survey(session, deadline).await?.source.is_some() {
-                    session
-                        .execute("START REPLICA SQL_THREAD", deadline)
-                        .await
-                        .map_err(|error| session_error(&error))?;
+                    start_applier(session, deadline).await?;
                 }
                 let text = set.compact().to_string();
                 ops::wait_applied(session, &text, APPLY_LIMIT)

@@ -42,6 +42,7 @@ fn deadline_us(op: &Op) -> Option<u64> {
     match op {
         Op::Survey
         | Op::LookAtApplier { .. }
+        | Op::StartApplier
         | Op::PrepareOpen
         | Op::Adopt { .. }
         | Op::Cut { .. }
@@ -61,6 +62,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Survey => "survey",
         Op::Freeze => "freeze",
         Op::Fence => "fence",
+        Op::StartApplier => "start applier",
         Op::LookAtApplier { .. } => "look at applier",
         Op::WaitApplied { .. } => "wait until applied",
         Op::Follow { .. } => "follow",

@@ -52,6 +52,7 @@ fn of_order(op: &Op) -> bool {
         op,
         Op::Survey
             | Op::LookAtApplier { .. }
+            | Op::StartApplier
             | Op::Marker { .. }
             | Op::Cut { .. }
             | Op::CleanUp
@@ -234,7 +235,7 @@ impl World {
                 self.rng.between(1_000, 50_000)
             }
             Op::TakeOverScheduled { .. } | Op::LookAtScheduled => 5_000,
-            Op::Survey | Op::LookAtApplier { .. } | Op::LogIn { .. } => 100,
+            Op::Survey | Op::LookAtApplier { .. } | Op::StartApplier | Op::LogIn { .. } => 100,
         };
         if self.options.planted == Some(Planted::ReportBeforeFreeze) && op == Op::Freeze {
             let early = OpDone::Frozen(Box::new(self.survey(host)));
@@ -403,6 +404,10 @@ impl World {
                     server_uuid: server.uuid,
                     ground: Some(server.ground()),
                 }
+            }
+            Op::StartApplier => {
+                self.start_applier(host);
+                OpDone::ApplierStarted
             }
             Op::WaitApplied { .. } => OpDone::Applied,
             Op::LookAtApplier { ends } => OpDone::ApplierSeen(self.look_at_applier(host, *ends)),

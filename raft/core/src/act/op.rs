@@ -28,6 +28,8 @@ pub enum Op {
     /// Look how far the applier is and what clients hold of what it needs; where it `ends` them, their
     /// sessions are ended.
     LookAtApplier { ends: bool },
+    /// Start the applier alone: what was received is applied, and nothing more comes in.
+    StartApplier,
     /// Wait until everything in the set is executed.
     WaitApplied { set: GtidSet },
     /// Point to a source, start replicating. The IO thread is stopped already. Clients are let in, or
@@ -166,6 +168,7 @@ pub enum OpDone {
         ground: Option<SourceGround>,
     },
     ApplierSeen(Applier),
+    ApplierStarted,
     Applied,
     Followed,
     /// The session stands; this is what it read.

@@ -89,6 +89,7 @@ fn opens(op: &Op) -> bool {
         | Op::Adopt { .. } => true,
         Op::Survey
         | Op::LookAtApplier { .. }
+        | Op::StartApplier
         | Op::Freeze
         | Op::Fence
         | Op::Marker { .. }

@@ -262,6 +262,7 @@ pub struct Agent {
     marker_due: Tick,
     /// Markers go out fast until one is acknowledged; answers this token's order.
     proving: Option<(Token, &'static str, bool)>,
+    apply_due: Tick,
     opening: Option<stall::Opening>,
     /// A statement left that lets it receive, and no survey since has shown it stopped.
     receives: bool,
@@ -322,6 +323,7 @@ impl Agent {
             markers: Probes::default(),
             marker_due: now,
             proving: None,
+            apply_due: now,
             opening: None,
             receives: false,
             pace: backlog::Pace::default(),

@@ -10,6 +10,9 @@ use crate::record::FenceReport;
 
 use super::{Acknowledgement, Agent, AgentOutput, Server, refused};
 
+/// Between two tries to start an applier that stands still.
+const APPLY_AGAIN_MS: u64 = 1_000;
+
 impl Agent {
     /// Another process is another incarnation, whoever started it: what was said of the one before
     /// holds for that one alone, and no right to be open passes on.
@@ -162,7 +165,34 @@ impl Agent {
             self.source_uuid = own.and_then(|channel| channel.source_uuid);
         }
         self.look_at_receiver(begun, &survey);
+        self.apply_what_came(now, &survey, out);
         self.survey = Some(survey);
+    }
+
+    /// One that restarted since it was frozen boots with its applier stopped. What it received reaches
+    /// its binary log only once it is applied, and another may have to fetch it from there.
+    fn apply_what_came(&mut self, now: Tick, survey: &Survey, out: &mut Vec<AgentOutput>) {
+        let frozen = self
+            .seal
+            .source
+            .as_ref()
+            .is_some_and(|(_, epoch)| !self.seal.may_follow(*epoch));
+        let left = !survey.executed.is_superset_of(&survey.received);
+        let stopped = survey.source.is_some() && !survey.applier_runs;
+        // One that stopped on an error would stop on it again.
+        let sound = survey.replication_error.is_empty();
+        if frozen
+            && left
+            && stopped
+            && sound
+            && self.job.is_none()
+            && !matches!(self.role, Role::Open(_))
+            && now >= self.apply_due
+        {
+            self.apply_due = now.plus_ms(APPLY_AGAIN_MS);
+            let id = self.run(Op::StartApplier, out);
+            self.side_ops.insert(id);
+        }
     }
 
     /// A primary replicates from nobody: a receiver that runs on one was started by somebody, toward

@@ -124,3 +124,27 @@ fn one_that_receives_as_far_as_its_agent_knows_is_stopped_before_it_opens() {
         "persist(token 30), run freeze"
     );
 }
+
+/// Frozen, it restarted, and boots with its applier stopped: what it received would never reach its
+/// binary log, from which another has to fetch it. (Found by the simulator.)
+#[test]
+fn a_frozen_one_that_restarted_applies_what_it_received() {
+    let left = Survey {
+        applier_runs: false,
+        source: Some(("b.example".into(), 3306)),
+        ..holding("p:1-10", "p:11-12")
+    };
+    let (_, said) = frozen_desk().restarts(left.clone());
+    assert_eq!(said, "run start applier");
+    // One that stopped on an error would stop on it again; one that follows is no concern of this.
+    let broken = Survey {
+        replication_error: "1062: Duplicate entry".into(),
+        ..left.clone()
+    };
+    assert_eq!(frozen_desk().restarts(broken).1, "");
+    let mut follows = Desk::up();
+    follows.order(follow(1, "p:1-10"), 2);
+    follows.ends(frozen(fenced()));
+    follows.ends(OpDone::Followed);
+    assert_eq!(follows.restarts(left).1, "");
+}

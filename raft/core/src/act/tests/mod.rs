@@ -470,6 +470,7 @@ fn op_name(op: &Op) -> String {
         Op::Fence => "fence".into(),
         Op::Fetch { host, .. } => format!("fetch {host}"),
         Op::LookAtApplier { .. } => "look at applier".into(),
+        Op::StartApplier => "start applier".into(),
         Op::WaitApplied { set } => format!("apply {}", crate::testing::short(set)),
         Op::Follow {
             host,

@@ -61,6 +61,7 @@ fn why_not_is_said_as_a_failover_would_say_it() {
     // A word that is older than the others' lacks nothing that they told before it.
     let mut skewed = known(&[("a", "p:1-12", ""), ("b", "p:1-14", "")]);
     skewed.newest.insert(instance("a"), set("p:1-14"));
+    skewed.held = [(instance("b"), "its applier has stopped".into())].into();
     assert_eq!(told(&readiness(world.cluster(), skewed)), "a");
     // Who cannot open is ranked last, and holds everything up where nobody else qualifies.
     let held = |letters: &str| Known {
