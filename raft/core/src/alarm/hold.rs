@@ -6,8 +6,9 @@ use super::{Alarm, Key, Shown};
 use crate::ids::Tick;
 use crate::policy::Policy;
 
-/// Gone for so long, it is over.
-const CLEAR_MS: u64 = 1_000;
+/// Gone for so long, it is over: longer than a plan stands, and than an applier that fails again at once
+/// looks well when it is started.
+const CLEAR_MS: u64 = 1_500;
 
 /// An alarm was raised, or cleared.
 #[derive(Clone, Debug, PartialEq, Eq)]

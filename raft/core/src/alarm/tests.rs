@@ -374,7 +374,7 @@ fn each_is_raised_once_and_cleared_once() {
         (1_900, false, ""),
         (2_500, true, ""),
         (3_000, false, ""),
-        (3_500, false, "cleared 3500"),
+        (4_000, false, "cleared 4000"),
         (9_000, false, ""),
     ];
     holds(&looks(&flickers), true);

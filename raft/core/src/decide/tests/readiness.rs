@@ -59,7 +59,8 @@ fn why_not_is_said_as_a_failover_would_say_it() {
     };
     assert!(not(unseen).starts_with("the loss would be unknown: no node had looked"));
     // A word that is older than the others' lacks nothing that they told before it.
-    let mut skewed = known(&[("a", "p:1-12", ""), ("b", "p:1-14", "")]);
+    let mut skewed = known(&[("a", "p:1-12", ""), ("b", "p:1-11", "p:12-14")]);
+    assert_eq!(told(&readiness(world.cluster(), skewed.clone())), "b");
     skewed.newest.insert(instance("a"), set("p:1-14"));
     skewed.held = [(instance("b"), "its applier has stopped".into())].into();
     assert_eq!(told(&readiness(world.cluster(), skewed)), "a");
