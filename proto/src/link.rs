@@ -39,7 +39,7 @@ pub enum Up {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Down {
-    Acknowledged(Acknowledgement),
+    Acknowledged(Box<Acknowledgement>),
     Order(Box<Order>),
     /// Tell what the readiness lint judges. `peers`: the others' agents, `host:port`, to be
     /// measured.

@@ -80,7 +80,10 @@ impl Links {
         instance: InstanceId,
         acknowledgement: Acknowledgement,
     ) {
-        self.send(&(cluster, instance), &Down::Acknowledged(acknowledgement));
+        self.send(
+            &(cluster, instance),
+            &Down::Acknowledged(Box::new(acknowledgement)),
+        );
     }
 
     /// Asks an agent for its facts; `None` if no agent of that cluster and instance is connected.

@@ -174,7 +174,7 @@ impl Link {
                                     rtt_ms = heard.0.saturating_sub(at);
                                 }
                             }
-                            self.inputs.send(AgentInput::Acknowledged(ack)).await?;
+                            self.inputs.send(AgentInput::Acknowledged(*ack)).await?;
                         }
                         Down::Inspect { ask, peers } => self.inspect(ask, peers, sender.clone()),
                         Down::Order(order) => self.inputs.send(AgentInput::Order(order)).await?,

@@ -197,7 +197,9 @@ SELECT CAST(SUM(PROCESSLIST_STATE='Waiting for semi-sync ACK from replica') AS C
 /// Zero stands for none.
 const APPLIED: &str = "
 SELECT CAST(FLOOR(1000 * MAX(UNIX_TIMESTAMP(LAST_APPLIED_TRANSACTION_ORIGINAL_COMMIT_TIMESTAMP)))
- AS CHAR) AS committed FROM performance_schema.replication_applier_status_by_worker
+ AS CHAR) AS committed,
+ MAX(IF(LAST_ERROR_NUMBER IN (0, 3030), NULL, CONCAT(LAST_ERROR_NUMBER, ' ', LAST_ERROR_MESSAGE)))
+ AS error FROM performance_schema.replication_applier_status_by_worker
  WHERE CHANNEL_NAME=''";
 
 /// Prepared branches, their ids as XA COMMIT takes them. The last one: an account without
@@ -282,12 +284,16 @@ pub async fn newest_binlog(
 }
 
 pub(super) fn read_inspection(sets: &[Rows]) -> Result<Inspection, SessionError> {
-    let pulse = read_pulse(sets)?;
+    let mut pulse = read_pulse(sets)?;
     let dumps = sets
         .get(5)
         .ok_or(SessionError::Unexpected("the connected replicas"))?;
     let waits = first(sets, 6)?;
-    let applied = text(first(sets, 7)?, "committed");
+    let applied = first(sets, 7)?;
+    if let Some(cause) = text(applied, "error").and_then(|error| cause(&error)) {
+        name_cause(&mut pulse, &cause);
+    }
+    let applied = text(applied, "committed");
     Ok(Inspection {
         pulse,
         dumps: dumps.iter().map(read_dump).collect::<Result<_, _>>()?,
@@ -296,6 +302,28 @@ pub(super) fn read_inspection(sets: &[Rows]) -> Result<Inspection, SessionError>
         waiting_for_global_lock: count(waits, "global_lock")?,
         applied_commit_ms: applied.and_then(|ms| ms.parse().ok()).filter(|ms| *ms > 0),
     })
+}
+
+/// `1062 Duplicate entry …`, as a worker says it.
+fn cause(error: &str) -> Option<Fault> {
+    let (code, message) = error.split_once(' ')?;
+    Some(Fault {
+        code: code.parse().ok()?,
+        message: message.to_owned(),
+    })
+}
+
+/// Where the applier's coordinator says that a worker stopped it (3030), the worker's error
+/// is the cause.
+fn name_cause(pulse: &mut Pulse, cause: &Fault) {
+    let own = pulse.channels.iter_mut().find(|of| of.name.is_empty());
+    let own = own.map(|channel| &mut channel.sql_error);
+    let replica = pulse.replica.as_mut().map(|of| &mut of.sql_error);
+    for error in own.into_iter().chain(replica) {
+        if error.is_some() {
+            *error = Some(cause.clone());
+        }
+    }
 }
 
 fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
