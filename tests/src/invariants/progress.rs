@@ -245,15 +245,11 @@ fn nobody_followed(world: &World, cluster: &Cluster) -> Option<String> {
     (!carried).then(|| "whoever may be chosen is followed by too few".into())
 }
 
-/// What was told of a deposed epoch by those whose relay logs a fault took since, or who will never
-/// apply it.
+/// What was told of a deposed epoch by those whose relay logs a fault took since.
 fn told_and_lost(world: &World, cluster: &Cluster) -> GtidSet {
     let record = cluster.deposition();
     let reports = record.into_iter().flat_map(|record| &record.frozen);
-    let lost = reports.filter(|(id, _)| {
-        let host = world.host_of(id);
-        world.servers[host].lost_relay || world.faults.held == Some(host)
-    });
+    let lost = reports.filter(|(id, _)| world.servers[world.host_of(id)].lost_relay);
     lost.fold(GtidSet::default(), |told, (_, report)| {
         told.union(&report.holds())
     })

@@ -153,6 +153,11 @@ impl World {
         }
         self.faults
             .plan(self.options, plan.instances.len(), &mut self.rng);
+        if self.faults.holds_chosen {
+            // Whoever is chosen has something left to apply, and applies nothing of it.
+            let replicas = self.servers.iter_mut().skip(1);
+            replicas.for_each(|server| server.apply_us = 150_000);
+        }
         if self.faults.starving {
             // It shuts itself much too late to be of any use.
             registration.policy.unacked_fence_ms = 600_000;
