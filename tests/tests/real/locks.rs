@@ -19,7 +19,8 @@ async fn a_backups_lock_shuts_nobody() {
     let Some(world) = World::build().await else {
         return;
     };
-    world.policy(&["unacked_fence_ms=2000"]).await;
+    let fields = ["starved_sustain_ms=1500", "unacked_fence_ms=2000"];
+    world.policy(&fields).await;
     let writer = Writer::start(&world).await;
     let mut backup = world.root("mysql-1").await;
     let lock = "FLUSH TABLES WITH READ LOCK";
