@@ -21,6 +21,10 @@ const LAST_RESORT_MS: u64 = 5_000;
 /// An agent that was not heard for so long may be gone, whatever it reported before.
 const UNHEARD_MS: u64 = 1_000;
 
+/// How long the fence of one whose choice was taken back is waited for: where it hangs, its server is
+/// ended with SIGKILL before.
+const FENCE_GRACE_MS: u64 = 2_000;
+
 /// Where the old primary's confirmed final set is all that tells the content, how long the leader
 /// waits for enough ackers to tell it: nothing that nobody acknowledged is needed then.
 const CONTENT_GRACE_MS: u64 = 500;
@@ -137,8 +141,19 @@ impl Node {
         heard == cluster.ackers.members.len() || now.since_ms(since) >= grace_ms
     }
 
+    /// Whether the fence of one that was withdrawn is waited for: its answer alone can say that it never
+    /// began to open, and so is no former primary.
+    fn awaits_fence(&mut self, now: Tick, cluster: &Cluster, deposition: &Deposition) -> bool {
+        let plan = self.lead.plans.entry(cluster.id.clone()).or_default();
+        let since = *plan.seen.get_or_insert(now);
+        deposition.withdrawn.is_some()
+            && deposition.fence.is_none()
+            && now.since_ms(since) < FENCE_GRACE_MS
+    }
+
     fn propose(&mut self, now: Tick, cluster: &Cluster, deposition: &Deposition, choice: Choice) {
-        if !self.all_heard(now, cluster, deposition) {
+        if !self.all_heard(now, cluster, deposition) || self.awaits_fence(now, cluster, deposition)
+        {
             return;
         }
         if self.unheard(now, cluster).contains(&choice.to) {

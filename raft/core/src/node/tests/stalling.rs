@@ -3,7 +3,7 @@
 use super::*;
 use crate::act::ProcessId;
 use crate::observe::Stuck;
-use crate::record::Backlog;
+use crate::record::{Backlog, FenceReport};
 
 fn run() -> ProcessId {
     ProcessId {
@@ -31,6 +31,22 @@ fn chosen(of_b: Backlog) -> Plane {
     assert_eq!(plane.world.cluster().primary, instance("a"));
     plane.lines.clear();
     plane
+}
+
+fn in_epoch_2(input: NodeInput) -> NodeInput {
+    match input {
+        NodeInput::Reply(mut reply) => {
+            reply.token.epoch = Epoch(2);
+            NodeInput::Reply(reply)
+        }
+        other => other,
+    }
+}
+
+/// Frozen anew.
+fn again(letter: &str) -> NodeInput {
+    let report = report(letter, "p:1-12", "p:13-20");
+    in_epoch_2(reply(1, letter, Said::Frozen { report }))
 }
 
 fn stalls(plane: &mut Plane) {
@@ -62,6 +78,26 @@ fn it_is_withdrawn_where_another_is_expected_to_do_better() {
     plane.when("1 withdraws a");
     let cluster = plane.world.cluster();
     assert_eq!(cluster.stage_name(), "primary deposed");
+    // Its fence alone can say that it never began to open.
+    plane.tell(0, again("b"));
+    plane.runs(1_500);
+    plane.never("1 chooses");
+    let report = FenceReport::Confirmed {
+        final_set: set("p:1-12"),
+        received: set("p:13-20"),
+        server_uuid: uuid("a"),
+        unacknowledged: false,
+        mysqld: None,
+        broken: [].into(),
+    };
+    let said = Said::Fenced {
+        report,
+        undurable: false,
+        unopened: Some(run()),
+    };
+    plane.tell(0, in_epoch_2(reply(1, "a", said)));
+    plane.runs(100);
+    plane.when("1 chooses b");
 }
 
 #[test]
