@@ -1,7 +1,6 @@
 //! What a replica's applier is at, and which sessions of clients hold what it needs.
 //!
-//! Everything is read from `performance_schema` and InnoDB's own list of transactions; the agent's
-//! account may. A session that holds the global read lock is ended whether or not anything waits for
+//! Everything is read from `performance_schema`, which the agent's account may. A session that holds the global read lock is ended whether or not anything waits for
 //! it: on a primary every write would.
 
 use std::collections::BTreeMap;
@@ -11,12 +10,10 @@ use tokio::time::Instant;
 use super::ops::{OpsError, at, kill_sessions};
 use super::session::{Rows, Session, SessionError, number, text};
 
-/// The applier's threads, and how far each is: its transaction's rows, its statement's stage.
+/// The applier's threads, and what each is at.
 const THREADS: &str = "\
-SELECT CAST(t.THREAD_ID AS CHAR) AS thread, IFNULL(t.PROCESSLIST_STATE, '') AS state,
- CAST(IFNULL(x.trx_rows_modified, 0) AS CHAR) AS changed
+SELECT CAST(t.THREAD_ID AS CHAR) AS thread, IFNULL(t.PROCESSLIST_STATE, '') AS state
  FROM performance_schema.threads t
- LEFT JOIN information_schema.INNODB_TRX x ON x.trx_mysql_thread_id = t.PROCESSLIST_ID
  WHERE t.NAME IN ('thread/sql/replica_sql', 'thread/sql/replica_worker')";
 
 /// Sessions of clients that hold a lock which the applier waits for, or the global read lock; one
@@ -77,9 +74,8 @@ pub async fn look(session: &mut Session, deadline: Instant) -> Result<Seen, Sess
     for row in threads {
         let state = text(row, "state").unwrap_or_default();
         let thread = number(row, "thread")?;
-        let changed = number(row, "changed")?;
         waits |= state.contains("lock");
-        at.push_str(&format!("{thread}:{changed}:{state} "));
+        at.push_str(&format!("{thread}:{state} "));
     }
     if !waits {
         let writes = writes.first().map(|row| number(row, "writes"));
