@@ -75,18 +75,15 @@ pub async fn enable(
             continue;
         }
         let definer = definer(&value("definer")?);
-        let alter = (|| {
-            Ok(format!(
-                "SET SESSION character_set_client={}, collation_connection={}, sql_mode={}; \
-                 ALTER DEFINER={definer} EVENT {}.{} ENABLE",
-                quote(&value("client")?).map_err(at(step))?,
-                quote(&value("collation")?).map_err(at(step))?,
-                quote(&value("mode")?).map_err(at(step))?,
-                identifier(&home),
-                identifier(&name),
-            ))
-        })();
-        let sql: String = alter?;
+        let sql = format!(
+            "SET SESSION character_set_client={}, collation_connection={}, sql_mode={}; \
+             ALTER DEFINER={definer} EVENT {}.{} ENABLE",
+            quote(&value("client")?).map_err(at(step))?,
+            quote(&value("collation")?).map_err(at(step))?,
+            quote(&value("mode")?).map_err(at(step))?,
+            identifier(&home),
+            identifier(&name),
+        );
         match session.execute(&sql, deadline).await {
             Ok(()) => all.enabled.push(full),
             Err(SessionError::Server { code, message }) => {

@@ -16,14 +16,6 @@ const NOTHING_HAPPENS: Duration = Duration::from_secs(1);
 /// Both acknowledge, and execute nothing for a while.
 const BEHIND: [&str; 2] = ["mysql-3", "mysql-4"];
 
-async fn more(writer: &Writer) {
-    let before = writer.acked();
-    until(LIMIT, "more writes", async || {
-        (writer.acked() >= before + 30).then_some(())
-    })
-    .await;
-}
-
 /// Stops a replica's receiver, and keeps it stopped.
 async fn receives_no_more(world: &World, relay: &Relay, id: &str) {
     // It would be told to receive again.
@@ -66,9 +58,9 @@ async fn the_most_received_wins_over_the_most_executed() {
         locked.await.expect("it is locked");
         locks.push(session);
     }
-    more(&writer).await;
+    writer.more(30).await;
     receives_no_more(&world, &relay, "mysql-2").await;
-    more(&writer).await;
+    writer.more(30).await;
 
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
     let cluster = named_2(&world).await;
@@ -115,9 +107,9 @@ async fn what_only_one_that_must_never_be_promoted_holds_is_fetched() {
     };
     let relay = Relay::between(&mut world, &["mysql-2"]).await;
     let writer = Writer::start(&world).await;
-    more(&writer).await;
+    writer.more(30).await;
     receives_no_more(&world, &relay, "mysql-2").await;
-    more(&writer).await;
+    writer.more(30).await;
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
 
     let cluster = named_2(&world).await;

@@ -15,9 +15,7 @@ async fn a_shutdown_that_hangs_is_ended_for_a_freeze() {
     };
     // An agent that slept tells what its server heard as heard when it woke up: the ground's age
     // would not do.
-    let cluster = world.cluster_id().to_string();
-    let patient = ["policy", "set", &cluster, "ground_age_ms=60000"];
-    world.told_by(&patient).await;
+    world.policy(&["ground_age_ms=60000"]).await;
     let writer = Writer::start(&world).await;
     let third = world.instance("mysql-3").agent_pid;
     signal(third, Signal::SIGSTOP);

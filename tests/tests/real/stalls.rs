@@ -14,14 +14,6 @@ use crate::writer::Writer;
 /// In the old primary's region, so that it is preferred.
 const HOME: &str = "mysql-2";
 
-async fn more(writer: &Writer, writes: usize) {
-    let before = writer.acked();
-    until(LIMIT, "more writes", async || {
-        (writer.acked() >= before + writes).then_some(())
-    })
-    .await;
-}
-
 async fn lock(world: &World) -> Session {
     let mut session = world.root(HOME).await;
     let locked = session.execute("LOCK TABLES app.writes READ", within(LIMIT));
@@ -57,7 +49,7 @@ async fn one_whose_applier_broke_is_ranked_last() {
         (!world.value(HOME, sql).await.is_empty()).then_some(())
     })
     .await;
-    more(&writer, 30).await;
+    writer.more(30).await;
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
 
     let cluster = opened_by(&world, 2).await;
@@ -88,9 +80,9 @@ async fn one_that_stalls_once_it_is_chosen_is_withdrawn() {
         .policy(&["ends_holders=false", "open_stall_ms=2000"])
         .await;
     let writer = Writer::start(&world).await;
-    more(&writer, 10).await;
+    writer.more(10).await;
     let session = lock(&world).await;
-    more(&writer, 10).await;
+    writer.more(10).await;
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
 
     let cluster = opened_by(&world, 3).await;
@@ -130,7 +122,7 @@ async fn what_a_client_holds_on_the_chosen_one_is_ended() {
         return;
     };
     let writer = Writer::start(&world).await;
-    more(&writer, 10).await;
+    writer.more(10).await;
     let mut backup = world.root(HOME).await;
     let locked = backup.execute("FLUSH TABLES WITH READ LOCK", within(LIMIT));
     locked.await.expect("it is locked");

@@ -94,11 +94,7 @@ async fn ackers_that_are_restarted_starve_nobody() {
             })
             .await;
         }
-        let written = writer.acked();
-        until(LIMIT, "writes to go on", async || {
-            (writer.acked() >= written + 20).then_some(())
-        })
-        .await;
+        writer.more(20).await;
     }
     throughout(NOTHING_HAPPENS, "nobody is deposed", async || {
         let cluster = world.cluster().await;

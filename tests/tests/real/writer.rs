@@ -59,6 +59,15 @@ impl Writer {
             .len()
     }
 
+    /// Waits until so many more writes were acknowledged.
+    pub async fn more(&self, writes: usize) {
+        let before = self.acked();
+        crate::world::until(crate::world::LIMIT, "more writes", async || {
+            (self.acked() >= before + writes).then_some(())
+        })
+        .await;
+    }
+
     /// Ends it; the numbers of all writes that were acknowledged.
     pub async fn stop(self) -> Vec<u64> {
         self.stop.send_replace(true);

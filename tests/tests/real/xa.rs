@@ -52,7 +52,7 @@ async fn prepared_branches_are_told_and_out_of_reach_on_replicas() {
         })
         .await;
     }
-    world.told_by(&["policy", "set", &cluster, "xa=true"]).await;
+    world.policy(&["xa=true"]).await;
     for id in ["mysql-2", "mysql-3", "mysql-4"] {
         keeps_clients_out(&world, id).await;
     }

@@ -370,10 +370,9 @@ fn whole(found: &mut Found, cluster: &Cluster, facts: &BTreeMap<InstanceId, Fact
 /// of whoever of them is next.
 fn ackers_needed(cluster: &Cluster) -> usize {
     let ackers = &cluster.ackers;
-    let spare = ackers.members.len().saturating_sub(ackers.k as usize);
-    let next_k = (ackers.members.len().saturating_sub(1))
-        .saturating_sub(spare)
-        .max(1);
+    // Whoever it is, V' is one less.
+    let next = ackers.members.first().map(|id| ackers.without(id));
+    let next_k = next.map_or(1, |next| next.k as usize);
     let wanted = (ackers.k as usize).max(ackers.blocking()).max(next_k + 1);
     wanted.min(ackers.members.len())
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::gtid::{GtidSet, Uuid};
 use crate::observe::{Fault, NotSent, Role, ServerError, fault_list};
 use crate::policy::Policy;
-use crate::record::stranger_name;
+use crate::record::stranger_names;
 
 /// What an alarm means for a failover that nobody asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ pub enum Alarm {
     #[error(
         "{} acknowledge to it without being in V, and nobody can freeze them: switch their \
          rpl_semi_sync_replica_enabled off, or take the replication account from them",
-        named(.uuids)
+        stranger_names(.uuids)
     )]
     Strangers {
         uuids: BTreeSet<Uuid>,
@@ -166,11 +166,6 @@ fn role_words(role: &Role) -> String {
         Role::Frozen(epoch) => format!("it is frozen for epoch {epoch}"),
         Role::Following(epoch) => format!("it follows the primary of epoch {epoch}"),
     }
-}
-
-fn named(uuids: &BTreeSet<Uuid>) -> String {
-    let names: Vec<_> = uuids.iter().map(stranger_name).collect();
-    names.join(", ")
 }
 
 impl Alarm {

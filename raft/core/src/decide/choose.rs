@@ -147,7 +147,7 @@ fn best(
         proof: basis.proof.clone(),
         within: evidence.still_holds(&to),
         need,
-        ackers: cluster.inherited().without(&to),
+        ackers: evidence.inherited().without(&to),
         loss,
         why,
         to,
@@ -263,7 +263,7 @@ pub(super) fn unfit(evidence: &Evidence<'_>, id: &InstanceId) -> Option<Reason> 
             set: errant.compact().to_string(),
         });
     }
-    let Ackers { members, k } = cluster.inherited().without(id);
+    let Ackers { members, k } = evidence.inherited().without(id);
     if members.is_empty() {
         return Some(Reason::NoAckerLeft(instance));
     }

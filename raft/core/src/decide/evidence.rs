@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::gtid::GtidSet;
 use crate::ids::InstanceId;
-use crate::record::{Cluster, Deposition, FenceReport, FreezeReport};
+use crate::record::{Ackers, Cluster, Deposition, FenceReport, FreezeReport};
 
 /// What frozen members tell, minus what was never acknowledged.
 pub(super) struct Evidence<'a> {
@@ -26,6 +26,11 @@ impl<'a> Evidence<'a> {
             deposition,
             held,
         }
+    }
+
+    /// V and k that those of the next epoch follow from.
+    pub fn inherited(&self) -> Ackers {
+        self.cluster.inherited_from(Some(self.deposition))
     }
 
     /// F: the members of V that are frozen. Enough of them prove silence.

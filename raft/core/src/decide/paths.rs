@@ -43,7 +43,7 @@ fn prospect(
     candidate: &InstanceId,
     way: impl Fn(&InstanceId, &InstanceId) -> Way,
 ) -> Prospect {
-    let next = cluster.ackers.without(candidate);
+    let next = cluster.inherited().without(candidate);
     let must = next.k as usize;
     let (mut open, mut shut) = (0, Vec::new());
     for member in &next.members {

@@ -6,7 +6,7 @@ use super::LossBound;
 use crate::gtid::Uuid;
 use crate::ids::InstanceId;
 use crate::policy::MaxLoss;
-use crate::record::stranger_name;
+use crate::record::stranger_names;
 
 /// Why nobody can be chosen yet, or why an instance was passed over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub enum Reason {
         "{names} acknowledged to the old primary without being in V: each counts as an acker that \
          nobody can freeze; where freezing all of V is not enough, only the old primary's confirmed \
          fence is",
-        names = named(.uuids)
+        names = stranger_names(.uuids)
     )]
     Strangers { uuids: Vec<Uuid> },
     #[error(
@@ -83,11 +83,6 @@ pub enum Reason {
         why: Doubt,
         allowed: MaxLoss,
     },
-}
-
-fn named(uuids: &[Uuid]) -> String {
-    let names: Vec<_> = uuids.iter().map(stranger_name).collect();
-    names.join(", ")
 }
 
 fn listed(instances: &[InstanceId]) -> String {

@@ -7,7 +7,7 @@ use super::evidence::Evidence;
 use crate::act::ProcessId;
 use crate::agree::Inquest;
 use crate::ids::InstanceId;
-use crate::record::{Cluster, Deposition, PromotionRule, Stage};
+use crate::record::{Cluster, Deposition, PromotionRule};
 
 /// Who would be chosen instead of one that was chosen and stalls; `None` where nobody is expected to
 /// do better, and it is waited for.
@@ -37,13 +37,9 @@ pub fn successor(
     next.former = Some(promotion.former.clone());
     next.unopened = unopened.is_some() && unopened == promotion.opener.as_ref();
     next.approval.errant = after.approval.errant.clone();
-    let probe = Cluster {
-        stage: Stage::Deposed(Box::new(next.clone())),
-        ..cluster.clone()
-    };
-    let evidence = Evidence::new(&probe, &next);
+    let evidence = Evidence::new(cluster, &next);
     let leaves = |id: &InstanceId| {
-        let ackers = probe.inherited().without(id);
+        let ackers = evidence.inherited().without(id);
         ackers.members.len() >= ackers.k as usize && !ackers.members.is_empty()
     };
     let mut frozen = next.frozen.keys().filter(|id| {

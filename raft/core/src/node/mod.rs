@@ -339,8 +339,8 @@ impl Node {
         })
     }
 
-    /// What a node tells the agents of a cluster, from its applied state.
-    fn named_primary(&self, cluster: &Cluster) -> NamedPrimary {
+    /// What a node tells the agent of this instance, from its applied state.
+    fn named_to(&self, cluster: &Cluster, instance: &InstanceId) -> NamedPrimary {
         NamedPrimary {
             epoch: cluster.epoch,
             instance: cluster.primary.clone(),
@@ -356,7 +356,7 @@ impl Node {
             ends_holders: cluster.policy.ends_holders,
             ground: cluster.ground.clone(),
             scheduled: cluster.owed_scheduled(self.state.get().level),
-            addresses: BTreeMap::new(),
+            addresses: starved::addresses(cluster, instance),
             replica_stale_ms: cluster.policy.replica_stale_ms,
         }
     }

@@ -143,12 +143,11 @@ impl Node {
 
     /// Whether the fence of one that was withdrawn is waited for: its answer alone can say that it never
     /// began to open, and so is no former primary.
-    fn awaits_fence(&mut self, now: Tick, cluster: &Cluster, deposition: &Deposition) -> bool {
-        let plan = self.lead.plans.entry(cluster.id.clone()).or_default();
-        let since = *plan.seen.get_or_insert(now);
+    fn awaits_fence(&self, now: Tick, cluster: &Cluster, deposition: &Deposition) -> bool {
+        let seen = self.lead.plans.get(&cluster.id).and_then(|plan| plan.seen);
         deposition.withdrawn.is_some()
             && deposition.fence.is_none()
-            && now.since_ms(since) < FENCE_GRACE_MS
+            && seen.is_none_or(|since| now.since_ms(since) < FENCE_GRACE_MS)
     }
 
     fn propose(&mut self, now: Tick, cluster: &Cluster, deposition: &Deposition, choice: Choice) {

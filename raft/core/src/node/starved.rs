@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Node;
 use super::watch::Watch;
-use crate::act::NamedPrimary;
 use crate::agree::blocking;
 use crate::decide::{Way, forsaken};
 use crate::ids::{InstanceId, Tick};
@@ -12,13 +11,6 @@ use crate::observe::{PathSeen, ReplicaSeen, Role, Sight, SightKind, Starvation};
 use crate::record::{Cluster, PromotionRule, THIRD};
 
 impl Node {
-    /// What a node tells the agent of this instance.
-    pub(super) fn named_to(&self, cluster: &Cluster, instance: &InstanceId) -> NamedPrimary {
-        let mut named = self.named_primary(cluster);
-        addresses(cluster, instance, &mut named);
-        named
-    }
-
     /// What this node sees of the primary: that it starves takes the beats of several agents.
     pub(super) fn sight_of(&self, now: Tick, cluster: &Cluster, watch: &Watch) -> Sight {
         let hears = self.leads.hears_majority;
@@ -100,8 +92,7 @@ impl Node {
         unheard: &BTreeSet<InstanceId>,
     ) -> BTreeSet<InstanceId> {
         forsaken(cluster, |from, to| {
-            let tries = self.watches.get(from).map(|watch| watch.paths(now));
-            match tries.and_then(|tries| tries.get(to).copied()) {
+            match self.watches.get(from).and_then(|watch| watch.path(now, to)) {
                 _ if unheard.contains(from) => Way::Shut,
                 Some(seen) if seen.open => Way::Open,
                 Some(_) => Way::Shut,
@@ -122,34 +113,35 @@ impl Watch {
 
     /// Its agent's newest tries, as old as they are now.
     fn paths(&self, now: Tick) -> BTreeMap<InstanceId, PathSeen> {
-        let Some((at, beat)) = &self.beat else {
-            return BTreeMap::new();
-        };
-        let since_ms = now.since_ms(*at) + self.rtt_ms();
-        let tries = beat.paths.iter().map(|(to, path)| {
-            let seen = PathSeen {
-                tried_ms: path.tried_ms + since_ms,
-                open: path.error.is_empty(),
-            };
-            (to.clone(), seen)
-        });
-        tries.collect()
+        let told = self.beat.iter().flat_map(|(_, beat)| beat.paths.keys());
+        told.filter_map(|to| Some((to.clone(), self.path(now, to)?)))
+            .collect()
+    }
+
+    /// The same, of one instance.
+    fn path(&self, now: Tick, to: &InstanceId) -> Option<PathSeen> {
+        let (at, beat) = self.beat.as_ref()?;
+        let path = beat.paths.get(to)?;
+        Some(PathSeen {
+            tried_ms: path.tried_ms + now.since_ms(*at) + self.rtt_ms(),
+            open: path.error.is_empty(),
+        })
     }
 }
 
 /// Where the members of V are to try whether they could follow: the primary, whom they follow now, and
 /// whoever may be next.
-fn addresses(cluster: &Cluster, to: &InstanceId, named: &mut NamedPrimary) {
+pub(super) fn addresses(cluster: &Cluster, to: &InstanceId) -> BTreeMap<InstanceId, (String, u16)> {
     if !cluster.ackers.members.contains(to) {
-        return;
+        return BTreeMap::new();
     }
     let may = |id: &InstanceId, rule: PromotionRule| {
         *id == cluster.primary
             || (rule != PromotionRule::Never && !cluster.left_behind.contains(id))
     };
     let instances = cluster.instances.iter();
-    named.addresses = instances
+    instances
         .filter(|(id, spec)| may(id, spec.promotion))
         .map(|(id, spec)| (id.clone(), (spec.host.clone(), spec.port)))
-        .collect();
+        .collect()
 }

@@ -100,6 +100,12 @@ impl Ackers {
     pub fn without(&self, candidate: &InstanceId) -> Ackers {
         let mut members = self.members.clone();
         members.remove(candidate);
+        self.of(members)
+    }
+
+    /// These members, of whom as many may be missing as of these.
+    #[must_use]
+    pub fn of(&self, members: BTreeSet<InstanceId>) -> Ackers {
         let spare = self.members.len().saturating_sub(self.k as usize);
         let k = members.len().saturating_sub(spare).max(1);
         Ackers {

@@ -36,11 +36,17 @@ impl Ground {
 }
 
 /// How a stranger is called.
-pub fn stranger_name(uuid: &Uuid) -> String {
+fn stranger_name(uuid: &Uuid) -> String {
     match uuid.connection() {
         Some(number) => format!("a client that names no server (connection {number})"),
         None => uuid.to_string(),
     }
+}
+
+/// How these are called, in a sentence.
+pub fn stranger_names<'a>(uuids: impl IntoIterator<Item = &'a Uuid>) -> String {
+    let names: Vec<String> = uuids.into_iter().map(stranger_name).collect();
+    names.join(", ")
 }
 
 /// A word on the ground: what was seen, or (with `held`) that all of it is settled.
@@ -91,13 +97,12 @@ impl Cluster {
         self.ground.strangers.extend(&said.strangers);
         let mut events = Vec::new();
         let new = self.ground.strangers.difference(&before.strangers);
-        let names: Vec<String> = new.map(stranger_name).collect();
+        let names = stranger_names(new);
         if !names.is_empty() {
             let what = format!(
-                "{} acknowledges to {instance} without being in V, and counts as an acker that \
+                "{names} acknowledges to {instance} without being in V, and counts as an acker that \
                  nobody can freeze: switch its rpl_semi_sync_replica_enabled off, or take the \
                  replication account from it",
-                names.join(", ")
             );
             events.push(self.event(EventKind::Ground, what));
         }

@@ -27,7 +27,7 @@ pub use cluster::{
 };
 pub use command::{Command, Event, EventKind, Outcome, Proposal, Refusal};
 pub use founding::FoundingWord;
-pub use ground::{Ground, GroundSaid, Told, stranger_name};
+pub use ground::{Ground, GroundSaid, Told, stranger_names};
 pub use incident::Incident;
 pub use level::{FEATURE_LEVEL, SECOND, THIRD, UnknownLevel};
 pub use limits::{Line, SLOT_MS};

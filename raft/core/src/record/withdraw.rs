@@ -74,7 +74,12 @@ impl Cluster {
     /// V and k that those of the next epoch follow from: of the newest one, or, where that never
     /// began to open, with its primary back among them, and as many missing as before it.
     pub fn inherited(&self) -> Ackers {
-        let unopened = self.deposition().filter(|of| of.unopened);
+        self.inherited_from(self.deposition())
+    }
+
+    /// The same, were its epoch deposed like this.
+    pub(crate) fn inherited_from(&self, deposition: Option<&Deposition>) -> Ackers {
+        let unopened = deposition.filter(|of| of.unopened);
         let Some(former) = unopened.and_then(|of| of.former.as_ref()) else {
             return self.ackers.clone();
         };
@@ -82,12 +87,7 @@ impl Cluster {
         if former.members.contains(&self.primary) {
             members.insert(self.primary.clone());
         }
-        let spare = former.members.len().saturating_sub(former.k as usize);
-        let k = members.len().saturating_sub(spare).max(1);
-        Ackers {
-            members,
-            k: k as u32,
-        }
+        former.of(members)
     }
 
     /// Records whose sessions were ended on the chosen one, for they held what it had to apply.

@@ -14,7 +14,7 @@ impl Agent {
             relay_log_recovery: survey.ground.relay_log_recovery,
             acknowledging: dumps.filter_map(|dump| dump.uuid).collect(),
             not_sent: self.hindered().filter(|_| open),
-            forgot: self.forgot(&survey.holds()),
+            forgot: self.forgot(survey),
             goes_away: self.goes_away(),
         }))
     }

@@ -76,8 +76,12 @@ impl Agent {
     }
 
     /// Why it may hold less than it once acknowledged.
-    pub(super) fn forgot(&self, holds: &GtidSet) -> Option<String> {
-        let lost = self.seal.lost.subtract(holds);
+    pub(super) fn forgot(&self, survey: &Survey) -> Option<String> {
+        // In each beat: sets are united only where something was lost.
+        if self.seal.lost.is_empty() {
+            return None;
+        }
+        let lost = self.seal.lost.subtract(&survey.holds());
         (!lost.is_empty()).then(|| format!("it lost {} with its relay log", lost.compact()))
     }
 }

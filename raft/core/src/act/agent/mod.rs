@@ -381,6 +381,15 @@ impl Agent {
         (self.server == Server::Up && self.doubt.is_none() && !over).then_some(epoch)
     }
 
+    /// What the newest word of a node says of the policy; its default where none has come: an agent
+    /// that no node has told anything is no less bound.
+    fn policy<T>(&self, told: fn(&NamedPrimary) -> T, default: fn(&Policy) -> T) -> T {
+        match &self.named {
+            Some(named) => told(named),
+            None => default(&Policy::default()),
+        }
+    }
+
     pub fn handle(&mut self, now: Tick, input: AgentInput) -> Vec<AgentOutput> {
         let mut out = Vec::new();
         self.now = now;

@@ -2,7 +2,6 @@
 
 use super::super::op::{Op, Survey};
 use super::super::order::{Order, OrderKind, Reply, Said};
-use crate::gtid::GtidSet;
 use crate::ids::{Epoch, Tick, Token};
 use crate::observe::{IoThread, Role};
 use crate::record::FenceReport;
@@ -231,11 +230,7 @@ impl Agent {
                 self.step(order, Waits::Compare, Op::Freeze, out);
             }
             OrderKind::Open {
-                epoch,
-                need,
-                k,
-                adopted,
-                ..
+                epoch, k, adopted, ..
             } => {
                 if !self.seal.may_open(epoch) {
                     let why = format!("shut or frozen for an epoch not below {epoch}");
@@ -257,7 +252,7 @@ impl Agent {
                     return self.say_opened(&order, out);
                 }
                 if adopted {
-                    return self.apply(order, need, out);
+                    return self.apply(order, out);
                 }
                 // What a fetch that was given up still receives would be applied once it is open.
                 let survey = self.survey.as_ref();
@@ -287,7 +282,10 @@ impl Agent {
     }
 
     /// Waits until it has applied all that is needed, and all that it received.
-    pub(super) fn apply(&mut self, order: Order, need: GtidSet, out: &mut Vec<AgentOutput>) {
+    pub(super) fn apply(&mut self, order: Order, out: &mut Vec<AgentOutput>) {
+        let OrderKind::Open { need, .. } = &order.kind else {
+            return;
+        };
         let received = self
             .survey
             .as_ref()

@@ -9,7 +9,6 @@
 use super::super::op::OpError;
 use super::super::order::OrderKind;
 use crate::ids::Tick;
-use crate::policy::Policy;
 
 use super::{Agent, AgentOutput, Job, Server, refused};
 
@@ -86,11 +85,7 @@ impl Agent {
     }
 
     pub(super) fn restart_hold_ms(&self) -> u64 {
-        self.named
-            .as_ref()
-            .map_or(Policy::default().restart_hold_ms, |named| {
-                named.restart_hold_ms
-            })
+        self.policy(|told| told.restart_hold_ms, |policy| policy.restart_hold_ms)
     }
 }
 

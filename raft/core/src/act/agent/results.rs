@@ -113,10 +113,7 @@ impl Agent {
                 self.job = Some(job);
             }
             // What holds it is not known; it may open all the same.
-            (Waits::Free, OrderKind::Open { need, .. }) => {
-                let need = need.clone();
-                self.apply(job.order, need, out);
-            }
+            (Waits::Free, _) => self.apply(job.order, out),
             (Waits::Freeze, OrderKind::Freeze { .. })
                 if matches!(why, OpError::Hangs(_)) && self.may_end_hung() =>
             {
@@ -217,10 +214,7 @@ impl Agent {
             }
             (Waits::Free, OpDone::ApplierSeen(seen)) => {
                 self.take_applier(now, &seen);
-                if let OrderKind::Open { need, .. } = &order.kind {
-                    let need = need.clone();
-                    self.apply(order, need, out);
-                }
+                self.apply(order, out);
             }
             (Waits::Apply, OpDone::Applied) => {
                 self.opening_moves(now);
@@ -287,7 +281,7 @@ impl Agent {
             received: survey.received.clone(),
             purged: survey.purged.clone(),
             replicated_from: self.seal.source.as_ref().map(|(source, _)| source.clone()),
-            forgot: self.forgot(&survey.holds()),
+            forgot: self.forgot(survey),
             marked: self.seal.marked.clone(),
             mysqld: Some(self.seal.mysqld),
             left: self.left(|left| match left {

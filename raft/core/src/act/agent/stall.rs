@@ -1,7 +1,7 @@
 //! Whether an order to open makes progress, and what stands in its way.
 //!
-//! The deadline is on progress, not on time: transactions applied, or the applier's rows and stage
-//! within one of them. What clients hold is taken from them, by policy, and recorded.
+//! The deadline is on progress, not on time: transactions applied, or within one of them the applier's
+//! stage and the pages that it changes. What clients hold is taken from them, by policy, and recorded.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,6 @@ use super::{Agent, AgentOutput, Server};
 use crate::gtid::GtidSet;
 use crate::ids::{Epoch, Tick, Token};
 use crate::observe::{Role, Stuck};
-use crate::policy::Policy;
 
 /// Between two looks at the applier.
 const LOOK_MS: u64 = 100;
@@ -187,14 +186,10 @@ impl Agent {
     }
 
     pub(super) fn open_stall_ms(&self) -> u64 {
-        self.named
-            .as_ref()
-            .map_or(Policy::default().open_stall_ms, |named| named.open_stall_ms)
+        self.policy(|told| told.open_stall_ms, |policy| policy.open_stall_ms)
     }
 
     pub(super) fn ends_holders(&self) -> bool {
-        self.named
-            .as_ref()
-            .map_or(Policy::default().ends_holders, |named| named.ends_holders)
+        self.policy(|told| told.ends_holders, |policy| policy.ends_holders)
     }
 }

@@ -4,7 +4,6 @@ use super::super::op::{Op, Survey};
 use crate::gtid::GtidSet;
 use crate::ids::{Epoch, Tick};
 use crate::observe::{Heartbeat, MysqldWord, ReplicaReport, Role, TICK_GAP_MS, Word};
-use crate::policy::Policy;
 
 use super::{Agent, AgentOutput, Server};
 
@@ -54,13 +53,10 @@ impl Agent {
             let id = self.run(Op::Marker { epoch, create }, out);
             self.markers.insert(id, now);
         }
-        // An agent that no node has told anything since it began is no less bound.
-        let fence_ms = self
-            .named
-            .as_ref()
-            .map_or(Policy::default().unacked_fence_ms, |named| {
-                named.unacked_fence_ms
-            });
+        let fence_ms = self.policy(
+            |told| told.unacked_fence_ms,
+            |policy| policy.unacked_fence_ms,
+        );
         let hands_off = self.named.as_ref().is_some_and(|named| named.hands_off);
         if self.markers.unacknowledged_ms(now) > fence_ms && !hands_off {
             // Nobody acknowledges: it may be deposed long since. Better shut than stale. What opens it
