@@ -8,12 +8,13 @@ mod receiver;
 mod scheduled;
 mod watching;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use primacy_core::act::{AgentInput, Op, OpDone, OpError, OpId, Opened, Survey};
+use primacy_core::gtid::Uuid;
 use primacy_core::ids::Tick;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -188,7 +189,7 @@ impl Executor {
 /// What an op may do to the server while another order is carried out.
 fn errand(op: &Op) -> Errand {
     match op {
-        Op::PrepareOpen
+        Op::PrepareOpen { .. }
         | Op::Open { .. }
         | Op::Adopt { .. }
         | Op::Repair { .. }
@@ -234,7 +235,7 @@ impl Shared {
         let sessions = lock(&self.sessions).clone();
         match op {
             Op::Survey => self.survey(&sessions).await,
-            Op::PrepareOpen => self.prepare_open(&sessions).await,
+            Op::PrepareOpen { members } => self.prepare_open(&sessions, &members).await,
             Op::Open { k } => {
                 let opener = lock(&self.opener).take();
                 let mut opener = opener.ok_or(OpError::Unknown("the session is gone".into()))?;
@@ -325,10 +326,17 @@ impl Shared {
 
     /// The session dies of an idle second from here on: whoever sleeps between the check of the
     /// token and the statement opens nothing late.
-    async fn prepare_open(&self, sessions: &Arc<Sessions>) -> Result<OpDone, OpError> {
+    async fn prepare_open(
+        &self,
+        sessions: &Arc<Sessions>,
+        members: &BTreeSet<Uuid>,
+    ) -> Result<OpDone, OpError> {
         let deadline = within(STEP_LIMIT);
         self.superseded().await;
         let mut opener = self.begin(sessions, Errand::Opens, deadline).await?;
+        ops::cut_strangers(&mut opener, members, deadline)
+            .await
+            .map_err(|error| op_error(&error))?;
         let found = ops::executed(&mut opener, deadline).await;
         let (server_uuid, executed) = found.map_err(|error| session_error(&error))?;
         let prepared = OpDone::Prepared {
@@ -496,7 +504,7 @@ impl Shared {
                 Ok(OpDone::Repaired)
             }
             Op::Survey
-            | Op::PrepareOpen
+            | Op::PrepareOpen { .. }
             | Op::Open { .. }
             | Op::Marker { .. }
             | Op::Fence

@@ -64,17 +64,13 @@ pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
     let replica = pulse.replica.as_ref();
     let error =
         replica.and_then(|replica| replica.io_error.as_ref().or(replica.sql_error.as_ref()));
-    // What others say of themselves is no reason to see nothing.
     let semi_sync_dumps: Vec<SemiSyncDump> = seen
         .dumps
         .iter()
         .filter(|dump| dump.semi_sync)
         .map(|dump| SemiSyncDump {
             session: dump.processlist_id,
-            uuid: dump
-                .replica_uuid
-                .as_ref()
-                .and_then(|said| said.parse().ok()),
+            uuid: dump.uuid(),
         })
         .collect();
     let semi_sync_replicas = semi_sync_dumps

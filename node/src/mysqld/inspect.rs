@@ -7,6 +7,7 @@
 //! them for equality, and age them on a clock of your own.
 
 use mysql_async::Row;
+use primacy_core::gtid::Uuid;
 use primacy_core::observe::{Branches, SourceGround};
 use tokio::time::Instant;
 
@@ -132,6 +133,14 @@ pub struct Dump {
     pub semi_sync: bool,
 }
 
+impl Dump {
+    /// `None` also where what it gives is no `server_uuid`: what others say of themselves is no reason
+    /// to see nothing.
+    pub fn uuid(&self) -> Option<Uuid> {
+        self.replica_uuid.as_ref()?.parse().ok()
+    }
+}
+
 /// `Pulse`, and who is connected and stuck: what the agent compares with its orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
@@ -178,7 +187,7 @@ SELECT CONCAT(FILTER_NAME,'=',FILTER_RULE) AS filter
 
 /// Dump threads announce themselves in user variables of their own; those of older servers have
 /// other names for them, which a source takes as well.
-const CONNECTED: &str = "
+const DUMPS: &str = "
 SELECT CAST(t.PROCESSLIST_ID AS CHAR) AS id,
  MAX(IF(v.VARIABLE_NAME IN ('replica_uuid','slave_uuid'), CAST(v.VARIABLE_VALUE AS CHAR), NULL))
   AS uuid,
@@ -187,7 +196,9 @@ SELECT CAST(t.PROCESSLIST_ID AS CHAR) AS id,
  FROM performance_schema.threads t LEFT JOIN performance_schema.user_variables_by_thread v
  ON v.THREAD_ID=t.THREAD_ID AND v.VARIABLE_NAME IN
  ('replica_uuid','slave_uuid','rpl_semi_sync_replica','rpl_semi_sync_slave')
- WHERE t.PROCESSLIST_COMMAND LIKE 'Binlog Dump%' GROUP BY t.PROCESSLIST_ID;
+ WHERE t.PROCESSLIST_COMMAND LIKE 'Binlog Dump%' GROUP BY t.PROCESSLIST_ID";
+
+const WAITING: &str = "
 SELECT CAST(SUM(PROCESSLIST_STATE='Waiting for semi-sync ACK from replica') AS CHAR) AS ack,
  CAST(MAX(IF(PROCESSLIST_STATE='Waiting for semi-sync ACK from replica',PROCESSLIST_TIME,NULL))
   AS CHAR) AS oldest,
@@ -213,7 +224,7 @@ const BRANCHES_AT: usize = 8;
 
 /// What `read_inspection` reads: one statement a result set.
 pub(super) fn inspection() -> String {
-    format!("{PULSE};{CONNECTED};{APPLIED}")
+    format!("{PULSE};{DUMPS};{WAITING};{APPLIED}")
 }
 
 /// The light variant: all but the other threads of the server.
@@ -225,7 +236,17 @@ pub async fn inspect(session: &mut Session, deadline: Instant) -> Result<Inspect
     read_inspection(&session.ask(&inspection(), deadline).await?)
 }
 
-/// The same, and which branches are prepared, in the same round trip; `None` where the account may
+/// The replicas that are connected.
+pub(super) async fn dumps(
+    session: &mut Session,
+    deadline: Instant,
+) -> Result<Vec<Dump>, SessionError> {
+    let sets = session.ask(DUMPS, deadline).await?;
+    let rows = sets.first().into_iter().flatten();
+    rows.map(read_dump).collect()
+}
+
+/// What `inspect` sees, and which branches are prepared, in the same round trip; `None` where the account may
 /// not see them, which costs another one.
 pub async fn inspect_branches(
     session: &mut Session,

@@ -6,11 +6,12 @@
 //! **Invariant:** nothing here stops an applier on the way to opening, lowers `k`, its timeout or
 //! the source side of semi-sync on an instance with waiting commits.
 
-use std::{num::NonZeroU16, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU16, time::Duration};
 
+use primacy_core::gtid::Uuid;
 use tokio::time::Instant;
 
-use super::inspect::{Inspection, Replica, ThreadState, inspection, read_inspection};
+use super::inspect::{Inspection, Replica, ThreadState, dumps, inspection, read_inspection};
 use super::session::{Session, SessionError, flag, gtid_set, number, quote, text, within};
 
 /// Between two looks whether a killed session is gone.
@@ -306,7 +307,25 @@ pub async fn kill_sessions(
     Ok(killed)
 }
 
-/// Ends sessions of our own and waits until the server has none of them any more: what one was at
+/// Ends the connection of every replica whose acknowledgements would count and that is none of these
+/// servers, and waits until it has ended: it was let in under an epoch before, and nobody counts it.
+pub async fn cut_strangers(
+    session: &mut Session,
+    members: &BTreeSet<Uuid>,
+    deadline: Instant,
+) -> Result<(), OpsError> {
+    let attached = dumps(session, deadline)
+        .await
+        .map_err(at("see who is attached"))?;
+    let strangers: Vec<u64> = attached
+        .iter()
+        .filter(|dump| dump.semi_sync && !dump.uuid().is_some_and(|uuid| members.contains(&uuid)))
+        .map(|dump| dump.processlist_id)
+        .collect();
+    end_sessions(session, &strangers, deadline).await
+}
+
+/// Ends sessions and waits until the server has none of them any more: what one was at
 /// is done by then, or never will be.
 ///
 /// One that waits for an acknowledgement is not ended by this, nor by anything short of SIGKILL

@@ -43,7 +43,7 @@ fn deadline_us(op: &Op) -> Option<u64> {
         Op::Survey
         | Op::LookAtApplier { .. }
         | Op::StartApplier
-        | Op::PrepareOpen
+        | Op::PrepareOpen { .. }
         | Op::Adopt { .. }
         | Op::Cut { .. }
         | Op::Repair { .. }
@@ -67,7 +67,7 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::WaitApplied { .. } => "wait until applied",
         Op::Follow { .. } => "follow",
         Op::Fetch { .. } => "fetch",
-        Op::PrepareOpen => "prepare to open",
+        Op::PrepareOpen { .. } => "prepare to open",
         Op::Open { .. } => "open",
         Op::Adopt { .. } => "adopt",
         Op::Marker { .. } => "marker",

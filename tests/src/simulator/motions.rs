@@ -183,7 +183,7 @@ impl World {
                 let _ = (epoch, create);
                 return self.write(host, writer, super::mysql::MARKER_KEY);
             }
-            Op::PrepareOpen => {
+            Op::PrepareOpen { .. } => {
                 self.servers[host].prepared = Some(Prepared {
                     agent_run,
                     at: self.now,
@@ -422,10 +422,13 @@ impl World {
                 self.servers[host].offline = !online;
                 OpDone::Followed
             }
-            Op::PrepareOpen => OpDone::Prepared {
-                executed: self.servers[host].executed.clone(),
-                server_uuid: self.servers[host].uuid,
-            },
+            Op::PrepareOpen { members } => {
+                self.cut_strangers(host, members);
+                OpDone::Prepared {
+                    executed: self.servers[host].executed.clone(),
+                    server_uuid: self.servers[host].uuid,
+                }
+            }
             Op::Open { k } | Op::Adopt { k } => {
                 let server = &mut self.servers[host];
                 server.k = *k;

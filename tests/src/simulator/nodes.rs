@@ -255,6 +255,7 @@ impl World {
                     k: choice.ackers.k,
                     first: false,
                     adopted: false,
+                    members: Default::default(),
                 },
             };
             self.send_order(node, order);

@@ -4,7 +4,10 @@
 //! What nobody has seen, nobody can count: unless `--strangers` asks for that, they reach nobody
 //! before the log counts the very connection on which they come.
 
+use std::collections::BTreeSet;
+
 use primacy_core::act::{AgentInput, OpDone};
+use primacy_core::gtid::Uuid;
 use primacy_core::ids::{Epoch, Incarnation};
 use primacy_core::observe::Heartbeat;
 use primacy_core::record::{Cluster, Command, Proposal, State};
@@ -60,6 +63,21 @@ impl World {
     fn stranger_session(&self, source: usize) -> Option<u64> {
         let dump = self.servers[source].dumps.get(&self.members);
         dump.map(|dump| dump.session)
+    }
+
+    /// Ends the connection of everybody whose acknowledgements would count and who is none of these.
+    pub(super) fn cut_strangers(&mut self, host: usize, members: &BTreeSet<Uuid>) {
+        if self.now < self.cuts_hang_until {
+            return;
+        }
+        let attached = self.servers[host].dumps.keys();
+        let strangers: Vec<usize> = attached
+            .filter(|replica| !members.contains(&self.servers[**replica].uuid))
+            .copied()
+            .collect();
+        for replica in strangers {
+            self.servers[host].dumps.remove(&replica);
+        }
     }
 
     /// An agent is about to learn of a connection that it has not seen before.

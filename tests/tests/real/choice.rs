@@ -48,7 +48,10 @@ async fn the_most_received_wins_over_the_most_executed() {
     let Some(mut world) = World::build().await else {
         return;
     };
-    world.policy(&["ends_holders=false"]).await;
+    // It waits as long as the test looks; nobody else is chosen meanwhile.
+    world
+        .policy(&["ends_holders=false", "open_stall_ms=60000"])
+        .await;
     let relay = Relay::between(&mut world, &["mysql-2"]).await;
     let writer = Writer::start(&world).await;
     let mut locks = Vec::new();

@@ -11,7 +11,7 @@ use primacy_core::act::Seal;
 use primacy_core::ids::{Epoch, InstanceId};
 
 use crate::strace;
-use crate::world::{World, end, signal};
+use crate::world::{World, signal};
 use crate::writer::Writer;
 
 const CALLS: &str = "write,writev,pwrite64,sendto,sendmsg,fsync,fdatasync";
@@ -46,8 +46,8 @@ impl Trace {
     }
 
     /// Detaches; what it saw.
-    fn steps(mut self) -> Vec<Step> {
-        assert!(end(&mut self.strace), "strace ends when told to");
+    fn steps(self) -> Vec<Step> {
+        strace::detach(self.strace);
         let text = std::fs::read(&self.file).expect("its trace");
         steps(&String::from_utf8_lossy(&text), &self.dir)
     }

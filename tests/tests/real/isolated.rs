@@ -9,7 +9,7 @@ use primacy_core::record::EventKind;
 use serde_json::Value;
 
 use crate::strace;
-use crate::world::{LIMIT, World, end, signal, throughout, until};
+use crate::world::{LIMIT, World, signal, throughout, until};
 use crate::writer::Writer;
 
 const NOTHING_HAPPENS: Duration = Duration::from_secs(3);
@@ -27,7 +27,7 @@ async fn a_primary_that_its_ackers_still_hear_is_not_deposed() {
     // Without -f: its first thread alone.
     let stop = "inject=accept,accept4:delay_enter=600000000";
     let calls = ["-e", "trace=accept,accept4", "-e", stop, "-o", "/dev/null"];
-    let Some(mut door) = strace::attach(mysqld, calls) else {
+    let Some(door) = strace::attach(mysqld, calls) else {
         return;
     };
     signal(world.instance("mysql-1").agent_pid, Signal::SIGSTOP);
@@ -61,7 +61,7 @@ async fn a_primary_that_its_ackers_still_hear_is_not_deposed() {
     let waits = explained["waits"].to_string();
     assert!(waits.contains("alert: "), "a person is told: {explained}");
 
-    assert!(end(&mut door), "the door opens again");
+    strace::detach(door);
     signal(world.instance("mysql-1").agent_pid, Signal::SIGCONT);
     until(LIMIT, "the inquest to be closed", async || {
         world.cluster().await?.inquest.is_none().then_some(())

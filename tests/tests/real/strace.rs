@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use crate::world::{LIMIT, end};
+use crate::world::{LIMIT, end, end_within};
 
-/// Attaches; returns once it has. `None`, said aloud, where that cannot be had. Ends with `end`.
+/// Attaches; returns once it has. `None`, said aloud, where that cannot be had. Ends with `detach`.
 pub fn attach<S: AsRef<OsStr>>(pid: u32, arguments: impl IntoIterator<Item = S>) -> Option<Child> {
     let strace = Command::new("strace")
         .args(arguments)
@@ -36,4 +36,11 @@ pub fn attach<S: AsRef<OsStr>>(pid: u32, arguments: impl IntoIterator<Item = S>)
         return None;
     }
     Some(strace)
+}
+
+/// Lets go of every thread; its file is whole then. A thread is let go when it next stops, which one
+/// that waits for a slow disk does not do before that has answered.
+pub fn detach(mut strace: Child) {
+    let detached = end_within(&mut strace, LIMIT);
+    assert!(detached, "strace lets go of every thread within {LIMIT:?}");
 }

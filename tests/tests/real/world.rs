@@ -425,8 +425,12 @@ impl World {
 
 /// SIGTERM, and SIGKILL if that does not help. Whether SIGTERM was enough.
 pub fn end(child: &mut Child) -> bool {
+    end_within(child, END_LIMIT)
+}
+
+pub fn end_within(child: &mut Child, limit: Duration) -> bool {
     signal(child.id(), Signal::SIGTERM);
-    let deadline = Instant::now() + END_LIMIT;
+    let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
         if !matches!(child.try_wait(), Ok(None)) {
             return true;

@@ -1,7 +1,7 @@
 //! What an agent asks of its own `mysqld`, and what it is told. The shell turns an op into SQL; the
 //! simulator into its fake server's motions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,8 +49,9 @@ pub enum Op {
         set: GtidSet,
         heartbeat_ms: u64,
     },
-    /// Open a session for `Open` beforehand; it dies by itself after a second unused.
-    PrepareOpen,
+    /// Open a session for `Open` beforehand, which dies by itself after a second unused; on it, end
+    /// every semi-sync replica's connection but those of these servers, then read what is executed.
+    PrepareOpen { members: BTreeSet<Uuid> },
     /// On the prepared session: semi-sync source on, `k`, writable.
     Open { k: u32 },
     /// Set k on an instance that is open already, and switch its semi-sync source on.

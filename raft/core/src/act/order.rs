@@ -1,6 +1,8 @@
 //! What each instance is to do, as it follows from the committed state. The same state yields the
 //! same orders on every node, so that a new leader resumes where the last one stopped.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::seal::ProcessId;
@@ -65,11 +67,16 @@ pub enum OrderKind {
         k: u32,
         first: bool,
         adopted: bool,
+        /// V by `server_uuid`: whoever else acknowledges is cut before the opening.
+        #[serde(default)]
+        members: BTreeSet<Uuid>,
     },
     /// Open again within your epoch, after a restart of this incarnation of `mysqld`.
     Reopen {
         epoch: Epoch,
         k: u32,
+        #[serde(default)]
+        members: BTreeSet<Uuid>,
         mysqld: Incarnation,
     },
 }
@@ -215,6 +222,7 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
                 let kind = OrderKind::Reopen {
                     epoch,
                     k,
+                    members: acker_uuids(cluster),
                     mysqld: reopen.mysqld,
                 };
                 give(&cluster.primary, reopen.at, kind);
@@ -227,6 +235,7 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
                     k,
                     first: epoch == Epoch(1),
                     adopted,
+                    members: acker_uuids(cluster),
                 };
                 give(&cluster.primary, promotion.at, open);
             }
@@ -263,7 +272,7 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
 }
 
 /// The servers that may acknowledge to the primary, by `server_uuid`.
-pub fn acker_uuids(cluster: &Cluster) -> Vec<Uuid> {
+pub fn acker_uuids(cluster: &Cluster) -> BTreeSet<Uuid> {
     cluster
         .ackers
         .members

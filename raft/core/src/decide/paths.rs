@@ -158,13 +158,14 @@ impl<'a> Told<'a> {
         way
     }
 
-    /// Who might be chosen: what was acknowledged is foreseen from the sets last reported.
+    /// Who might be chosen: what was acknowledged is foreseen from the sets last reported. Where nobody
+    /// holds that, whoever could fetch it from another.
     fn qualified(
-        &'a self,
+        &self,
         cluster: &'a Cluster,
         inquest: &Inquest,
-        allows: &'a Approval,
-    ) -> impl Iterator<Item = &'a InstanceId> {
+        allows: &Approval,
+    ) -> Vec<&'a InstanceId> {
         let members = &cluster.ackers.members;
         let told: Vec<_> = self
             .holds
@@ -176,14 +177,36 @@ impl<'a> Told<'a> {
         let enough = (cluster.ackers.k as usize).saturating_sub(unheard).max(1);
         let mut need = cluster.floor.union(&inquest.last_known);
         need.union_with(&held_by(told.into_iter(), enough));
-        cluster.instances.iter().filter_map(move |(id, spec)| {
-            let may = *id != cluster.primary
-                && spec.promotion != PromotionRule::Never
+        let may = |id: &InstanceId, rule: PromotionRule| {
+            *id != cluster.primary
+                && rule != PromotionRule::Never
                 && !cluster.left_behind.contains(id)
                 && !cluster.ackers.without(id).members.is_empty()
-                && allows.to.as_ref().is_none_or(|to| to == id);
-            let holds = self.holds.get(id)?;
-            (may && holds.is_superset_of(&need)).then_some(id)
+                && allows.to.as_ref().is_none_or(|to| to == id)
+        };
+        let instances = cluster.instances.iter();
+        let held = instances.filter_map(|(id, spec)| {
+            let holds = self.holds.get(id).filter(|_| may(id, spec.promotion))?;
+            Some((id, holds))
+        });
+        let held: Vec<_> = held.collect();
+        let by = |suffices: &dyn Fn(&GtidSet) -> bool| -> Vec<_> {
+            let sufficient = held.iter().filter(|(_, holds)| suffices(holds));
+            sufficient.map(|(id, _)| *id).collect()
+        };
+        let alone = by(&|holds| holds.is_superset_of(&need));
+        if !alone.is_empty() {
+            return alone;
+        }
+        by(&|holds| {
+            members.iter().any(|donor| {
+                let gives = self
+                    .holds
+                    .get(donor)
+                    .filter(|_| !cluster.left_behind.contains(donor));
+                gives
+                    .is_some_and(|gives| gives.is_superset_of(holds) && gives.is_superset_of(&need))
+            })
         })
     }
 }

@@ -23,7 +23,7 @@ impl Node {
         if told <= log.told {
             return;
         }
-        let members: BTreeSet<_> = acker_uuids(cluster).into_iter().collect();
+        let members = acker_uuids(cluster);
         said.strangers.retain(|uuid| !members.contains(uuid));
         // What the log has is said anew where it came again since: that it was settled may have been
         // told before, and be committed late.

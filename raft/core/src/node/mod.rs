@@ -345,7 +345,7 @@ impl Node {
             epoch: cluster.epoch,
             instance: cluster.primary.clone(),
             deposed: cluster.promotion().is_none(),
-            ackers: acker_uuids(cluster).into_iter().collect(),
+            ackers: acker_uuids(cluster),
             restart_hold_ms: cluster.policy.restart_hold_ms,
             unacked_fence_ms: cluster.policy.unacked_fence_ms,
             at: self.state.at(),

@@ -1,5 +1,6 @@
 //! An order to open that a later order overtakes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -53,7 +54,8 @@ async fn an_order_to_open_that_was_overtaken_opens_nothing() {
     let pid = nix::unistd::Pid::from_raw(server.pid().cast_signed());
     for round in 0..ROUNDS {
         desk.does(Op::Survey).await;
-        desk.does(Op::PrepareOpen).await;
+        let members = BTreeSet::new();
+        desk.does(Op::PrepareOpen { members }).await;
         kill(pid, Signal::SIGSTOP).unwrap();
         let open = desk.run(Op::Open { k: 1 });
         until("the statement lies in the socket", || async {

@@ -1,5 +1,7 @@
 //! What the agent's own writes prove, on a real primary with one acker.
 
+use std::collections::BTreeSet;
+
 use nix::libc;
 use primacy_core::act::{NotSent, Op, OpDone, OpId, ProbeAt, Survey};
 use primacy_core::ids::Epoch;
@@ -159,7 +161,8 @@ async fn no_new_login_is_needed_to_act() {
     }
     let fenced = desk.does(Op::Fence).await;
     assert!(matches!(fenced, OpDone::Fenced { .. }), "{fenced:?}");
-    desk.does(Op::PrepareOpen).await;
+    let members = BTreeSet::new();
+    desk.does(Op::PrepareOpen { members }).await;
     desk.does(Op::Open { k: 1 }).await;
 
     // All its sessions are ended: now the password matters.
@@ -245,6 +248,19 @@ async fn a_survey_survives_what_others_say_of_themselves() {
         .semi_sync_dumps
         .iter()
         .filter(|dump| dump.uuid.is_some());
-    assert_eq!(named.count(), 3);
+    let named: Vec<_> = named.collect();
+    assert_eq!(named.len(), 3);
+
+    // Before it opens, whoever would acknowledge and is no member is gone; the zeros may read on.
+    let member = named[0].uuid.expect("it is named");
+    desk.does(Op::PrepareOpen {
+        members: [member].into(),
+    })
+    .await;
+    let left = desk.survey().await.semi_sync_dumps;
+    assert_eq!(left, [*named[0]], "{left:?}");
+    let attached = "SELECT COUNT(*) AS v FROM performance_schema.threads \
+                    WHERE PROCESSLIST_COMMAND LIKE 'Binlog Dump%'";
+    assert_eq!(value(&mut root, attached).await, "4");
     desk.rig.end().await;
 }

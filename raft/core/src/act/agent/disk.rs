@@ -84,7 +84,7 @@ fn opens(op: &Op) -> bool {
         Op::WaitApplied { .. }
         | Op::Follow { .. }
         | Op::Fetch { .. }
-        | Op::PrepareOpen
+        | Op::PrepareOpen { .. }
         | Op::Open { .. }
         | Op::Adopt { .. } => true,
         Op::Survey

@@ -261,7 +261,12 @@ impl Agent {
                 }
                 self.free(order, out);
             }
-            OrderKind::Reopen { epoch, mysqld, .. } => {
+            OrderKind::Reopen {
+                epoch,
+                mysqld,
+                ref members,
+                ..
+            } => {
                 if self.role == Role::Open(epoch) {
                     self.prove(now, &order);
                     return self.say_opened(&order, out);
@@ -270,7 +275,8 @@ impl Agent {
                     let why = "another incarnation of mysqld, or shut for this epoch";
                     return self.say(&order, refused(why), out);
                 }
-                self.step(order, Waits::Session, Op::PrepareOpen, out);
+                let members = members.clone();
+                self.step(order, Waits::Session, Op::PrepareOpen { members }, out);
             }
         }
     }

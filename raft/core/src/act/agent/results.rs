@@ -225,7 +225,10 @@ impl Agent {
                     } => {
                         return self.step(order.clone(), Waits::Open, Op::Adopt { k: *k }, out);
                     }
-                    _ => Op::PrepareOpen,
+                    OrderKind::Open { members, .. } => Op::PrepareOpen {
+                        members: members.clone(),
+                    },
+                    _ => return,
                 };
                 self.step(order, Waits::Session, op, out);
             }

@@ -21,6 +21,7 @@ fn adopt() -> OrderKind {
         k: 1,
         first: true,
         adopted: true,
+        members: [uuid("b")].into(),
     }
 }
 

@@ -157,6 +157,7 @@ fn open_for(epoch: u64, need: &str) -> OrderKind {
         k: 1,
         first: epoch == 1,
         adopted: false,
+        members: [uuid("b")].into(),
     }
 }
 
@@ -164,6 +165,7 @@ fn reopen(epoch: u64, mysqld: u64) -> OrderKind {
     OrderKind::Reopen {
         epoch: Epoch(epoch),
         k: 1,
+        members: [uuid("b")].into(),
         mysqld: Incarnation(mysqld),
     }
 }
@@ -482,7 +484,14 @@ fn op_name(op: &Op) -> String {
             let kept = if *online { "" } else { ", offline" };
             format!("follow {host} {how}{kept}")
         }
-        Op::PrepareOpen => "prepare".into(),
+        Op::PrepareOpen { members } => {
+            assert_eq!(
+                *members,
+                [uuid("b")].into(),
+                "whoever else is attached is cut"
+            );
+            "prepare".into()
+        }
         Op::Open { k } => format!("open k={k}"),
         Op::Adopt { k } => format!("adopt k={k}"),
         Op::Marker { create: true, .. } => "first marker".into(),

@@ -38,13 +38,28 @@ fn starvation(letters: &str, paths: &str) -> Starvation {
 
 /// `p` of these letters starves: each node's votes tell of these paths.
 fn starving_as(registration: Registration, reached: &str, votes: &[&str]) -> World {
+    starving_holding(registration, reached, votes, &[])
+}
+
+/// The same, where some hold other sets.
+fn starving_holding(
+    registration: Registration,
+    reached: &str,
+    votes: &[&str],
+    holds: &[(&str, &str)],
+) -> World {
     let mut world = World::serving_as(registration);
     world.open_inquest();
     for (node, paths) in (1..).zip(votes) {
         let cast = world.vote(node, SightKind::Starved, 10_000);
+        let mut seen = starvation(reached, paths);
+        for (letter, holds) in holds {
+            let of = seen.replicas.get_mut(&instance(letter)).expect("reached");
+            of.holds = set(holds);
+        }
         let cast = Vote {
             last_known: set("p:1-12"),
-            starvation: Some(Box::new(starvation(reached, paths))),
+            starvation: Some(Box::new(seen)),
             ..cast
         };
         world.must(Command::Vote(Box::new(cast)));
@@ -129,6 +144,25 @@ fn only_who_may_be_promoted_and_holds_what_is_needed_is_asked() {
     is_replaced(&starving_as(rule.clone(), "ab", &["a>b+9", "a>b+9"]));
     let other = starving_as(rule, "ab", &["b>a+9", "b>a+9"]);
     stays(&other, "whether b would gather");
+}
+
+/// What one that must never be promoted holds alone can be fetched from it: somebody will qualify.
+#[test]
+fn who_could_fetch_what_is_needed_is_asked_where_nobody_has_it() {
+    let mut rule = registration("pab", 1);
+    rule.instances.get_mut(&instance("a")).expect("a").promotion = PromotionRule::Never;
+    let starving = |a: &str, b: &str, paths: &str| {
+        let holds = [("a", a), ("b", b)];
+        starving_holding(rule.clone(), "ab", &[paths, paths], &holds)
+    };
+    is_replaced(&starving("p:1-14", "p:1-12", "a>b+9"));
+    stays(
+        &starving("p:1-14", "p:1-12", "a>b-9"),
+        "b needs 1, a cannot",
+    );
+    // One that holds what the other does not, which nobody needs, may not give.
+    let none = "nobody who may be promoted is reached and holds what is needed";
+    stays(&starving("p:1-14", "p:1-12,a:1", "a>b+9"), none);
 }
 
 /// The one that would be chosen is not the one that was foreseen: the choice looks again.

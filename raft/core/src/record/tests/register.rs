@@ -465,7 +465,7 @@ fn a_founding_report_enrols() {
     world.must(command);
     assert_eq!(world.cluster().epoch, Epoch(1));
     let ackers = crate::act::acker_uuids(world.cluster());
-    assert_eq!(ackers, [uuid("a"), uuid("b")]);
+    assert_eq!(ackers, [uuid("a"), uuid("b")].into());
 }
 
 #[test]
