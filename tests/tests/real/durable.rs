@@ -16,6 +16,9 @@ use crate::writer::Writer;
 
 const CALLS: &str = "write,writev,pwrite64,sendto,sendmsg,fsync,fdatasync";
 
+/// What stands in a seal's head before its text.
+const NUMBERS: usize = 32;
+
 /// One traced agent.
 struct Trace {
     strace: Child,
@@ -102,11 +105,9 @@ fn saved(call: &str, dir: &Path, draft: &mut Option<Seal>, steps: &mut Vec<Step>
     let file = format!("<{}>", dir.join("seal").display());
     if call.starts_with("pwrite64(") && call.contains(&file) && call.contains("\"primacy1") {
         assert!(!call.contains("\"..."), "the trace is cut: {call}");
-        let text = call
-            .split_once('{')
-            .and_then(|(_, rest)| rest.rsplit_once('}'));
-        let text = unescaped(&format!("{{{}}}", text.expect("what was written").0));
-        *draft = Some(serde_json::from_str(&text).expect("a whole seal"));
+        let text = call.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
+        let head = unescaped(text.expect("what was written").0);
+        *draft = Some(serde_json::from_slice(&head[NUMBERS..]).expect("a whole seal"));
     } else if call.starts_with("fdatasync(") && call.contains(&file) && call.ends_with(" = 0") {
         let seal = draft
             .take()
@@ -115,9 +116,35 @@ fn saved(call: &str, dir: &Path, draft: &mut Option<Seal>, steps: &mut Vec<Step>
     }
 }
 
-/// A C string of strace's; a seal has no other escapes.
-fn unescaped(text: &str) -> String {
-    text.replace("\\\"", "\"").replace("\\\\", "\\")
+/// A C string of strace's: what is no printable ASCII is a letter or up to three octal digits.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes().peekable();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        match rest.next().expect("what is escaped") {
+            b'n' => bytes.push(b'\n'),
+            b't' => bytes.push(b'\t'),
+            b'r' => bytes.push(b'\r'),
+            b'v' => bytes.push(0x0b),
+            b'f' => bytes.push(0x0c),
+            first @ b'0'..=b'7' => {
+                let mut value = u32::from(first - b'0');
+                for _ in 0..2 {
+                    let Some(digit) = rest.next_if(|next| (b'0'..=b'7').contains(next)) else {
+                        break;
+                    };
+                    value = value * 8 + u32::from(digit - b'0');
+                }
+                bytes.push(u8::try_from(value).expect("a byte"));
+            }
+            itself => bytes.push(itself),
+        }
+    }
+    bytes
 }
 
 /// The seals that were on disk when this statement was sent, one for each time it was.
@@ -183,12 +210,14 @@ async fn the_seal_is_on_disk_before_the_statement_that_it_allows() {
 fn a_sync_counts_from_its_end_and_a_message_from_its_beginning() {
     let seal = Seal::blank("c".into(), "i".into());
     let text = serde_json::to_string(&seal).expect("JSON");
-    let text = text.replace('"', "\\\"");
+    // Any byte may be among the numbers, a brace or a quote as well.
+    let numbers = format!("\\7\\0{{\\\"\\377{}", "\\0".repeat(19));
+    let text = format!("{numbers}{}", text.replace('"', "\\\""));
     let send = "sendto(9<UNIX-STREAM:[1->2]>, \"STOP\", 4, 0, NULL, 0";
     let trace = |early: bool| {
         let (first, last) = if early { (send, "") } else { ("", send) };
         format!(
-            "1 pwrite64(5</d/seal>, \"primacy1\\7\\0{text}\", 99, 1048576) = 99\n\
+            "1 pwrite64(5</d/seal>, \"primacy1{text}\", 99, 1048576) = 99\n\
              1 fdatasync(5</d/seal> <unfinished ...>\n2 {first}) = 4\n\
              1 <... fdatasync resumed>) = 0\n2 {last} <unfinished ...>\n"
         )
