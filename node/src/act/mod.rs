@@ -193,6 +193,7 @@ mod tests {
             freed: Default::default(),
             besides: None,
             scheduled: None,
+            harmless: Default::default(),
             branches: None,
             ground: Default::default(),
             unacknowledged_ms: None,

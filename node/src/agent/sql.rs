@@ -3,6 +3,7 @@
 //! Sessions are kept warm per purpose: a stuck fence must not find every session taken, and a login
 //! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
 
+mod common;
 mod paths;
 mod receiver;
 mod scheduled;
@@ -206,6 +207,8 @@ fn errand(op: &Op) -> Errand {
         | Op::Cut { .. }
         | Op::TakeOverScheduled { .. }
         | Op::LookAtScheduled
+        | Op::LookInto { .. }
+        | Op::WriteEmpty { .. }
         | Op::LogIn { .. } => Errand::Other,
     }
 }
@@ -252,6 +255,8 @@ impl Shared {
             Op::TakeOverScheduled { take_over } => self.take_over(&sessions, take_over).await,
             Op::LookAtScheduled => self.look_at_scheduled(&sessions).await,
             Op::LogIn { host, port } => self.log_in(host, port).await,
+            Op::LookInto { set } => self.look_into(&sessions, set).await,
+            Op::WriteEmpty { set } => self.write_empty(&sessions, &set).await,
             Op::Freeze
             | Op::LookAtApplier { .. }
             | Op::StartApplier
@@ -510,6 +515,8 @@ impl Shared {
             | Op::Fence
             | Op::TakeOverScheduled { .. }
             | Op::LookAtScheduled
+            | Op::LookInto { .. }
+            | Op::WriteEmpty { .. }
             | Op::LogIn { .. } => Err(OpError::Refused("not an op of the order session".into())),
         }
     }

@@ -4,11 +4,12 @@
 //! fresh connection: MySQL's acknowledgement receiver polls for up to a second, and does not see
 //! a replica that connected meanwhile until some other acknowledgement wakes it.
 
+use primacy_core::gtid::GtidSet;
 use tokio::time::Instant;
 
 use super::{
     ops::{OpsError, at, executed},
-    session::Session,
+    session::{Session, quote},
 };
 
 /// Makes `primacy.marker` on an open primary; replicas get it by replication. Looks first, since
@@ -54,6 +55,27 @@ pub async fn marker(
         .await
         .map_err(at("read what is executed"))?;
     Ok((before, after))
+}
+
+/// GTIDs that are written at once at most: the rest follows.
+const EMPTY_MAX: usize = 100;
+
+/// Writes these transactions, empty, and returns once they are answered. One that is there already
+/// does nothing. A session that fails in between is of no use for anything else.
+pub async fn write_empty(
+    session: &mut Session,
+    set: &GtidSet,
+    deadline: Instant,
+) -> Result<(), OpsError> {
+    let step = "write an empty transaction";
+    for gtid in set.each().take(EMPTY_MAX) {
+        let gtid = quote(&gtid.to_string()).map_err(at(step))?;
+        let sql = format!(
+            "SET SESSION gtid_next={gtid}; BEGIN; COMMIT; SET SESSION gtid_next='AUTOMATIC'"
+        );
+        session.execute(&sql, deadline).await.map_err(at(step))?;
+    }
+    Ok(())
 }
 
 /// Forgets the markers of epochs that are over.

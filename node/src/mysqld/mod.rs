@@ -48,6 +48,7 @@ pub mod scheduled;
 pub mod session;
 pub mod template;
 pub mod traffic;
+pub mod written;
 
 #[cfg(test)]
 pub(crate) mod tests;

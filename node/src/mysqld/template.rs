@@ -82,7 +82,8 @@ impl Accounts {
     /// Of the agent's: RELOAD is for RESET REPLICA ALL; SERVICE_CONNECTION_ADMIN for the admin
     /// port; SYSTEM_USER for killing appliers, which fails with 1095 without it (9.7.4); EVENT and
     /// SET_ANY_DEFINER for enabling scheduled events under the definers that they have;
-    /// XA_RECOVER_ADMIN for seeing prepared branches. It reads who may pass a fence, and no password.
+    /// XA_RECOVER_ADMIN for seeing prepared branches; REPLICATION SLAVE for reading what a replica
+    /// wrote itself. It reads who may pass a fence, and no password.
     pub fn statements(&self) -> String {
         let create = |login: &Login, host: &str, grants: &[&str]| {
             let user = format!("'{}'@'{host}'", login.user);
@@ -93,7 +94,7 @@ impl Accounts {
             text
         };
         let agent = [
-            "RELOAD, REPLICATION CLIENT, REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, \
+            "RELOAD, REPLICATION CLIENT, REPLICATION SLAVE, REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, \
              CONNECTION_ADMIN, SERVICE_CONNECTION_ADMIN, CLONE_ADMIN, SYSTEM_USER, EVENT, \
              SET_ANY_DEFINER, XA_RECOVER_ADMIN ON *.*",
             "SELECT ON performance_schema.*",

@@ -119,6 +119,10 @@ pub struct Policy {
     /// When more than this part of a region's primaries is suspected at once, it is one regional
     /// incident. In whole percent, since an apply must come out alike everywhere.
     pub region_suspect_percent: u32,
+    /// What a replica wrote itself and changes nothing (empty transactions, `FLUSH`, `ANALYZE`) is
+    /// written on the primary too, so that it bars nobody.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub make_common: bool,
     /// Branches of distributed transactions (XA) are in use: no replica lets clients in, since an
     /// online one would commit a replicated branch by itself.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -154,6 +158,7 @@ impl Default for Policy {
             promotions_max: 10,
             priority: 0,
             region_suspect_percent: 50,
+            make_common: true,
             xa: false,
             gives_up: BTreeSet::new(),
         }
@@ -317,14 +322,20 @@ impl Policy {
     /// Versions that know a rule and versions that do not refuse it alike, each in its own words.
     pub fn beyond(&self, level: u32) -> Option<Contradiction> {
         self.unknown_rule(level)
-            .or_else(|| self.unknown_xa(level))
+            .or_else(|| self.unknown_switch(level))
             .or_else(|| self.unfit_starved(level))
     }
 
-    fn unknown_xa(&self, level: u32) -> Option<Contradiction> {
-        (self.xa && level < THIRD).then(|| Contradiction {
-            field: "xa".into(),
-            value: "true".into(),
+    fn unknown_switch(&self, level: u32) -> Option<Contradiction> {
+        let switched = [
+            ("xa", self.xa, false),
+            ("make_common", self.make_common, true),
+        ];
+        let mut unknown = switched.iter().filter(|(_, is, was)| is != was);
+        let (field, is, _) = unknown.next().filter(|_| level < THIRD)?;
+        Some(Contradiction {
+            field: (*field).into(),
+            value: is.to_string(),
             rule: later(THIRD, level),
         })
     }

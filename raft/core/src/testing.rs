@@ -490,6 +490,7 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         stuck: None,
         freed: Default::default(),
         scheduled: None,
+        harmless: Default::default(),
         branches: None,
         unacknowledged_ms: None,
         paths: BTreeMap::new(),

@@ -21,6 +21,8 @@ pub fn check(world: &World, host: usize, source: usize) -> Option<String> {
         known.insert(world.servers[host].uuid);
     }
     let extra = extra.without(&known);
+    let common = world.state().clusters.values().map(|of| &of.common);
+    let extra = common.fold(extra, |extra, common| extra.subtract(common));
     (!extra.is_empty()).then(|| {
         format!(
             "{} follows {} though it holds {}, which that one does not",

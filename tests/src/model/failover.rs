@@ -35,6 +35,7 @@ pub mod agent;
 pub mod answer;
 pub mod branch;
 pub mod choice;
+pub mod common;
 pub mod config;
 pub mod disk;
 pub mod ground;
@@ -250,6 +251,8 @@ impl Model for Config {
             Action::StatusOn(on) => state.status_on(on),
             Action::ClaimAgain => state.log.ground = Ground::Good,
             Action::Look(on) => state.look(on),
+            Action::NameCommon { write, .. } => state.log.common = state.log.common.with(write),
+            Action::WriteCommon { on, write } => state.write_common(on, write),
             Action::SayStuck(_) => state.log.stuck = true,
             Action::Depose(_) => state.depose(self),
             Action::Choose(choice) => state.choose(self, choice),

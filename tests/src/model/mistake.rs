@@ -63,6 +63,8 @@ pub enum Mistake {
     /// A transaction of the deposed primary's own that one replica alone holds counts as errant,
     /// and is left out of need. Breaks A.
     ErrantRuleOnDeposed,
+    /// What a primary wrote is named common: whoever holds it may follow another. Breaks D.
+    CommonOfAPrimary,
     /// What an instance holds that never followed this primary enters need. Breaks N.
     UnjoinedCountInNeed,
     /// The word Stuck proves that the epoch never opened. Breaks A.

@@ -59,6 +59,14 @@ const TWICE: Failover = Failover {
     ..SMALL
 };
 
+/// What a replica wrote itself may be made common.
+const COMMON: Failover = Failover {
+    errants_max: 1,
+    commons: true,
+    crashes_max: 0,
+    ..SMALL
+};
+
 /// A third failover, so that `db0`, `db1`, `db0` can be primary in turn.
 const THRICE: Failover = Failover {
     epochs_max: 4,

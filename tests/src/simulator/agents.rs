@@ -48,12 +48,13 @@ fn deadline_us(op: &Op) -> Option<u64> {
         | Op::Cut { .. }
         | Op::Repair { .. }
         | Op::TakeOverScheduled { .. }
-        | Op::LookAtScheduled => Some(1_000_000),
+        | Op::LookAtScheduled
+        | Op::LookInto { .. } => Some(1_000_000),
         Op::Fence => Some(3_000_000),
         Op::Freeze | Op::Follow { .. } | Op::CleanUp => Some(4_000_000),
         Op::LogIn { .. } => Some(2_000_000),
         Op::Open { .. } | Op::WaitApplied { .. } | Op::Fetch { .. } => Some(5_000_000),
-        Op::Marker { .. } => None,
+        Op::Marker { .. } | Op::WriteEmpty { .. } => None,
     }
 }
 
@@ -76,6 +77,8 @@ pub fn op_name(op: &Op) -> &'static str {
         Op::Repair { .. } => "repair",
         Op::TakeOverScheduled { .. } => "take over scheduled events",
         Op::LookAtScheduled => "look at scheduled events",
+        Op::LookInto { .. } => "look into what it wrote itself",
+        Op::WriteEmpty { .. } => "write empty",
         Op::LogIn { .. } => "log in",
     }
 }

@@ -23,7 +23,9 @@ impl World {
         let passes = match writer {
             Writer::Nobody => true,
             Writer::Xa => !server.offline && !server.fencing,
-            Writer::Client { .. } | Writer::Marker { .. } => !server.fenced() && !server.fencing,
+            Writer::Client { .. } | Writer::Marker { .. } | Writer::Empty { .. } => {
+                !server.fenced() && !server.fencing
+            }
         };
         if !passes || server.conflicts(key) {
             return self.answer_writer(host, &writer, false);
@@ -33,9 +35,16 @@ impl World {
             return;
         }
         let taken = server.executed.union(&server.owned);
-        let gtid = taken
-            .next_free(server.uuid, Tag::NONE)
-            .expect("numbers do not run out");
+        let gtid = match &writer {
+            // A second time it does nothing.
+            Writer::Empty { gtid, .. } if taken.contains(gtid) => {
+                return self.answer_writer(host, &writer, true);
+            }
+            Writer::Empty { gtid, .. } => *gtid,
+            _ => taken
+                .next_free(server.uuid, Tag::NONE)
+                .expect("numbers do not run out"),
+        };
         server.owned.insert(gtid);
         if key != MARKER_KEY {
             server.locked.insert(key);
@@ -118,7 +127,8 @@ impl World {
         if ok && !server.semi_source {
             server.no_tx += 1;
         }
-        if ok && !matches!(writer, Writer::Nobody) {
+        // Of an empty one nobody is told.
+        if ok && !matches!(writer, Writer::Nobody | Writer::Empty { .. }) {
             self.acknowledged(host, id, matches!(writer, Writer::Client { .. }), off_at);
         }
         self.answer_writer(host, writer, ok);
@@ -146,6 +156,13 @@ impl World {
                     }))
                 } else {
                     Err(OpError::Unknown("the connection was lost".into()))
+                };
+                self.op_ended(host, *agent_run, *id, result);
+            }
+            Writer::Empty { agent_run, id, .. } => {
+                let result = match ok {
+                    true => Ok(OpDone::WroteEmpty),
+                    false => Err(OpError::Unknown("the connection was lost".into())),
                 };
                 self.op_ended(host, *agent_run, *id, result);
             }

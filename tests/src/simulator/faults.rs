@@ -7,7 +7,7 @@ use primacy_core::ids::Epoch;
 use primacy_core::record::Cluster;
 
 use super::Options;
-use super::mysql::{Hold, Writer};
+use super::mysql::{Hold, MARKER_KEY, Writer};
 use super::prng::Rng;
 use super::replication::Acks;
 use super::starving::ways_between_hosts;
@@ -446,7 +446,11 @@ impl World {
                 });
                 if serving && self.servers[*host].gate.runs() && !self.faults.errant {
                     self.faults.errant = true;
-                    let key = self.number();
+                    // Half of them change nothing, as FLUSH does.
+                    let key = match self.rng.chance(500) {
+                        true => MARKER_KEY,
+                        false => self.number(),
+                    };
                     self.write(*host, Writer::Nobody, key);
                 }
             }

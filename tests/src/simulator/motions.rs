@@ -8,10 +8,11 @@
 use primacy_core::act::{
     Applier, ChannelSeen, Ground, Op, OpDone, OpError, OpId, Opened, SemiSyncDump, Survey,
 };
+use primacy_core::gtid::GtidSet;
 use primacy_core::ids::Epoch;
 use primacy_core::observe::IoThread;
 
-use super::mysql::Hold;
+use super::mysql::{Hold, MARKER_KEY, Writer};
 use super::planted::Planted;
 use super::world::{Target, What, World, host_number};
 
@@ -59,6 +60,8 @@ fn of_order(op: &Op) -> bool {
             | Op::Repair { .. }
             | Op::TakeOverScheduled { .. }
             | Op::LookAtScheduled
+            | Op::LookInto { .. }
+            | Op::WriteEmpty { .. }
             | Op::LogIn { .. }
     )
 }
@@ -175,13 +178,23 @@ impl World {
         let us = match &op {
             Op::Marker { epoch, create } => {
                 let before = Box::new(self.servers[host].executed.clone());
-                let writer = super::mysql::Writer::Marker {
+                let writer = Writer::Marker {
                     agent_run,
                     id,
                     before,
                 };
                 let _ = (epoch, create);
-                return self.write(host, writer, super::mysql::MARKER_KEY);
+                return self.write(host, writer, MARKER_KEY);
+            }
+            Op::WriteEmpty { set } => {
+                // The rest is asked for again.
+                let gtid = set.each().next().expect("some");
+                let writer = Writer::Empty {
+                    agent_run,
+                    id,
+                    gtid,
+                };
+                return self.write(host, writer, MARKER_KEY);
             }
             Op::PrepareOpen { .. } => {
                 self.servers[host].prepared = Some(Prepared {
@@ -234,7 +247,7 @@ impl World {
             Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } | Op::Repair { .. } => {
                 self.rng.between(1_000, 50_000)
             }
-            Op::TakeOverScheduled { .. } | Op::LookAtScheduled => 5_000,
+            Op::TakeOverScheduled { .. } | Op::LookAtScheduled | Op::LookInto { .. } => 5_000,
             Op::Survey | Op::LookAtApplier { .. } | Op::StartApplier | Op::LogIn { .. } => 100,
         };
         if self.options.planted == Some(Planted::ReportBeforeFreeze) && op == Op::Freeze {
@@ -476,7 +489,19 @@ impl World {
             // Its servers have no scheduled events.
             Op::TakeOverScheduled { .. } => OpDone::ScheduledTakenOver(Default::default()),
             Op::LookAtScheduled => OpDone::ScheduledSeen(Default::default()),
-            Op::Survey | Op::Marker { .. } | Op::LogIn { .. } => {
+            Op::LookInto { set } => {
+                let server = &self.servers[host];
+                let written = server.binlog.iter().map(|tx| &self.txns[*tx]);
+                let mut harmless = GtidSet::default();
+                for txn in written.filter(|of| of.key == MARKER_KEY && set.contains(&of.gtid)) {
+                    harmless.insert(txn.gtid);
+                }
+                OpDone::LookedInto {
+                    known: set.clone(),
+                    harmless,
+                }
+            }
+            Op::Survey | Op::Marker { .. } | Op::WriteEmpty { .. } | Op::LogIn { .. } => {
                 unreachable!("never under way as an op")
             }
         })

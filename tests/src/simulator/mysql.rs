@@ -18,7 +18,8 @@ use super::planted::Planted;
 use super::replication::{Dump, Io};
 use super::world::{Gate, Target, What, World};
 
-/// The row that every marker overwrites: it is no conflict.
+/// The row that every marker overwrites: it is no conflict. What is no marker and writes it changes
+/// nothing.
 pub const MARKER_KEY: u64 = 0;
 
 /// Index of a transaction in the world's list: its true identity, whatever its GTID.
@@ -41,6 +42,12 @@ pub enum Writer {
         agent_run: u64,
         id: OpId,
         before: Box<GtidSet>,
+    },
+    /// An empty transaction of a given name, asked for by an agent.
+    Empty {
+        agent_run: u64,
+        id: OpId,
+        gtid: Gtid,
     },
     /// A branch that a transaction manager commits, and takes for committed when it is answered.
     Xa,
@@ -205,7 +212,11 @@ impl Mysqld {
         markers
             .filter_map(|(writer, at)| match writer {
                 Writer::Marker { agent_run, id, .. } if *agent_run == run => Some((*id, at)),
-                Writer::Marker { .. } | Writer::Client { .. } | Writer::Xa | Writer::Nobody => None,
+                Writer::Marker { .. }
+                | Writer::Client { .. }
+                | Writer::Empty { .. }
+                | Writer::Xa
+                | Writer::Nobody => None,
             })
             .collect()
     }

@@ -63,6 +63,7 @@ planted! {
     WithdrawnTakenForUnopened, "withdrawn-taken-for-unopened", "takes it that one that stalls never opened";
     StarvedRestarted, "starved-restarted", "counts what a receiver heard nothing from before its start";
     StarvedWithoutPaths, "starved-without-paths", "takes every try to log in for a login";
+    CommonOfAPrimary, "common-of-a-primary", "names common what a primary wrote";
     UnionNeeded, "union-needed", "needs what any acker holds, though nobody was told";
 }
 
@@ -197,6 +198,12 @@ fn distort_cluster(
             }
         }
         Planted::GroundNotLogged => cluster.ground.broken.clear(),
+        Planted::CommonOfAPrimary if deposed_now => {
+            for uuid in cluster.primaries.clone() {
+                let all: GtidSet = format!("{uuid}:1-1000000").parse().expect("a set");
+                cluster.common.union_with(&all);
+            }
+        }
         Planted::UnionNeeded if named_now => {
             let record = was.and_then(Cluster::deposition);
             for report in record.iter().flat_map(|record| record.frozen.values()) {

@@ -105,7 +105,9 @@ fn saved(call: &str, dir: &Path, draft: &mut Option<Seal>, steps: &mut Vec<Step>
     let file = format!("<{}>", dir.join("seal").display());
     if call.starts_with("pwrite64(") && call.contains(&file) && call.contains("\"primacy1") {
         assert!(!call.contains("\"..."), "the trace is cut: {call}");
-        let text = call.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
+        let text = call
+            .split_once('"')
+            .and_then(|(_, rest)| rest.rsplit_once('"'));
         let head = unescaped(text.expect("what was written").0);
         *draft = Some(serde_json::from_slice(&head[NUMBERS..]).expect("a whole seal"));
     } else if call.starts_with("fdatasync(") && call.contains(&file) && call.ends_with(" = 0") {

@@ -71,6 +71,10 @@ pub enum Op {
     TakeOverScheduled { take_over: TakeOver },
     /// Which of an open primary's scheduled events are not enabled.
     LookAtScheduled,
+    /// Read from the binary log what these transactions, which it wrote itself, were.
+    LookInto { set: GtidSet },
+    /// On an open primary: write these transactions, empty, and wait for their acknowledgement.
+    WriteEmpty { set: GtidSet },
     /// Log in there with the replication account, as a replica would, and leave again.
     LogIn { host: String, port: u16 },
 }
@@ -186,6 +190,13 @@ pub enum OpDone {
     Repaired,
     ScheduledTakenOver(TakenOver),
     ScheduledSeen(Idle),
+    LookedInto {
+        /// What was looked into; no log holds more of it.
+        known: GtidSet,
+        /// What of that changes nothing: empty transactions and administrative statements.
+        harmless: GtidSet,
+    },
+    WroteEmpty,
     LoggedIn,
 }
 

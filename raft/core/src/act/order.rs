@@ -250,7 +250,10 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
                     give(instance, promotion.at, OrderKind::Fence { epoch: over });
                     continue;
                 }
-                if let Some(Follower::Refused { .. }) = promotion.followers.get(instance) {
+                // Refused for good, unless what it held beyond is common since.
+                if let Some(Follower::Refused { extra }) = promotion.followers.get(instance)
+                    && !extra.is_subset_of(&cluster.common)
+                {
                     continue;
                 }
                 let follow = OrderKind::Follow {
@@ -259,7 +262,7 @@ pub fn orders(state: &Committed<&State>, cluster: &Cluster) -> Vec<Committed<Ord
                     host: primary.host.clone(),
                     port: primary.port,
                     acking: cluster.ackers.members.contains(instance),
-                    within: promotion.choice.within.clone(),
+                    within: promotion.choice.within.union(&cluster.common),
                     own: serves_on.then_some(primary.server_uuid).flatten(),
                     heartbeat_ms: cluster.policy.source_heartbeat_ms,
                     online: !cluster.policy.xa,

@@ -225,7 +225,7 @@ fn replica(
     let Some(known) = facts.get(id) else { return };
     let Some(beat) = known.running() else { return };
     let primary = facts.get(&cluster.primary).and_then(|of| of.beat);
-    let errant = errant(cluster, beat, primary);
+    let errant = cluster.own_writes_in(&beat.executed, primary.map(|of| &of.executed));
     if !errant.is_empty() {
         found.of(id, Alarm::Errant { set: errant });
     }
@@ -270,19 +270,6 @@ fn replica(
         if spec.server_uuid.is_some() && acknowledges(cluster, facts, id) == Some(false) {
             found.of(id, Alarm::NotAcking);
         }
-    }
-}
-
-/// Transactions that no primary wrote and the primary does not have: written to it by hand.
-fn errant(cluster: &Cluster, beat: &Heartbeat, primary: Option<&Heartbeat>) -> GtidSet {
-    let own = beat.executed.without(&cluster.primaries);
-    if own.is_empty() {
-        return own;
-    }
-    let own = own.subtract(&cluster.floor);
-    match primary {
-        Some(primary) => own.subtract(&primary.executed),
-        None => own,
     }
 }
 

@@ -342,6 +342,7 @@ fn acknowledged_by(cluster: &Cluster, id: &InstanceId) -> GtidSet {
         told.union_with(&report.received);
     }
     told.subtract(&own_writes(cluster, id))
+        .subtract(&cluster.common)
 }
 
 /// Transactions that no primary of this cluster wrote, and nobody else holds.
@@ -367,5 +368,5 @@ fn own_writes(cluster: &Cluster, id: &InstanceId) -> GtidSet {
             own.union_with(&report.received.only(&uuid));
         }
     }
-    own.subtract(&elsewhere)
+    own.subtract(&elsewhere).subtract(&cluster.common)
 }

@@ -65,7 +65,7 @@ impl<'a> Evidence<'a> {
         if let Some(FenceReport::Confirmed { final_set, .. }) = &self.deposition.fence {
             errant = errant.subtract(final_set);
         }
-        errant.subtract(&self.base())
+        errant.subtract(&self.base()).subtract(&self.cluster.common)
     }
 
     /// Those of them that bar it: not what an operator named.
@@ -114,7 +114,10 @@ impl<'a> Evidence<'a> {
         } else {
             return GtidSet::default();
         };
-        holds.subtract(&self.errant(instance))
+        // What the log names common nobody acknowledged, whoever holds it by now.
+        holds
+            .subtract(&self.errant(instance))
+            .subtract(&self.cluster.common)
     }
 }
 

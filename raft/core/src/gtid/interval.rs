@@ -25,6 +25,10 @@ impl Interval {
         Self { first, last }
     }
 
+    pub(super) fn numbers(self) -> std::ops::RangeInclusive<u64> {
+        self.first..=self.last
+    }
+
     fn count(self) -> u128 {
         u128::from(self.last - self.first) + 1
     }

@@ -100,6 +100,12 @@ impl Gtid {
         }
     }
 
+    /// Of a set that has it.
+    pub(super) fn numbered(uuid: Uuid, tag: Tag, n: u64) -> Self {
+        debug_assert!((1..=NUMBER_MAX).contains(&n));
+        Self { uuid, tag, n }
+    }
+
     #[must_use]
     pub fn uuid(&self) -> Uuid {
         self.uuid

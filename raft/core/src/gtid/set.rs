@@ -48,6 +48,14 @@ impl GtidSet {
         self.parts.keys().copied()
     }
 
+    /// Each transaction, ascending.
+    pub fn each(&self) -> impl Iterator<Item = Gtid> + '_ {
+        self.lists().flat_map(|(uuid, tag, list)| {
+            let numbers = list.iter().flat_map(|run| run.numbers());
+            numbers.map(|n| Gtid::numbered(*uuid, *tag, n))
+        })
+    }
+
     #[must_use]
     pub fn contains(&self, gtid: &Gtid) -> bool {
         interval::contains(self.list(&gtid.uuid(), &gtid.tag()), gtid.n())

@@ -9,6 +9,7 @@ use crate::ids::InstanceId;
 /// What the agent's account needs to enable an event under the definer that it has.
 const EVENTS: &[&str] = &["EVENT", "SET_ANY_DEFINER"];
 const BRANCHES: &[&str] = &["XA_RECOVER_ADMIN"];
+const OWN_WRITES: &[&str] = &["REPLICATION SLAVE"];
 /// Names that a finding lists at most.
 const NAMES: usize = 8;
 
@@ -38,6 +39,12 @@ fn grants(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {
             Rule::PreparedBranches,
             BRANCHES,
             "it does not see prepared branches (XA)",
+        ),
+        (
+            Rule::OwnWrites,
+            OWN_WRITES,
+            "it cannot tell which transactions that a replica wrote itself (FLUSH, ANALYZE) are \
+             harmless, and they bar it from a promotion",
         ),
     ] {
         let lacks = lacks_globally(facts, wanted);

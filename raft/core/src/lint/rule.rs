@@ -142,6 +142,7 @@ rules! {
     ReplicationAccounts "replication_accounts" NothingLost Warning Yes,
     ScheduledEvents "scheduled_events" Failover Warning Yes 3,
     PreparedBranches "prepared_branches" OnePrimary Warning Yes 3,
+    OwnWrites "own_writes" Failover Warning Yes 3,
     KillSignal "kill_signal" NothingLost Broken Yes,
     Candidate "candidate" Failover Broken Yes,
     Survive "survive" Survival Broken Yes,

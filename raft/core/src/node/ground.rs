@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use super::Node;
 use crate::act::acker_uuids;
 use crate::gtid::GtidSet;
-use crate::ids::Tick;
+use crate::ids::{InstanceId, Tick};
 use crate::observe::{Fault, GroundWord};
+use crate::policy::Automation;
 use crate::record::{Cluster, Command, GroundSaid, ScheduledSaid, THIRD, Told};
 
 impl Node {
@@ -91,6 +92,45 @@ impl Node {
         };
         self.outbox
             .push(now, format!("scheduled/{}", cluster.id), command);
+    }
+
+    /// What this replica wrote itself, where the primary and it are heard, as its agent is told.
+    pub(super) fn own_writes(&self, now: Tick, cluster: &Cluster, id: &InstanceId) -> GtidSet {
+        let executed = |id: &InstanceId| Some(&self.watches.get(id)?.fresh_beat(now)?.executed);
+        let (Some(own), Some(primary)) = (executed(id), executed(&cluster.primary)) else {
+            return GtidSet::default();
+        };
+        let hands_off = cluster.policy.automation == Automation::Off;
+        if *id == cluster.primary || !cluster.policy.make_common || hands_off {
+            return GtidSet::default();
+        }
+        let own = cluster.own_writes_in(own, Some(primary));
+        cluster.lacks_common(self.state.get().level, &own)
+    }
+
+    /// The agent of a replica says that these, which it wrote itself, change nothing.
+    pub(super) fn hear_harmless(
+        &mut self,
+        now: Tick,
+        cluster: &Cluster,
+        holder: &InstanceId,
+        harmless: &GtidSet,
+    ) {
+        if harmless.is_empty() {
+            return;
+        }
+        let set = self.own_writes(now, cluster, holder).intersect(harmless);
+        if set.is_empty() {
+            return;
+        }
+        let command = Command::Common {
+            cluster: cluster.id.clone(),
+            epoch: cluster.epoch,
+            holder: holder.clone(),
+            set,
+        };
+        let key = format!("common/{}/{holder}", cluster.id);
+        self.outbox.push(now, key, command);
     }
 
     /// Members of V whose newest beat holds this.

@@ -340,7 +340,7 @@ impl Node {
     }
 
     /// What a node tells the agent of this instance, from its applied state.
-    fn named_to(&self, cluster: &Cluster, instance: &InstanceId) -> NamedPrimary {
+    fn named_to(&self, now: Tick, cluster: &Cluster, instance: &InstanceId) -> NamedPrimary {
         NamedPrimary {
             epoch: cluster.epoch,
             instance: cluster.primary.clone(),
@@ -356,6 +356,8 @@ impl Node {
             ends_holders: cluster.policy.ends_holders,
             ground: cluster.ground.clone(),
             scheduled: cluster.owed_scheduled(self.state.get().level),
+            own_writes: self.own_writes(now, cluster, instance),
+            common: cluster.common.clone(),
             addresses: starved::addresses(cluster, instance),
             replica_stale_ms: cluster.policy.replica_stale_ms,
         }
@@ -367,7 +369,7 @@ impl Node {
         // A node that hears no majority may be long out of date: it confirms nothing.
         let confirms = self.leads.hears_majority;
         let instance = beat.instance.clone();
-        let named = spoken.map(|cluster| self.named_to(cluster, &instance));
+        let named = spoken.map(|cluster| self.named_to(now, cluster, &instance));
         out.push(NodeOutput::Acknowledge {
             cluster: beat.cluster.clone(),
             instance: instance.clone(),
@@ -400,7 +402,9 @@ impl Node {
             .scheduled
             .clone()
             .filter(|_| beat.role == Role::Open(cluster.epoch));
+        let harmless = beat.harmless.clone();
         watch.beat(now, beat, rtt_ms, named, cluster.epoch);
+        self.hear_harmless(now, cluster, &instance, &harmless);
         if let Some(executed) = executed {
             self.know(cluster, &executed, sound);
         }

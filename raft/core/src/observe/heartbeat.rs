@@ -177,6 +177,9 @@ pub struct Heartbeat {
     /// Of an open primary's scheduled events.
     #[serde(default)]
     pub scheduled: Option<crate::record::ScheduledSaid>,
+    /// What a replica wrote itself and changes nothing, as its agent read from its binary log.
+    #[serde(default)]
+    pub harmless: GtidSet,
     /// Prepared branches on it; `None` where they cannot be seen.
     #[serde(default)]
     pub branches: Option<Branches>,

@@ -162,6 +162,7 @@ impl State {
             left_behind: Default::default(),
             ground: Default::default(),
             scheduled: Default::default(),
+            common: Default::default(),
             inquest: None,
             judgement: None,
             inquests: InquestId::INITIAL,
@@ -344,6 +345,9 @@ impl State {
                 said,
                 ..
             } => cluster.hear_scheduled(level, *epoch, instance, said),
+            Command::Common {
+                epoch, holder, set, ..
+            } => cluster.make_common(level, *epoch, holder, set),
             Command::Unheard { epoch, .. } => cluster.unheard(*epoch),
             Command::FoundPlane { .. }
             | Command::Announce { .. }

@@ -18,10 +18,11 @@ use crate::ids::{ClusterId, Position};
 use crate::policy::{Contradiction, Policy};
 
 /// Fields that came after the first feature level, with theirs: a plane below it does not know them.
-const LATER: [(&str, u32); 4] = [
+const LATER: [(&str, u32); 5] = [
     ("open_stall_ms", THIRD),
     ("ends_holders", THIRD),
     ("starved_sustain_ms", THIRD),
+    ("make_common", THIRD),
     ("xa", THIRD),
 ];
 
@@ -92,7 +93,9 @@ pub fn policy_fields(policy: &Policy) -> Value {
     if let Value::Object(fields) = &mut value {
         let starved_ms = Value::from(policy.starved_sustain_ms);
         fields.entry("starved_sustain_ms").or_insert(starved_ms);
-        fields.entry("xa").or_insert(Value::Bool(policy.xa));
+        for (name, is) in [("xa", policy.xa), ("make_common", policy.make_common)] {
+            fields.entry(name).or_insert(Value::Bool(is));
+        }
     }
     value
 }

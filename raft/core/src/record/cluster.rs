@@ -412,6 +412,10 @@ pub struct Cluster {
     pub ground: Ground,
     #[serde(default)]
     pub scheduled: Scheduled,
+    /// What replicas wrote themselves and nobody misses: errant on nobody, and in no need before the
+    /// floor contains it.
+    #[serde(default)]
+    pub common: GtidSet,
     pub inquest: Option<Inquest>,
     pub judgement: Option<Judgement>,
     /// The number of the newest inquest.

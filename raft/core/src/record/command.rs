@@ -198,6 +198,14 @@ pub enum Command {
         instance: InstanceId,
         said: Box<ScheduledSaid>,
     },
+    /// A replica wrote these itself, and they change nothing: they bar nobody, and the primary writes
+    /// them too.
+    Common {
+        cluster: ClusterId,
+        epoch: Epoch,
+        holder: InstanceId,
+        set: GtidSet,
+    },
     /// The leader's clock says that the order to fence what answers and cannot write has had no
     /// answer for too long.
     Unheard {
@@ -243,6 +251,7 @@ impl Command {
             | Command::Reopen { cluster, .. }
             | Command::Ground { cluster, .. }
             | Command::Scheduled { cluster, .. }
+            | Command::Common { cluster, .. }
             | Command::Unheard { cluster, .. } => Some(cluster),
         }
     }
@@ -283,6 +292,7 @@ pub enum EventKind {
     Reopened,
     Ground,
     Scheduled,
+    Common,
     Approved,
     Unheard,
     Withdrawn,

@@ -5,6 +5,7 @@ mod apply;
 mod change;
 mod cluster;
 mod command;
+mod common;
 mod founding;
 mod ground;
 mod incident;

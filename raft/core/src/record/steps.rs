@@ -294,6 +294,7 @@ impl Cluster {
         self.primary = choice.to.clone();
         self.ackers = choice.ackers.clone();
         self.floor.union_with(&choice.need);
+        self.forget_common();
         self.inquest = None;
         self.judgement = None;
         self.reopen = None;

@@ -30,6 +30,8 @@ pub enum Action {
     StatusOn(Instance),
     ClaimAgain,
     Look(Instance),
+    NameCommon { on: Instance, write: WriteId },
+    WriteCommon { on: Instance, write: WriteId },
     SayStuck(Instance),
     Depose(Epoch),
     Choose(Choice),
@@ -73,6 +75,10 @@ impl Display for Action {
             Self::StatusOn(on) => write!(f, "semi-sync's status on {on} reads ON"),
             Self::ClaimAgain => write!(f, "log: nothing is lost any more"),
             Self::Look(on) => write!(f, "a node reads what {on} has executed, and votes it"),
+            Self::NameCommon { on, write } => write!(f, "log: {write}, written on {on}, is common"),
+            Self::WriteCommon { on, write } => {
+                write!(f, "{on} writes {write} too, since it is common")
+            }
             Self::SayStuck(on) => write!(f, "log: {on} says that it cannot open"),
             Self::Depose(epoch) => write!(f, "log: epoch {} is deposed", epoch.0),
             Self::Choose(choice) => write!(f, "log: {choice}"),

@@ -193,14 +193,14 @@ impl State {
         source: Instance,
         acks: bool,
     ) {
-        let primary = *self.server(source);
+        let (primary, common) = (*self.server(source), self.log.common);
         let server = self.server_mut(on);
         let bound = server.bound.is_some_and(|bound| bound >= epoch);
         if bound || server.open.is_some() {
             return;
         }
         server.source = None;
-        let compared = primary.up && server.has.within(primary.has);
+        let compared = primary.up && server.has.within(primary.has.union(common));
         if !compared && !config.makes(Mistake::RejoinWithoutCompare) {
             return;
         }

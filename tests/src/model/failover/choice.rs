@@ -97,6 +97,7 @@ impl State {
         let lawful = |write: WriteId| {
             log.ever_primary(self.writes[usize::from(write.0)].origin)
                 || choice.need.contains(write)
+                || log.common.contains(write)
         };
         log.report(choice.primary)
             .is_some_and(|of| choice.need.within(of.has) && of.has.iter().all(lawful))

@@ -23,6 +23,8 @@ pub struct Config {
     pub relay_losses_max: u8,
     /// How many errant transactions someone may write on a replica.
     pub errants_max: u8,
+    /// The log may name them common.
+    pub commons: bool,
     /// Members outside V may join it once they follow the primary.
     pub joins: bool,
     /// A primary that crashed may reopen within its epoch.
@@ -62,6 +64,7 @@ impl Config {
         crashes_max: 1,
         relay_losses_max: 0,
         errants_max: 0,
+        commons: false,
         joins: false,
         reopens: false,
         repairs: true,

@@ -143,6 +143,7 @@ impl State {
             report.held.unwrap_or(Set::EMPTY)
         };
         held.minus(self.errant(config, member))
+            .minus(self.log.common)
     }
 
     /// What `member` alone reported, under a `server_uuid` that no primary ever had.
@@ -154,6 +155,7 @@ impl State {
         let others = config.all().without(member);
         report
             .has
+            .minus(log.common)
             .iter()
             .filter(|write| {
                 let origin = self.writes[usize::from(write.0)].origin;

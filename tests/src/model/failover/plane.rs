@@ -54,6 +54,8 @@ pub struct Log {
     /// The agent's word that V has caught up since is on its way, and nothing newer overtakes it.
     pub forgetting: bool,
     pub ground: Ground,
+    /// What replicas wrote themselves, and bars nobody.
+    pub common: Set<WriteId>,
 }
 
 impl Log {
@@ -77,6 +79,7 @@ impl Log {
             cut_after: None,
             forgetting: false,
             ground: Ground::Good,
+            common: Set::EMPTY,
         }
     }
 
@@ -191,6 +194,7 @@ impl State {
             self.actions_of_strangers(config, actions);
             self.actions_of_ground(config, actions);
             self.actions_of_looking(config, actions);
+            self.actions_of_commons(config, actions);
         }
     }
 

@@ -144,6 +144,19 @@ fn telling(config: &Config, wanted: &mut Vec<(&'static str, Condition)>) {
             state.used.errants > 0 && opened_with(state, Proof::AckersFrozen)
         }));
     }
+    if config.commons {
+        wanted.push((
+            "one that wrote what is common is chosen, and others follow it",
+            |_, state| {
+                let newest = state.newest_opened();
+                newest.is_some_and(|(epoch, on)| {
+                    let own = state.server(on).has.both(state.log.common);
+                    let follows = |server: &Server| server.source == Some(on) && server.acks;
+                    epoch > Epoch(1) && !own.is_empty() && state.servers.iter().any(follows)
+                })
+            },
+        ));
+    }
     if config.disk_failures_max > 0 {
         wanted.push((
             "a freeze that was not written down is forgotten, and a failover opens",

@@ -78,6 +78,7 @@ pub fn bases() -> Vec<Base> {
                 ..SMALL
             }
         ),
+        base!("an errant transaction that is made common", COMMON),
         base!("votes: two inquests", TWO_INQUESTS),
         base!("votes: one region", ONE_REGION),
     ]

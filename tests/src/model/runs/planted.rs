@@ -58,6 +58,7 @@ pub fn planted() -> Vec<Planted> {
         failover!(OpensWithLess, D, RELAY_LOST_TWICE),
         failover!(NoFloor, A, TWICE),
         failover!(ErrantRuleOnDeposed, A, SMALL),
+        failover!(CommonOfAPrimary, D, COMMON),
         failover!(UnjoinedCountInNeed, N, TWO_OF_THREE),
         failover!(StuckIsProof, A, STALLING),
         failover!(WithdrawnTakenForUnopened, A, STALLING),

@@ -98,6 +98,8 @@ fn opens(op: &Op) -> bool {
         | Op::Repair { .. }
         | Op::TakeOverScheduled { .. }
         | Op::LookAtScheduled
+        | Op::LookInto { .. }
+        | Op::WriteEmpty { .. }
         | Op::LogIn { .. } => false,
     }
 }

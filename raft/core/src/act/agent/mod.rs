@@ -12,6 +12,7 @@
 
 mod backlog;
 mod besides;
+mod common;
 mod content;
 mod disk;
 mod ground;
@@ -32,10 +33,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::op::{Op, OpDone, OpError, OpId, Survey};
 use super::order::{Order, Reply, Said};
 use super::seal::{ProcessId, Seal};
-use crate::gtid::Uuid;
+use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Incarnation, InstanceId, Position, Tick, Token};
 use crate::observe::{Heartbeat, Role};
 use crate::policy::Policy;
+use common::Common;
 use disk::Disk;
 use ground::Ground;
 use joining::{Joining, Resting};
@@ -106,6 +108,12 @@ pub struct NamedPrimary {
     /// What it has to take over of the cluster's scheduled events; `None` while a node cannot say.
     #[serde(default)]
     pub scheduled: Option<crate::record::Owed>,
+    /// What this instance alone holds and no primary wrote: its agent looks into it.
+    #[serde(default)]
+    pub own_writes: GtidSet,
+    /// What the primary is to write, empty, since a replica holds it and nobody misses it.
+    #[serde(default)]
+    pub common: GtidSet,
     /// Told to members of V alone: host and port of the primary, and of whoever may be next.
     #[serde(default)]
     pub addresses: BTreeMap<InstanceId, (String, u16)>,
@@ -274,6 +282,7 @@ pub struct Agent {
     clean_up: bool,
     ground: Ground,
     scheduled: Scheduled,
+    common: Common,
     /// Settings are being put back.
     repair: Option<OpId>,
     held: Option<content::Held>,
@@ -333,6 +342,7 @@ impl Agent {
             clean_up: false,
             ground: Ground::default(),
             scheduled: Scheduled::default(),
+            common: Common::default(),
             repair: None,
             held: None,
             receiver: Receiver::new(now),

@@ -40,6 +40,7 @@ impl Agent {
         if self.paths.ended(id, &result)
             || self.side_ops.remove(&id)
             || self.scheduled_ended(now, id, &result)
+            || self.common_ended(now, id, &result)
         {
             return;
         }

@@ -67,6 +67,7 @@ impl Agent {
         self.clean_up = false;
         self.ground.server_gone();
         self.scheduled.forget();
+        self.common.forget_op();
         (self.repair, self.circle) = (None, None);
         // At once, not with the next beat.
         self.beat_due = now;

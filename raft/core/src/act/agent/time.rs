@@ -30,6 +30,7 @@ impl Agent {
         self.tick_markers(now, out);
         self.tick_opening(now, out);
         self.tick_scheduled(now, out);
+        self.tick_common(now, out);
         self.tick_restart(now, out);
         self.tick_paths(now, out);
         if now >= self.beat_due {
@@ -163,6 +164,7 @@ impl Agent {
             stuck: self.stuck(now),
             freed: self.freed(),
             scheduled: self.scheduled_word(),
+            harmless: self.harmless(),
             branches: known.and_then(|survey| survey.ground.branches.clone()),
             unacknowledged_ms: self.unacknowledged_ms(now),
             paths: self.paths.told(now),

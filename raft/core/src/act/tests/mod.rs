@@ -8,6 +8,7 @@
 //! ```
 
 mod adoption;
+mod common;
 mod disk;
 mod fetch;
 mod orders;
@@ -211,6 +212,8 @@ fn named(epoch: u64, who: &str) -> NamedPrimary {
         ends_holders: true,
         ground: Default::default(),
         scheduled: None,
+        own_writes: Default::default(),
+        common: Default::default(),
         addresses: BTreeMap::new(),
         replica_stale_ms: 1_500,
     }
@@ -484,6 +487,8 @@ fn op_name(op: &Op) -> String {
             let kept = if *online { "" } else { ", offline" };
             format!("follow {host} {how}{kept}")
         }
+        Op::LookInto { set } => format!("look into {}", crate::testing::short(set)),
+        Op::WriteEmpty { set } => format!("write empty {}", crate::testing::short(set)),
         Op::PrepareOpen { members } => {
             assert_eq!(
                 *members,

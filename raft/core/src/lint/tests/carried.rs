@@ -16,6 +16,7 @@ fn an_agent_may_enable_events_and_see_branches() {
             "XA_RECOVER_ADMIN",
             "does not see prepared branches",
         ),
+        (Rule::OwnWrites, "REPLICATION SLAVE", "are harmless"),
     ] {
         let mend = format!("GRANT {privilege} ON *.* TO 'agent'@'localhost'");
         breaks(rule, without, &mend, |case| {

@@ -100,7 +100,7 @@ fn good(letter: &str) -> Facts {
         ])),
         agent_account: "'agent'@'localhost'".into(),
         agent_grants: vec![
-            "GRANT RELOAD, REPLICATION CLIENT, EVENT ON *.* TO `agent`@`localhost`".into(),
+            "GRANT RELOAD, REPLICATION CLIENT, REPLICATION SLAVE, EVENT ON *.* TO `agent`@`localhost`".into(),
             "GRANT CONNECTION_ADMIN,REPLICATION_SLAVE_ADMIN,SERVICE_CONNECTION_ADMIN,SYSTEM_USER,\
              SYSTEM_VARIABLES_ADMIN,SET_ANY_DEFINER,XA_RECOVER_ADMIN ON *.* TO `agent`@`localhost`"
                 .into(),

@@ -1,6 +1,7 @@
 //! Tables: which commands take effect at which stage, and how a refusal reads.
 
 mod change;
+mod common;
 mod failover;
 mod guards;
 mod incident;

@@ -1,0 +1,88 @@
+//! What a replica wrote itself is looked into once, and told; what the log names common of that, the
+//! primary writes.
+
+use super::*;
+
+fn replica() -> Desk {
+    let (mut desk, _) = Desk::with(enrolled_seal(), fenced());
+    desk.order(follow(1, "p:1-10"), 2);
+    desk.ends(OpDone::Frozen(Box::new(fenced())));
+    desk.ends(OpDone::Followed);
+    desk.waits(200, &following());
+    desk
+}
+
+fn told(own: &str, common: &str) -> NamedPrimary {
+    NamedPrimary {
+        own_writes: set(own),
+        common: set(common),
+        ..named(1, "b")
+    }
+}
+
+fn looked_into(known: &str, harmless: &str) -> OpDone {
+    OpDone::LookedInto {
+        known: set(known),
+        harmless: set(harmless),
+    }
+}
+
+#[test]
+fn a_replica_looks_into_its_own_writes_once_and_tells_which_change_nothing() {
+    let mut desk = replica();
+    assert_eq!(desk.acknowledged(1, told("", "")), "");
+    let said = desk.acknowledged(2, told("a:1-3", ""));
+    assert_eq!(said, "run look into a:1-3");
+    desk.ends(looked_into("a:1-3", "a:1-2"));
+    let said = desk.waits(11_000, &following());
+    assert!(!said.contains("look into"), "known: {said}");
+    assert_eq!(desk.beats().harmless, set("a:1-2"));
+    // The log has it: nothing is left to be told, and what comes next is looked into.
+    let said = desk.acknowledged(3, told("a:3-4", ""));
+    assert_eq!(said, "run look into a:4");
+    desk.waits(110, &following());
+    assert!(desk.beats().harmless.is_empty());
+}
+
+#[test]
+fn what_could_not_be_read_is_looked_into_again_after_a_while() {
+    let mut desk = replica();
+    assert_eq!(desk.acknowledged(1, told("a:1", "")), "run look into a:1");
+    desk.fails();
+    let said = desk.waits(9_000, &following());
+    assert!(!said.contains("look into"), "{said}");
+    let said = desk.waits(1_100, &following());
+    assert!(said.contains("run look into a:1"), "{said}");
+    assert!(desk.beats().harmless.is_empty());
+}
+
+#[test]
+fn the_open_primary_writes_what_it_lacks_until_it_has_it() {
+    let holding = |executed: &str| Survey {
+        executed: set(executed),
+        ..open()
+    };
+    let lacking = holding("p:1-10,c:1");
+    let mine = |deposed| NamedPrimary {
+        deposed,
+        common: set("b:1,c:1"),
+        ..named(1, "a")
+    };
+    let mut desk = Desk::serving();
+    desk.waits(100, &lacking);
+    assert_eq!(desk.acknowledged(2, mine(false)), "run write empty b:1");
+    // One that hangs is not overtaken.
+    assert!(!desk.waits(1_500, &lacking).contains("write empty"));
+    assert_eq!(desk.fails(), "run write empty b:1");
+    desk.ends(OpDone::WroteEmpty);
+    let has = holding("p:1-10,b:1,c:1");
+    assert!(!desk.waits(1_500, &has).contains("write empty"));
+    // A replica, and one whose epoch is over, write nothing.
+    let mut desk = replica();
+    desk.acknowledged(1, told("", "z:1"));
+    assert!(!desk.waits(1_500, &following()).contains("write empty"));
+    let mut desk = Desk::serving();
+    desk.waits(100, &lacking);
+    let said = desk.acknowledged(2, mine(true)) + &desk.waits(50, &lacking);
+    assert!(!said.contains("write empty"), "{said}");
+}
