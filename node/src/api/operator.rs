@@ -2,7 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use primacy_core::decide::check_registration;
-use primacy_core::ids::{ClusterId, Epoch, NodeId};
+use primacy_core::gtid::GtidSet;
+use primacy_core::ids::{ClusterId, Epoch, InstanceId, NodeId};
 use primacy_core::lint::{Report, Subject, refuse_policy};
 use primacy_core::policy::Policy;
 use primacy_core::record::{
@@ -11,12 +12,12 @@ use primacy_core::record::{
 use primacy_proto::tls::Identity;
 use primacy_proto::v1::operator_service_server::OperatorService;
 use primacy_proto::v1::{
-    AbortFailoverRequest, AbortFailoverResponse, ApproveFailoverRequest, ApproveFailoverResponse,
-    ChangePolicyRequest, ChangePolicyResponse, CheckClusterRequest, CheckClusterResponse,
-    GetStatusRequest, GetStatusResponse, ListHistoryRequest, ListHistoryResponse,
-    RegisterClusterRequest, RegisterClusterResponse, SetPolicyRequest, SetPolicyResponse,
-    TransferLeaderRequest, TransferLeaderResponse, UnregisterClusterRequest,
-    UnregisterClusterResponse,
+    AbortFailoverRequest, AbortFailoverResponse, AcceptErrantRequest, AcceptErrantResponse,
+    ApproveFailoverRequest, ApproveFailoverResponse, ChangePolicyRequest, ChangePolicyResponse,
+    CheckClusterRequest, CheckClusterResponse, GetStatusRequest, GetStatusResponse,
+    ListHistoryRequest, ListHistoryResponse, RegisterClusterRequest, RegisterClusterResponse,
+    SetPolicyRequest, SetPolicyResponse, TransferLeaderRequest, TransferLeaderResponse,
+    UnregisterClusterRequest, UnregisterClusterResponse,
 };
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
@@ -273,6 +274,35 @@ impl OperatorService for Operator {
             why,
         };
         self.submit(command, |log_index| AbortFailoverResponse { log_index })
+            .await
+    }
+
+    async fn accept_errant(
+        &self,
+        request: Request<AcceptErrantRequest>,
+    ) -> Result<Response<AcceptErrantResponse>, Status> {
+        let who = who(&request, &request.get_ref().who);
+        let AcceptErrantRequest {
+            cluster,
+            instance,
+            gtid_set,
+            ..
+        } = request.into_inner();
+        let cluster = ClusterId(cluster);
+        let set: GtidSet = gtid_set.parse().map_err(|error| {
+            Status::invalid_argument(format!(
+                "gtid_set: {gtid_set:?} is no GTID set: {error}; the alarm `errant` in `primacy \
+                 explain {cluster}` names it"
+            ))
+        })?;
+        let command = Command::Common {
+            epoch: self.known(&cluster)?.epoch,
+            cluster,
+            holder: InstanceId(instance),
+            set,
+            who: Some(who),
+        };
+        self.submit(command, |log_index| AcceptErrantResponse { log_index })
             .await
     }
 

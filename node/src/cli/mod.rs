@@ -150,6 +150,9 @@ enum Verb {
         #[arg(long)]
         why: String,
     },
+    /// One instance of a cluster.
+    #[command(subcommand)]
+    Instance(InstanceVerb),
     /// What happened, from the log: the newest, oldest of them first.
     History {
         cluster: Option<String>,
@@ -168,6 +171,21 @@ enum Verb {
     /// Make certificates, where no other authority does.
     #[command(subcommand)]
     Cert(cert::CertVerb),
+}
+
+#[derive(Subcommand)]
+enum InstanceVerb {
+    /// Let transactions that a replica wrote itself bar it no longer.
+    ///
+    /// The primary writes them too, empty: every instance comes to hold these GTIDs, and what they
+    /// changed stays on this replica alone. What changes nothing is accepted without a person (policy
+    /// `make_common`).
+    AcceptErrant {
+        cluster: String,
+        instance: String,
+        /// As the alarm `errant` names them.
+        gtid_set: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -347,6 +365,13 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             why,
         } => {
             verbs::abort(&common, &cluster(id), epoch, why).await?;
+        }
+        Verb::Instance(InstanceVerb::AcceptErrant {
+            cluster: id,
+            instance,
+            gtid_set,
+        }) => {
+            verbs::accept_errant(&common, &cluster(id), instance, gtid_set).await?;
         }
         Verb::History {
             cluster: id,

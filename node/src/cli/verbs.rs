@@ -9,9 +9,9 @@ use primacy_core::ids::ClusterId;
 use primacy_core::lint::Report;
 use primacy_core::record::{FieldChange, policy_fields};
 use primacy_proto::v1::{
-    AbortFailoverRequest, ApproveFailoverRequest, ChangePolicyRequest, CheckClusterRequest,
-    GetStatusRequest, ListHistoryRequest, ListHistoryResponse, RegisterClusterRequest,
-    UnregisterClusterRequest,
+    AbortFailoverRequest, AcceptErrantRequest, ApproveFailoverRequest, ChangePolicyRequest,
+    CheckClusterRequest, GetStatusRequest, ListHistoryRequest, ListHistoryResponse,
+    RegisterClusterRequest, UnregisterClusterRequest,
 };
 use tonic::{Response, Status};
 
@@ -348,6 +348,26 @@ pub(super) async fn abort(
     })
     .await?;
     eprintln!("aborted; `primacy explain {cluster}` shows what is waited for now");
+    Ok(())
+}
+
+pub(super) async fn accept_errant(
+    common: &Common,
+    cluster: &ClusterId,
+    instance: String,
+    gtid_set: String,
+) -> Result<(), Failure> {
+    let request = AcceptErrantRequest {
+        cluster: cluster.to_string(),
+        instance,
+        gtid_set,
+        who: who(),
+    };
+    ask(&common.client()?, request, |mut api, request| async move {
+        api.accept_errant(request).await
+    })
+    .await?;
+    eprintln!("accepted; `primacy explain {cluster}` shows what is left");
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use super::{
 };
 
 /// Goes up whenever the accounts or the layout change, so that an old template is not reused.
-const REVISION: u32 = 3;
+const REVISION: u32 = 4;
 const ACCOUNTS_FILE: &str = "accounts";
 
 #[derive(Debug, thiserror::Error)]

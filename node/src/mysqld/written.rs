@@ -1,6 +1,7 @@
 //! What a server wrote itself, as its binary log tells: which of its own transactions change nothing.
 //!
-//! FLUSH and ANALYZE write GTIDs even under super_read_only; a backup tool leaves them on replicas.
+//! FLUSH writes a GTID even under super_read_only (measured on 9.7.4), so that a backup tool leaves
+//! some on replicas; ANALYZE and OPTIMIZE do where that is off.
 
 use primacy_core::gtid::GtidSet;
 use tokio::time::Instant;
@@ -14,19 +15,31 @@ const BATCH: usize = 2_000;
 const EVENTS_MAX: usize = 2_000_000;
 /// Logs that are looked into, the newest first.
 const LOGS_MAX: usize = 64;
+/// Of a statement, in characters.
+const SHOWN_MAX: usize = 120;
 /// ANALYZE and OPTIMIZE write statistics and rebuild what is there; none of these changes a row.
 const ADMINISTRATIVE: [&str; 3] = ["FLUSH", "ANALYZE", "OPTIMIZE"];
 
-/// Which of these transactions the binary logs say change nothing: empty ones, and administrative
-/// statements. What is not found there is none of them.
+/// What the binary logs tell of some transactions.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that change nothing: empty ones, and administrative statements.
+    pub harmless: GtidSet,
+    /// The first of the others, in words.
+    pub first: Option<String>,
+    /// One whose end was not written yet.
+    pub unfinished: GtidSet,
+}
+
+/// Looks these transactions up in the binary logs.
 ///
 /// # Errors
-/// Where the server refuses (REPLICATION SLAVE), or does not answer in time.
-pub async fn harmless(
+/// Where the server refuses (it asks for REPLICATION SLAVE), or does not answer in time.
+pub async fn look_into(
     session: &mut Session,
     of: &GtidSet,
     deadline: Instant,
-) -> Result<GtidSet, OpsError> {
+) -> Result<Found, OpsError> {
     let step = "look for the binary logs";
     let sets = session
         .ask("SHOW BINARY LOGS", deadline)
@@ -36,18 +49,21 @@ pub async fn harmless(
     let mut logs: Vec<String> = rows.filter_map(|row| text(&row, "Log_name")).collect();
     logs.reverse();
     logs.truncate(LOGS_MAX);
-    let (mut left, mut harmless) = (of.clone(), GtidSet::default());
+    let (mut left, mut found) = (of.clone(), Found::default());
     for log in logs {
         if left.is_empty() {
             break;
         }
-        let before = read(session, &log, &left, &mut harmless, deadline)
+        let before = read(session, &log, &left, &mut found, deadline)
             .await
             .map_err(at("read a binary log"))?;
         // What was executed before this log began is in an older one.
         left = left.intersect(&before);
     }
-    Ok(harmless)
+    if found.first.is_none() && !left.is_empty() {
+        found.first = Some("its binary logs do not have them any more".into());
+    }
+    Ok(found)
 }
 
 /// Reads one log as far as it holds any of these; what was executed before it began.
@@ -55,7 +71,7 @@ async fn read(
     session: &mut Session,
     log: &str,
     of: &GtidSet,
-    harmless: &mut GtidSet,
+    found: &mut Found,
     deadline: Instant,
 ) -> Result<GtidSet, SessionError> {
     let name = quote(log)?;
@@ -85,7 +101,10 @@ async fn read(
             break;
         }
     }
-    harmless.union_with(&reading.end());
+    let read = reading.end();
+    found.harmless.union_with(&read.harmless);
+    found.first = found.first.take().or(read.first);
+    found.unfinished.union_with(&read.unfinished);
     Ok(before.unwrap_or_default())
 }
 
@@ -93,7 +112,7 @@ async fn read(
 struct Reading<'a> {
     of: &'a GtidSet,
     now: Option<Transaction>,
-    harmless: GtidSet,
+    found: Found,
 }
 
 /// One of those that are looked for.
@@ -101,7 +120,8 @@ struct Transaction {
     gtid: GtidSet,
     /// It has come to its end: one that is being written has not.
     whole: bool,
-    changes: bool,
+    /// The first event that may change something.
+    changes: Option<String>,
 }
 
 impl<'a> Reading<'a> {
@@ -109,7 +129,7 @@ impl<'a> Reading<'a> {
         Self {
             of,
             now: None,
-            harmless: GtidSet::default(),
+            found: Found::default(),
         }
     }
 
@@ -123,7 +143,7 @@ impl<'a> Reading<'a> {
                 .map(|gtid| Transaction {
                     gtid,
                     whole: false,
-                    changes: false,
+                    changes: None,
                 });
             return;
         }
@@ -134,29 +154,35 @@ impl<'a> Reading<'a> {
                 let statement = statement(info);
                 let begins = statement.eq_ignore_ascii_case("BEGIN");
                 now.whole |= !begins;
-                now.changes |= !begins
-                    && !statement.eq_ignore_ascii_case("COMMIT")
-                    && !is_administrative(statement);
+                let ends = statement.eq_ignore_ascii_case("COMMIT");
+                if !begins && !ends && !is_administrative(statement) {
+                    let shown: String = statement.chars().take(SHOWN_MAX).collect();
+                    now.changes.get_or_insert(shown);
+                }
             }
             // Comments, and what ends a log.
             "Rows_query" | "Rotate" | "Stop" => {}
             // Rows, variables of a statement, compressed transactions, whatever is not known.
-            _ => now.changes = true,
+            _ => {
+                now.changes.get_or_insert_with(|| format!("{kind} {info}"));
+            }
         }
     }
 
     fn close(&mut self) {
-        if let Some(now) = self.now.take()
-            && now.whole
-            && !now.changes
-        {
-            self.harmless.union_with(&now.gtid);
+        let Some(now) = self.now.take() else { return };
+        match now.changes {
+            Some(what) => {
+                self.found.first.get_or_insert(what);
+            }
+            None if now.whole => self.found.harmless.union_with(&now.gtid),
+            None => self.found.unfinished.union_with(&now.gtid),
         }
     }
 
-    fn end(mut self) -> GtidSet {
+    fn end(mut self) -> Found {
         self.close();
-        self.harmless
+        self.found
     }
 }
 
@@ -207,7 +233,7 @@ mod tests {
                 Some((kind, info)) => reading.event(kind, info),
             }
         }
-        let found = reading.end().compact().to_string();
+        let found = reading.end().harmless.compact().to_string();
         found.replace(&format!("{UUID}:"), "")
     }
 

@@ -56,7 +56,7 @@ fn callers(service: &str, method: &str) -> Option<Callers> {
         (
             "primacy.v1.OperatorService",
             "RegisterCluster" | "UnregisterCluster" | "ChangePolicy" | "SetPolicy"
-            | "ApproveFailover" | "AbortFailover" | "TransferLeader",
+            | "ApproveFailover" | "AbortFailover" | "AcceptErrant" | "TransferLeader",
         ) => Callers::Operators,
         // Changes nothing, but makes nodes log in at the addresses that the caller names.
         ("primacy.v1.OperatorService", "CheckCluster") => Callers::Operators,
@@ -202,6 +202,7 @@ mod tests {
             "SetPolicy",
             "ApproveFailover",
             "AbortFailover",
+            "AcceptErrant",
             "TransferLeader",
         ] {
             check(&format!("/primacy.v1.OperatorService/{method}"), "o");

@@ -499,6 +499,7 @@ impl World {
                 OpDone::LookedInto {
                     known: set.clone(),
                     harmless,
+                    first: None,
                 }
             }
             Op::Survey | Op::Marker { .. } | Op::WriteEmpty { .. } | Op::LogIn { .. } => {

@@ -13,6 +13,7 @@ use crate::world::{LIMIT, World, ended, signal, throughout, until};
 use crate::writer::Writer;
 
 const NOTHING_HAPPENS: Duration = Duration::from_secs(3);
+const REPLICAS: [&str; 3] = ["mysql-2", "mysql-3", "mysql-4"];
 
 /// The alarms that stand, and whether a failover would succeed.
 async fn explained(world: &World) -> Value {
@@ -154,25 +155,27 @@ async fn a_broken_applier_is_named_and_cleared() {
 }
 
 /// Statements of an administrator write transactions of the replica's own: told at once, and where
-/// all are barred, that nobody could be promoted; once the primary has them too, it is over.
+/// all are barred, that nobody could be promoted. Made common they bar nobody, and all come to hold
+/// them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn own_transactions_of_replicas_are_told_when_they_appear() {
+async fn own_transactions_of_replicas_are_told_and_made_common() {
     let Some(world) = World::build().await else {
         return;
     };
+    world.policy(&["make_common=false"]).await;
     let writer = Writer::start(&world).await;
     quiet(&world).await;
-    world.sql("mysql-2", "FLUSH STATUS").await;
-    let mut own = vec![raised(&world, "errant", "mysql-2").await];
+    world.sql("mysql-2", "FLUSH STATUS; FLUSH TABLES").await;
+    raised(&world, "errant", "mysql-2").await;
     let readiness = ready(&world, true).await;
     assert_ne!(readiness["next"], "mysql-2", "it is barred");
     for id in ["mysql-3", "mysql-4"] {
-        world.sql(id, "FLUSH STATUS").await;
-        own.push(raised(&world, "errant", id).await);
+        world.sql(id, "FLUSH STATUS; FLUSH PRIVILEGES").await;
+        raised(&world, "errant", id).await;
     }
     let readiness = ready(&world, false).await;
     let why = readiness["why"].to_string();
-    for id in ["mysql-2", "mysql-3", "mysql-4"] {
+    for id in REPLICAS {
         let barred = format!("{id} holds errant transactions");
         assert!(why.contains(&barred), "{why}");
     }
@@ -180,17 +183,26 @@ async fn own_transactions_of_replicas_are_told_when_they_appear() {
     let said = world.told_by(&["status"]).await;
     assert!(said.contains("NOT READY"), "{said}");
 
-    for alarm in own {
-        let set = alarm["set"].as_str().expect("a set").to_owned();
-        let common = format!("SET GTID_NEXT='{set}'; BEGIN; COMMIT; SET GTID_NEXT='AUTOMATIC'");
-        world.sql("mysql-1", &common).await;
-    }
-    for id in ["mysql-2", "mysql-3", "mysql-4"] {
+    world.policy(&["make_common=true"]).await;
+    for id in REPLICAS {
         cleared(&world, "errant", id).await;
         told_once(&world, "errant", id, 0);
     }
     quiet(&world).await;
     told_once(&world, "not_ready", "", 0);
+    assert_eq!(world.happened(EventKind::Common).await, REPLICAS.len());
+    let executed = world
+        .value("mysql-1", "SELECT @@global.gtid_executed")
+        .await;
+    for id in REPLICAS {
+        let uuid = world.value(id, "SELECT @@server_uuid").await;
+        assert!(
+            executed.contains(&format!("{uuid}:1-2")),
+            "{id}: {executed}"
+        );
+    }
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    world.opened(2).await;
     world.settle(writer, &[]).await;
 }
 

@@ -62,13 +62,29 @@ async fn a_replica_with_errant_transactions_is_not_chosen() {
         "the choice says why not: {:?}",
         choice.why
     );
-    until(LIMIT, "mysql-2 to refuse to follow", async || {
+    let extra = until(LIMIT, "mysql-2 to refuse to follow", async || {
         let cluster = world.cluster().await?;
         let followers = &cluster.promotion()?.followers;
         match followers.get(&"mysql-2".into())? {
-            Follower::Refused { extra } => own(extra).then_some(()),
+            Follower::Refused { extra } => own(extra).then(|| extra.compact().to_string()),
             Follower::Joined => panic!("it follows with transactions that its source lacks"),
         }
+    })
+    .await;
+    // What it wrote changes something: a person accepts it, or nobody.
+    let accept = ["instance", "accept-errant", world.cluster_id().as_str()];
+    let accept: Vec<&str> = accept.into_iter().chain(["mysql-2", &extra]).collect();
+    world.told_by(&accept).await;
+    until(LIMIT, "mysql-2 to follow", async || {
+        let cluster = world.cluster().await?;
+        let followers = &cluster.promotion()?.followers;
+        (followers.get(&"mysql-2".into())? == &Follower::Joined).then_some(())
+    })
+    .await;
+    let executed = "SELECT @@global.gtid_executed";
+    until(LIMIT, "the primary to have them", async || {
+        let executed = world.value(cluster.primary.as_str(), executed).await;
+        executed.contains(&uuid.to_string()).then_some(())
     })
     .await;
     world.settle(writer, &[]).await;

@@ -27,12 +27,13 @@ impl Shared {
     ) -> Result<OpDone, OpError> {
         let session = sessions.log_in(within(STEP_LIMIT)).await;
         let mut session = session.map_err(|error| session_error(&error))?;
-        let harmless = written::harmless(&mut session, &set, within(READ_LIMIT)).await;
-        let harmless = harmless.map_err(|error| op_error(&error))?;
+        let found = written::look_into(&mut session, &set, within(READ_LIMIT)).await;
+        let found = found.map_err(|error| op_error(&error))?;
         session.close(within(STEP_LIMIT)).await;
         Ok(OpDone::LookedInto {
-            known: set,
-            harmless,
+            known: set.subtract(&found.unfinished),
+            harmless: found.harmless,
+            first: found.first,
         })
     }
 

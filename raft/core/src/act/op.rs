@@ -195,6 +195,8 @@ pub enum OpDone {
         known: GtidSet,
         /// What of that changes nothing: empty transactions and administrative statements.
         harmless: GtidSet,
+        /// The first of the others, in words.
+        first: Option<String>,
     },
     WroteEmpty,
     LoggedIn,

@@ -227,7 +227,8 @@ fn replica(
     let primary = facts.get(&cluster.primary).and_then(|of| of.beat);
     let errant = cluster.own_writes_in(&beat.executed, primary.map(|of| &of.executed));
     if !errant.is_empty() {
-        found.of(id, Alarm::Errant { set: errant });
+        let why = known.besides().and_then(|of| of.own_writes.clone());
+        found.of(id, Alarm::Errant { set: errant, why });
     }
     let missing = primary
         .map(|primary| primary.purged.subtract(&beat.holds()))

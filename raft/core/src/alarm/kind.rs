@@ -102,10 +102,15 @@ pub enum Alarm {
 
     // ---- its content
     #[error(
-        "it alone holds {}: it is no candidate. Approve a failover that names them \
-         (`--accept-errant`), or rebuild it", .set.compact()
+        "it alone holds {}{}: it is no candidate. Accept them (`primacy instance accept-errant`), or \
+         rebuild it", .set.compact(),
+        .why.as_ref().map_or(String::new(), |why| format!(" ({why})"))
     )]
-    Errant { set: GtidSet },
+    Errant {
+        set: GtidSet,
+        /// What they are, or why that is not known.
+        why: Option<String>,
+    },
     #[error("it is no candidate, and tells no content, until it is rebuilt: {why}")]
     Marked { why: String },
     #[error("it does not tell what it acknowledged: {why}")]

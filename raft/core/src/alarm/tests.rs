@@ -437,7 +437,10 @@ fn every_code_is_in_the_table() {
             sync_relay_log: 0,
             relay_log_recovery: true,
         },
-        Alarm::Errant { set: set() },
+        Alarm::Errant {
+            set: set(),
+            why: None,
+        },
         Alarm::Marked { why: why() },
         Alarm::Forgot { why: why() },
         Alarm::Closed,

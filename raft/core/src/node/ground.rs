@@ -128,6 +128,7 @@ impl Node {
             epoch: cluster.epoch,
             holder: holder.clone(),
             set,
+            who: None,
         };
         let key = format!("common/{}/{holder}", cluster.id);
         self.outbox.push(now, key, command);

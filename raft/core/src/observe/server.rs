@@ -89,6 +89,9 @@ pub struct Besides {
     pub forgot: Option<String>,
     /// It is in an orderly shutdown, and answers nobody.
     pub goes_away: bool,
+    /// What stands in the way of making common what it wrote itself: the first statement that changes
+    /// something, or why that cannot be told.
+    pub own_writes: Option<String>,
 }
 
 impl Besides {

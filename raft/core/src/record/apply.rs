@@ -346,8 +346,12 @@ impl State {
                 ..
             } => cluster.hear_scheduled(level, *epoch, instance, said),
             Command::Common {
-                epoch, holder, set, ..
-            } => cluster.make_common(level, *epoch, holder, set),
+                epoch,
+                holder,
+                set,
+                who,
+                ..
+            } => cluster.make_common(level, *epoch, holder, set, who.as_deref()),
             Command::Unheard { epoch, .. } => cluster.unheard(*epoch),
             Command::FoundPlane { .. }
             | Command::Announce { .. }

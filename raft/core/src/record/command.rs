@@ -198,13 +198,15 @@ pub enum Command {
         instance: InstanceId,
         said: Box<ScheduledSaid>,
     },
-    /// A replica wrote these itself, and they change nothing: they bar nobody, and the primary writes
-    /// them too.
+    /// A replica wrote these itself, and they change nothing, or an operator (`who`) accepts them: they
+    /// bar nobody, and the primary writes them too, empty.
     Common {
         cluster: ClusterId,
         epoch: Epoch,
         holder: InstanceId,
         set: GtidSet,
+        #[serde(default)]
+        who: Option<String>,
     },
     /// The leader's clock says that the order to fence what answers and cannot write has had no
     /// answer for too long.

@@ -1,6 +1,6 @@
 //! What a replica wrote itself and nobody misses: transactions that change nothing, and
-//! administrative statements (`FLUSH`, `ANALYZE`), which write GTIDs even under super_read_only. A
-//! backup tool leaves one on every replica, and each would bar its holder for good.
+//! administrative statements. `FLUSH` writes a GTID even under super_read_only: a backup tool leaves
+//! one on every replica, and each would bar its holder for good.
 //!
 //! The log names their GTIDs first: from that entry on they are errant on nobody, and stand in no
 //! need. Then the primary's agent writes them too, empty, so that every instance comes to hold them.
@@ -46,6 +46,7 @@ impl Cluster {
         epoch: Epoch,
         holder: &InstanceId,
         set: &GtidSet,
+        who: Option<&str>,
     ) -> Applied {
         if level < THIRD {
             return Err(Refusal::LaterLevel {
@@ -55,6 +56,7 @@ impl Cluster {
             });
         }
         self.expect_epoch("transactions made common", epoch)?;
+        self.expect_instance(holder)?;
         let serves = matches!(&self.stage, Stage::Named(of) if of.acknowledged);
         if !serves || *holder == self.primary {
             return Err(self.other_stage("transactions made common"));
@@ -77,10 +79,19 @@ impl Cluster {
             return Ok(Vec::new());
         }
         self.common.union_with(&new);
+        let why = match who {
+            Some(who) => format!(
+                "{who} accepts what {holder} wrote itself, {}",
+                new.compact()
+            ),
+            None => format!(
+                "{holder} wrote {} itself, which changes no data (empty, or administrative \
+                 statements)",
+                new.compact()
+            ),
+        };
         let what = format!(
-            "{holder} wrote {} itself, which changes no data (empty, or administrative statements): \
-             common from here on; {} writes them too",
-            new.compact(),
+            "{why}: common from here on; {} writes them, empty",
             self.primary
         );
         Ok(vec![self.event(EventKind::Common, what)])

@@ -16,6 +16,7 @@ impl Agent {
             not_sent: self.hindered().filter(|_| open),
             forgot: self.forgot(survey),
             goes_away: self.goes_away(),
+            own_writes: self.own_writes(),
         }))
     }
 }

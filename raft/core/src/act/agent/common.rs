@@ -19,6 +19,8 @@ pub(super) struct Common {
     /// What was looked into, and what of it changes nothing.
     known: GtidSet,
     harmless: GtidSet,
+    /// What of it changes something, or why nobody can tell.
+    why: Option<String>,
 }
 
 impl Common {
@@ -68,13 +70,31 @@ impl Agent {
         if self.common.op.take_if(|op| *op == id).is_none() {
             return false;
         }
-        if let Ok(OpDone::LookedInto { known, harmless }) = result {
-            self.common.known.union_with(known);
-            self.common.harmless.union_with(harmless);
-            // What comes next is looked into at once.
-            self.common.due = now;
+        match result {
+            Ok(OpDone::LookedInto {
+                known,
+                harmless,
+                first,
+            }) => {
+                self.common.known.union_with(known);
+                self.common.harmless.union_with(harmless);
+                self.common.why = first.clone();
+                // What comes next is looked into at once.
+                self.common.due = now;
+            }
+            Err(error) if matches!(self.role, Role::Following(_)) => {
+                self.common.why = Some(format!("its binary log cannot be read: {error}"));
+            }
+            _ => {}
         }
         true
+    }
+
+    /// Why not all of its own writes are made common.
+    pub(super) fn own_writes(&self) -> Option<String> {
+        let named = self.named.as_ref()?;
+        let left = named.own_writes.subtract(&self.common.harmless);
+        self.common.why.clone().filter(|_| !left.is_empty())
     }
 
     /// What of its own writes changes nothing, as far as the log does not say so yet.

@@ -24,7 +24,12 @@ fn looked_into(known: &str, harmless: &str) -> OpDone {
     OpDone::LookedInto {
         known: set(known),
         harmless: set(harmless),
+        first: (known != harmless).then(|| "DROP TABLE t".into()),
     }
+}
+
+fn why(desk: &Desk) -> Option<&str> {
+    desk.beats().besides.as_ref()?.own_writes.as_deref()
 }
 
 #[test]
@@ -37,6 +42,7 @@ fn a_replica_looks_into_its_own_writes_once_and_tells_which_change_nothing() {
     let said = desk.waits(11_000, &following());
     assert!(!said.contains("look into"), "known: {said}");
     assert_eq!(desk.beats().harmless, set("a:1-2"));
+    assert_eq!(why(&desk), Some("DROP TABLE t"));
     // The log has it: nothing is left to be told, and what comes next is looked into.
     let said = desk.acknowledged(3, told("a:3-4", ""));
     assert_eq!(said, "run look into a:4");
@@ -54,6 +60,17 @@ fn what_could_not_be_read_is_looked_into_again_after_a_while() {
     let said = desk.waits(1_100, &following());
     assert!(said.contains("run look into a:1"), "{said}");
     assert!(desk.beats().harmless.is_empty());
+    let told = why(&desk).expect("it is said");
+    assert!(
+        told.starts_with("its binary log cannot be read: "),
+        "{told}"
+    );
+    desk.ends(looked_into("a:1", "a:1"));
+    desk.waits(110, &following());
+    assert_eq!(
+        (why(&desk), desk.beats().harmless.clone()),
+        (None, set("a:1"))
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ fn common(holder: &str, gtids: &str) -> Command {
         epoch: Epoch(1),
         holder: instance(holder),
         set: set(gtids),
+        who: None,
     }
 }
 
@@ -90,6 +91,7 @@ fn what_a_primary_wrote_is_never_named_nor_anything_out_of_turn() {
     let why = world.refusal(common("a", "p:13,a:1"));
     assert!(why.contains("a primary of this cluster wrote"), "{why}");
     world.refusal(common("p", "a:1"));
+    world.refusal(common("z", "a:1"));
     let mut later = common("a", "a:1");
     if let Command::Common { epoch, .. } = &mut later {
         *epoch = Epoch(2);
