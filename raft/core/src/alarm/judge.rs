@@ -17,6 +17,9 @@ const NEW_MS: u64 = 5_000;
 /// An applier that has something left and executed nothing for so long is held by something.
 const HELD_MS: u64 = 3_000;
 
+/// A write waits for so long where ackers are far and busy.
+const UNACKNOWLEDGED_MS: u64 = 1_000;
+
 /// More than this to execute, by its pace of late, and it opens late.
 const LAG_MS: u64 = 3_000;
 
@@ -203,6 +206,9 @@ fn primary(found: &mut Found, cluster: &Cluster, known: &Facts<'_>) {
     if beat.fenced || !matches!(beat.role, Role::Open(_)) {
         found.of(id, Alarm::Closed);
     }
+    let waits_ms = beat.unacknowledged_ms.filter(|ms| *ms > UNACKNOWLEDGED_MS);
+    let waits = waits_ms.map(|waited_ms| Alarm::WriteUnacknowledged { waited_ms });
+    found.note(id, waits);
     let Some(besides) = known.besides() else {
         return;
     };
@@ -268,6 +274,11 @@ fn replica(
             };
             found.of(id, weak);
         }
+        let shut = beat.paths.iter().filter(|(_, path)| !path.error.is_empty());
+        let to: Vec<String> = shut
+            .map(|(to, path)| format!("{to} ({})", path.error))
+            .collect();
+        found.note(id, (!to.is_empty()).then_some(Alarm::NoPath { to }));
         if spec.server_uuid.is_some() && acknowledges(cluster, facts, id) == Some(false) {
             found.of(id, Alarm::NotAcking);
         }
@@ -322,12 +333,7 @@ fn applier(
 
 fn source(found: &mut Found, cluster: &Cluster, id: &InstanceId, channel: &ChannelSeen) {
     let ordered = &cluster.instances[&cluster.primary];
-    // One address may have several names: who is connected is told by its `server_uuid`.
-    let other = match (channel.io, channel.source_uuid, ordered.server_uuid) {
-        (IoThread::On, Some(is), Some(ordered)) => is != ordered,
-        _ => (&channel.host, channel.port) != (&ordered.host, ordered.port),
-    };
-    if other {
+    if !channel.comes_from(&ordered.host, ordered.port, ordered.server_uuid) {
         let ordered = format!("{}:{}", ordered.host, ordered.port);
         let is = channel.address();
         found.of(id, Alarm::OtherSource { ordered, is });

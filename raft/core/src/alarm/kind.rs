@@ -88,6 +88,11 @@ pub enum Alarm {
     #[error("the primary itself replicates, from {source_address}: its agent ends that")]
     Replicates { source_address: String },
     #[error(
+        "it could not follow {}: its agent cannot log in there with the replication account. Mend the \
+         network between them, or the account", .to.join(", ")
+    )]
+    NoPath { to: Vec<String> },
+    #[error(
         "it is in V and does not acknowledge; a commit of the primary waits for the others alone"
     )]
     NotAcking,
@@ -148,6 +153,12 @@ pub enum Alarm {
     #[error("its agent's own write does not reach the ackers: {why}; nothing is fenced for that")]
     WriteNotSent { why: NotSent },
 
+    #[error(
+        "its writes have waited for {waited_ms} ms for k acknowledgements: look at its ackers' receivers, \
+         and at the network to them. It is replaced where another would fare better"
+    )]
+    WriteUnacknowledged { waited_ms: u64 },
+
     // ---- the cluster
     #[error("no marker of this cluster was ever held by k ackers: a promotion would claim no zero")]
     FloorMissing,
@@ -195,6 +206,7 @@ impl Alarm {
             Alarm::SourceDelay { .. } => "source_delay",
             Alarm::OtherChannels { .. } => "other_channels",
             Alarm::Replicates { .. } => "replicates",
+            Alarm::NoPath { .. } => "no_path",
             Alarm::NotAcking => "not_acking",
             Alarm::WeakRelayLog { .. } => "weak_relay_log",
             Alarm::Errant { .. } => "errant",
@@ -206,6 +218,7 @@ impl Alarm {
             Alarm::Strangers { .. } => "strangers",
             Alarm::GroundUnseen { .. } => "ground_unseen",
             Alarm::WriteNotSent { .. } => "write_not_sent",
+            Alarm::WriteUnacknowledged { .. } => "write_unacknowledged",
             Alarm::FloorMissing => "floor_missing",
             Alarm::TooFewAckers { .. } => "too_few_ackers",
             Alarm::NotReady { .. } => "not_ready",

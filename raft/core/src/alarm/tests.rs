@@ -7,7 +7,7 @@ use super::*;
 use crate::gtid::GtidSet;
 use crate::ids::{Epoch, Tick};
 use crate::observe::{
-    Besides, ChannelSeen, Fault, Heartbeat, IoThread, MysqldWord, NotSent, Role, ServerError,
+    Besides, ChannelSeen, Fault, Heartbeat, IoThread, MysqldWord, NotSent, Path, Role, ServerError,
 };
 use crate::policy::Policy;
 use crate::record::Cluster;
@@ -244,6 +244,24 @@ fn own_transactions_are_told_when_they_appear() {
 }
 
 #[test]
+fn a_write_that_waits_and_whoever_could_follow_nobody_are_told() {
+    let waits = |ms| move |of: &mut Scene| of.of("p").unacknowledged_ms = Some(ms);
+    check(waits(1_000), "");
+    check(waits(1_001), "p write_unacknowledged");
+    let path = |error: &'static str| {
+        move |of: &mut Scene| {
+            let path = Path {
+                tried_ms: 100,
+                error: error.into(),
+            };
+            of.of("a").paths.insert(instance("b"), path);
+        }
+    };
+    check(path(""), "");
+    check(path("error 3118: the account is locked"), "a no_path");
+}
+
+#[test]
 fn of_the_primarys_ground() {
     let fault = |fault| {
         move |of: &mut Scene| {
@@ -432,6 +450,7 @@ fn every_code_is_in_the_table() {
         Alarm::Replicates {
             source_address: why(),
         },
+        Alarm::NoPath { to: vec![why()] },
         Alarm::NotAcking,
         Alarm::WeakRelayLog {
             sync_relay_log: 0,
@@ -456,6 +475,7 @@ fn every_code_is_in_the_table() {
         Alarm::WriteNotSent {
             why: NotSent::ReadOnly,
         },
+        Alarm::WriteUnacknowledged { waited_ms: 1_001 },
         Alarm::FloorMissing,
         Alarm::TooFewAckers {
             acking: 0,

@@ -237,14 +237,23 @@ impl Node {
         match &order.kind {
             OrderKind::Follow {
                 epoch,
+                source,
+                host,
+                port,
                 acking,
                 online,
                 ..
             } => {
+                // Somebody pointed it elsewhere; under `automation: off` that is left alone.
+                let uuid = cluster.instances.get(source).and_then(|of| of.server_uuid);
+                let channel = beat.besides.as_ref().and_then(|of| of.channel());
+                let astray = cluster.policy.automation != Automation::Off
+                    && channel.is_some_and(|of| !of.comes_from(host, *port, uuid));
                 let joined = cluster
                     .promotion()
                     .is_some_and(|p| p.followers.get(&order.instance) == Some(&Follower::Joined));
                 joined
+                    && !astray
                     && beat.role == Role::Following(*epoch)
                     // Closed, clients cannot reach a prepared branch on it.
                     && (*online || beat.fenced)

@@ -47,6 +47,15 @@ impl ChannelSeen {
     pub fn runs(&self) -> bool {
         self.io != IoThread::Off || self.applier_runs
     }
+
+    /// Whether this is its source. One address may have several names: who is connected is told by its
+    /// `server_uuid`.
+    pub fn comes_from(&self, host: &str, port: u16, server_uuid: Option<Uuid>) -> bool {
+        match (self.io, self.source_uuid, server_uuid) {
+            (IoThread::On, Some(is), Some(wanted)) => is == wanted,
+            _ => (self.host.as_str(), self.port) == (host, port),
+        }
+    }
 }
 
 /// Why a write probe was not sent to the ackers.

@@ -44,6 +44,24 @@ fn orders_are_repeated_until_the_log_shows_their_effect() {
     assert!((3..=4).contains(&times), "every 250 ms: {times}");
 }
 
+#[test]
+fn whoever_was_pointed_elsewhere_is_ordered_to_follow_again() {
+    let mut plane = Plane::new(world());
+    plane.runs(1_000);
+    plane.never("order a");
+    plane.elsewhere.insert("a");
+    plane.runs(1_000);
+    plane.when("order a follow");
+    plane.never("order b");
+    // Under `automation: off` it is left where a person put it.
+    let mut left = Plane::new(world());
+    left.world.cluster_mut().policy.automation = Automation::Off;
+    left.show_state();
+    left.elsewhere.insert("a");
+    left.runs(1_000);
+    left.never("order a");
+}
+
 /// When a choice is proposed, after so many of the ackers `a`, `b`, `c` answered; k = 2.
 fn chosen_after(answers: &[&str]) -> Option<u64> {
     let mut plane = Plane::new(World::serving("pabc", 2));

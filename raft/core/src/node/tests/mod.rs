@@ -16,7 +16,9 @@ use crate::act::{Reply, Said};
 use crate::agree::Verdict;
 use crate::alarm::Change;
 use crate::ids::{ClusterId, Epoch, Generation, Incarnation, NodeId, PlaneId, Tick, Token};
-use crate::observe::{Heartbeat, MysqldWord, Probe, Pulse, Role, Seen, SourceGround};
+use crate::observe::{
+    Besides, ChannelSeen, Heartbeat, MysqldWord, Probe, Pulse, Role, Seen, SourceGround,
+};
 use crate::policy::Automation;
 use crate::record::{Command, Founding, FreezeReport, PromotionRule, Registration};
 use crate::testing::{
@@ -39,6 +41,8 @@ struct Plane {
     exited: BTreeSet<&'static str>,
     /// Ackers whose read position goes on, whoever is cut off.
     hear: bool,
+    /// Replicas that somebody pointed elsewhere.
+    elsewhere: BTreeSet<&'static str>,
     /// Replication alone is cut.
     starves: Option<starved::Cut>,
     probes: Vec<(usize, String, Probe, u64)>,
@@ -89,6 +93,7 @@ impl Plane {
             gone: BTreeSet::new(),
             exited: BTreeSet::new(),
             hear: false,
+            elsewhere: BTreeSet::new(),
             starves: None,
             probes: Vec::new(),
             lines: Vec::new(),
@@ -225,6 +230,16 @@ impl Plane {
         } else if self.down.contains("p") || self.exited.contains("p") {
             let replica = beat.replica.as_mut().expect("a replica");
             replica.heartbeats = if self.hear { self.beats } else { 0 };
+        }
+        if self.elsewhere.contains(host) {
+            let channel = ChannelSeen {
+                host: "x.example".into(),
+                ..ChannelSeen::default()
+            };
+            beat.besides = Some(Box::new(Besides {
+                channels: vec![channel],
+                ..Besides::default()
+            }));
         }
         if let Some(cut) = &self.starves {
             cut.shows(self.now, host, &mut beat);
