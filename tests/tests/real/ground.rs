@@ -166,3 +166,39 @@ async fn a_circle_is_ended() {
     assert_eq!(world.serves("mysql-1").await, Some(1));
     world.settle(writer, &[]).await;
 }
+
+/// Somebody points a replica at another one: told, and put back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_pointed_elsewhere_is_put_back() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    settled(&world).await;
+    let port = |id: &str| world.instance(id).address.port().to_string();
+    let elsewhere = format!(
+        "STOP REPLICA IO_THREAD; CHANGE REPLICATION SOURCE TO SOURCE_PORT={}; \
+         START REPLICA IO_THREAD",
+        port("mysql-2")
+    );
+    let source = "SELECT CAST(PORT AS CHAR) FROM \
+                  performance_schema.replication_connection_configuration";
+    world.sql("mysql-3", &elsewhere).await;
+    let home = port("mysql-1");
+    until(LIMIT, "mysql-3 to be put back", async || {
+        (world.value("mysql-3", source).await == home).then_some(())
+    })
+    .await;
+    let before = writer.acked();
+    until(LIMIT, "writes to go on", async || {
+        (writer.acked() > before + 20).then_some(())
+    })
+    .await;
+    world.kill(world.mysqld("mysql-1")).await;
+    let cluster = world.opened(2).await;
+    assert_eq!(
+        cluster.promotion().expect("it is named").choice.loss,
+        LossBound::Zero
+    );
+    world.settle(writer, &[]).await;
+}
