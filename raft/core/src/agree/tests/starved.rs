@@ -6,6 +6,8 @@
 //! ```
 
 use super::super::Verdict::{self, Dead, Standing, Starved, Undecided, Wedged};
+use proptest::prelude::*;
+
 use super::*;
 use crate::observe::{ReplicaSeen, Starvation};
 

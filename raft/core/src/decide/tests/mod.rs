@@ -2,7 +2,10 @@
 //! last saw `p:1-12` executed. A choice reads `a for p:1-15`: who, and what it needs.
 
 mod abort;
+mod allowed;
+mod back;
 mod choice;
+mod content;
 mod fetch;
 mod paths;
 mod readiness;
