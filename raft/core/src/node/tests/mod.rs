@@ -2,6 +2,7 @@
 //! primary, `a` and `b` its ackers; probes and beats come and go as the hosts do.
 
 mod alarms;
+mod carried_out;
 mod founding;
 mod leading;
 mod stalling;
