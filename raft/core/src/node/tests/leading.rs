@@ -133,7 +133,7 @@ fn a_donor_that_does_not_give_is_left_for_another() {
 
 #[test]
 fn a_closed_primary_reopens_when_k_hold_what_it_has() {
-    let reopened = |executed: &str, for_ms: u64| {
+    let reopened_if = |executed: &str, for_ms: u64, bend: fn(&mut Heartbeat)| {
         let mut plane = Plane::new(world());
         plane.down.insert("p");
         plane.runs(200);
@@ -148,6 +148,7 @@ fn a_closed_primary_reopens_when_k_hold_what_it_has() {
                 (closed.role, closed.replica) = (Role::Closed, None);
                 closed.opened = Some(Epoch(1));
                 closed.executed = set(executed);
+                bend(&mut closed);
                 let beat = Box::new(closed);
                 plane.tell(i, NodeInput::Beat { beat, rtt_ms: 1 });
             }
@@ -155,8 +156,18 @@ fn a_closed_primary_reopens_when_k_hold_what_it_has() {
         }
         plane.said().contains(&"1 lets p reopen".to_owned())
     };
+    let reopened = |executed, for_ms| reopened_if(executed, for_ms, |_| {});
     assert!(reopened("p:1-12", 800));
     assert!(!reopened("p:1-12", 300), "an opening in hand looks alike");
+    let others: [fn(&mut Heartbeat); 4] = [
+        |beat| beat.word.says = MysqldWord::Starting,
+        |beat| beat.server_uuid = Some(uuid("z")),
+        |beat| beat.fenced = false,
+        |beat| beat.role = Role::Open(Epoch(1)),
+    ];
+    for (nth, bend) in others.into_iter().enumerate() {
+        assert!(!reopened_if("p:1-12", 800, bend), "{nth}: it is not closed");
+    }
     assert!(!reopened("p:1-13", 800), "nobody else has it");
 }
 

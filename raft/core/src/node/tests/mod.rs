@@ -4,6 +4,7 @@
 mod alarms;
 mod carried_out;
 mod founding;
+mod hearing;
 mod leading;
 mod stalling;
 mod starved;
