@@ -1,7 +1,8 @@
 //! What the leader makes of answers, and what it orders.
 
 use super::*;
-use crate::observe::{Fault, GroundWord};
+use crate::observe::{Fault, GroundWord, SightKind};
+use crate::record::FenceReport;
 
 #[test]
 fn answers_become_commands() {
@@ -70,6 +71,63 @@ fn the_plan_waits_a_grace_for_the_rest() {
     assert!(at_once < with_grace, "{at_once} ms, {with_grace} ms");
     // The bound of 20 ms, and the answers' own way through the outbox.
     assert!((20..=140).contains(&with_grace), "{with_grace} ms");
+}
+
+/// Where the old primary's own word is all that tells the content, those who could tell it better are
+/// given longer than those who could only add to enough.
+#[test]
+fn an_old_primarys_confirmed_set_alone_waits_for_its_ackers() {
+    let chosen_after = |answers: &[&str]| {
+        let mut plane = Plane::new(World::serving("pabcd", 2));
+        plane.down.insert("p");
+        plane.runs(4_000);
+        // It comes back, and is closed.
+        plane.down.remove("p");
+        plane.runs(200);
+        plane.lines.clear();
+        let asked = plane.now;
+        let report = FenceReport::Confirmed {
+            received: set(""),
+            final_set: set("p:1-12"),
+            server_uuid: uuid("p"),
+            unacknowledged: false,
+            mysqld: None,
+            broken: BTreeSet::new(),
+        };
+        let (undurable, unopened) = (false, None);
+        let said = Said::Fenced {
+            report,
+            undurable,
+            unopened,
+        };
+        plane.tell(0, reply(1, "p", said));
+        for letter in answers {
+            plane.tell(0, frozen(letter, "p:1-12"));
+        }
+        plane.runs(1_000);
+        plane.when("1 chooses") - asked
+    };
+    let alone = chosen_after(&["a", "b"]);
+    assert!((500..=640).contains(&alone), "{alone} ms");
+    let told = chosen_after(&["a", "b", "c"]);
+    assert!((20..=140).contains(&told), "{told} ms");
+}
+
+/// It answers and cannot write: the fence that it does not answer either is waited for as long as a
+/// silence must last, and given up once.
+#[test]
+fn the_fence_of_what_is_wedged_is_given_up() {
+    let mut world = world();
+    world.votes(SightKind::Wedged, "p:1-12");
+    assert!(world.cluster().deposition().is_some());
+    let sustain_ms = world.cluster().policy.sustain_ms;
+    let mut plane = Plane::started(world);
+    plane.runs(sustain_ms - 200);
+    plane.never("Unheard");
+    plane.runs(2_000);
+    let said = plane.lines.iter();
+    let times = said.filter(|(_, line)| line.starts_with("1 Unheard"));
+    assert_eq!(times.count(), 1);
 }
 
 /// `a` may be promoted and lacks what `b` and `c` hold, who must never be.
