@@ -18,9 +18,57 @@ pub struct Mutant {
     pub name: String,
     pub file: String,
     pub diff: String,
+    span: Span,
+    replacement: String,
+}
+
+/// What is replaced.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Span {
+    start: Place,
+    end: Place,
+}
+
+/// Lines and letters are counted from 1.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Place {
+    line: usize,
+    column: usize,
+}
+
+impl Place {
+    /// How many bytes are before it.
+    fn within(self, text: &str) -> Option<usize> {
+        let mut lines = text.split_inclusive('\n');
+        let before: usize = lines.by_ref().take(self.line - 1).map(str::len).sum();
+        let mut letters = lines.next()?.char_indices().map(|(at, _)| at);
+        Some(before + letters.nth(self.column - 1)?)
+    }
 }
 
 impl Mutant {
+    #[cfg(test)]
+    pub fn named(name: &str) -> Self {
+        let place = Place { line: 1, column: 1 };
+        Self {
+            name: name.into(),
+            file: "raft/core/src/a.rs".into(),
+            diff: String::new(),
+            span: Span {
+                start: place,
+                end: place,
+            },
+            replacement: String::new(),
+        }
+    }
+
+    /// The file with the change made.
+    pub fn applied(&self, text: &str) -> Option<String> {
+        let before = text.get(..self.span.start.within(text)?)?;
+        let after = text.get(self.span.end.within(text)?..)?;
+        Some(format!("{before}{}{after}", self.replacement))
+    }
+
     /// What is done, without where.
     fn what(&self) -> &str {
         self.name.split_once(": ").map_or("", |(_, what)| what)
@@ -125,12 +173,26 @@ mod tests {
     use super::*;
 
     fn mutant(number: usize) -> Mutant {
+        let name = format!("raft/core/src/a.rs:{number}:9: replace < with <= in judge");
         Mutant {
-            name: format!("raft/core/src/a.rs:{number}:9: replace < with <= in judge"),
-            file: "raft/core/src/a.rs".into(),
             diff: "--- a\n+++ b\n@@ -1 +1 @@\n     let x;\n-    if a < b {\n+    if a <= b {\n"
                 .into(),
+            ..Mutant::named(&name)
         }
+    }
+
+    #[test]
+    fn a_change_replaces_letters_not_bytes() {
+        let text = "// é\nif é < b {\n}\n";
+        let place = |line, column| Place { line, column };
+        let with = |start, end| Mutant {
+            span: Span { start, end },
+            replacement: "<=".into(),
+            ..mutant(1)
+        };
+        let applied = with(place(2, 6), place(2, 7)).applied(text);
+        assert_eq!(applied.as_deref(), Some("// é\nif é <= b {\n}\n"));
+        assert_eq!(with(place(9, 1), place(9, 2)).applied(text), None);
     }
 
     #[test]

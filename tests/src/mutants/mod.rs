@@ -13,12 +13,12 @@ mod results;
 mod stage;
 mod tree;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use listing::{Mutant, Nothing};
 use results::{Kept, Outcome, Tally};
-use stage::{SIMULATOR, UNIT_TESTS};
+use stage::{SIMULATOR, Stage, UNIT_TESTS};
 use tree::Tree;
 
 const USAGE: &str = "\
@@ -27,9 +27,6 @@ usage: tests/mutants                        every mutant of raft/core; resumes w
        tests/mutants --shard K/N            the K-th of N parts, from 1; results add up
        tests/mutants --list                 what there is
        either with --fresh                  forgets what earlier runs found";
-
-/// Results are kept after so many.
-const AT_ONCE: usize = 20;
 
 /// Which mutants are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +89,8 @@ fn examine(tree: &Tree, mut kept: Kept, mutants: &[Mutant], part: Part) -> Resul
     println!("{} chosen, {} not examined yet", chosen.len(), open.len());
     // Those of one file together: less is built anew.
     open.sort_by(|a, b| a.name.cmp(&b.name));
-    for some in open.chunks(AT_ONCE) {
-        let outcomes = examine_some(tree, some)?;
-        kept.add(outcomes)?;
-    }
+    by_unit_tests(tree, &mut kept, &open)?;
+    by_simulator(tree, &mut kept, &open)?;
     let part_tally = Tally::of(&kept, &chosen);
     for mutant in &chosen {
         if let Some(outcome @ (Outcome::Survived | Outcome::TimedOut)) = kept.outcome(mutant) {
@@ -118,34 +113,60 @@ fn examine(tree: &Tree, mut kept: Kept, mutants: &[Mutant], part: Part) -> Resul
     Ok(good)
 }
 
-/// The unit tests first; who survives them meets the simulator.
-fn examine_some(tree: &Tree, some: &[&Mutant]) -> Result<BTreeMap<String, Outcome>, String> {
-    let by_tests = stage::run(tree, UNIT_TESTS, some)?;
-    let left: Vec<&Mutant> = some
-        .iter()
-        .filter(|mutant| {
-            let outcome = by_tests.get(&mutant.name);
-            matches!(outcome, Some(Outcome::Survived | Outcome::TimedOut))
-        })
-        .copied()
-        .collect();
-    let by_seeds = stage::run(tree, SIMULATOR, &left)?;
-    // What else was tried is kept if nothing is left to be asked.
-    let settled = |outcome: &Outcome| matches!(outcome, Outcome::Caught | Outcome::Unviable);
-    let mut outcomes: BTreeMap<String, Outcome> = by_tests.clone();
-    outcomes.retain(|_, outcome| settled(outcome));
-    for mutant in some {
-        let first = by_tests.get(&mutant.name).copied();
-        let outcome = match (first, by_seeds.get(&mutant.name).copied()) {
-            // It compiled for the first, so this is no verdict on it.
-            (first, None | Some(Outcome::Unviable)) => first,
-            (_, second) => second,
-        };
-        let outcome =
-            outcome.ok_or_else(|| format!("cargo-mutants says nothing of {}", mutant.name))?;
-        outcomes.insert(mutant.name.clone(), outcome);
+/// The unit tests first: they are quick, and decide most.
+fn by_unit_tests(tree: &Tree, kept: &mut Kept, open: &[&Mutant]) -> Result<(), String> {
+    let mut left: Vec<&Mutant> = open.to_vec();
+    left.retain(|mutant| kept.undecided(mutant).is_none());
+    each(
+        UNIT_TESTS,
+        tree,
+        kept,
+        &left,
+        |kept, mutant, outcome| match outcome {
+            Outcome::Caught | Outcome::Unviable => kept.add(mutant, outcome),
+            Outcome::Survived | Outcome::TimedOut => kept.add_undecided(mutant, outcome),
+        },
+    )
+}
+
+/// Who survived those meets the simulator.
+fn by_simulator(tree: &Tree, kept: &mut Kept, open: &[&Mutant]) -> Result<(), String> {
+    let mut left: Vec<&Mutant> = open.to_vec();
+    left.retain(|mutant| kept.undecided(mutant).is_some());
+    each(SIMULATOR, tree, kept, &left, |kept, mutant, outcome| {
+        let by_tests = kept.undecided(mutant);
+        match outcome {
+            // It compiled for the unit tests, so this is no verdict on it.
+            Outcome::Unviable => kept.add(mutant, by_tests.unwrap_or(Outcome::Survived)),
+            by_seeds => kept.add(mutant, by_seeds),
+        }
+    })
+}
+
+/// Each of them in one stage; what becomes of it is kept at once.
+fn each(
+    stage: Stage,
+    tree: &Tree,
+    kept: &mut Kept,
+    mutants: &[&Mutant],
+    keep: impl Fn(&mut Kept, &Mutant, Outcome) -> Result<(), String>,
+) -> Result<(), String> {
+    if mutants.is_empty() {
+        return Ok(());
     }
-    Ok(outcomes)
+    println!("{}: {} mutants", stage.name, mutants.len());
+    if !kept.holds(stage.name) {
+        stage.holds(tree)?;
+        kept.add_holding(stage.name)?;
+    }
+    for mutant in mutants {
+        let begun = Instant::now();
+        let outcome = stage.examine(tree, mutant)?;
+        keep(kept, mutant, outcome)?;
+        let seconds = begun.elapsed().as_secs();
+        println!("{} ({seconds} s): {}", outcome.words(), mutant.name);
+    }
+    Ok(())
 }
 
 fn target(root: &Path) -> PathBuf {

@@ -1,6 +1,6 @@
 //! What became of the mutants: kept from run to run while the sources are the same, and judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,12 @@ impl Outcome {
 struct Document {
     /// Of the sources that the outcomes belong to.
     digest: u64,
+    /// Stages whose tests hold without any change.
+    #[serde(default)]
+    hold: BTreeSet<String>,
+    /// Who survived the unit tests, or made them hang, and has not met the simulator yet.
+    #[serde(default)]
+    undecided: BTreeMap<String, Outcome>,
     outcomes: BTreeMap<String, Outcome>,
 }
 
@@ -57,7 +63,7 @@ impl Kept {
             .filter(|document| document.digest == digest)
             .unwrap_or(Document {
                 digest,
-                outcomes: BTreeMap::new(),
+                ..Document::default()
             });
         Ok(Self { path, document })
     }
@@ -66,8 +72,32 @@ impl Kept {
         self.document.outcomes.get(&mutant.name).copied()
     }
 
-    pub fn add(&mut self, outcomes: BTreeMap<String, Outcome>) -> Result<(), String> {
-        self.document.outcomes.extend(outcomes);
+    /// What the unit tests made of it, where that decides nothing.
+    pub fn undecided(&self, mutant: &Mutant) -> Option<Outcome> {
+        self.document.undecided.get(&mutant.name).copied()
+    }
+
+    pub fn add_undecided(&mut self, mutant: &Mutant, outcome: Outcome) -> Result<(), String> {
+        self.document.undecided.insert(mutant.name.clone(), outcome);
+        self.write()
+    }
+
+    pub fn add(&mut self, mutant: &Mutant, outcome: Outcome) -> Result<(), String> {
+        self.document.undecided.remove(&mutant.name);
+        self.document.outcomes.insert(mutant.name.clone(), outcome);
+        self.write()
+    }
+
+    pub fn holds(&self, stage: &str) -> bool {
+        self.document.hold.contains(stage)
+    }
+
+    pub fn add_holding(&mut self, stage: &str) -> Result<(), String> {
+        self.document.hold.insert(stage.to_owned());
+        self.write()
+    }
+
+    fn write(&self) -> Result<(), String> {
         let text = serde_json::to_string_pretty(&self.document)
             .map_err(|error| format!("{}: {error}", self.path.display()))?;
         std::fs::write(&self.path, text).map_err(|error| at(&self.path, &error))
@@ -169,17 +199,19 @@ mod tests {
     #[test]
     fn outcomes_are_kept_while_the_sources_are_the_same() {
         let dir = tempfile::tempdir().expect("a folder");
-        let mutant = Mutant {
-            name: "a".into(),
-            file: "f".into(),
-            diff: String::new(),
-        };
+        let mutant = Mutant::named("a");
         let load = |digest, fresh| Kept::load(dir.path(), digest, fresh).expect("read");
         let mut kept = load(1, false);
         assert_eq!(kept.outcome(&mutant), None);
-        kept.add([("a".into(), Outcome::Caught)].into())
+        kept.add_undecided(&mutant, Outcome::TimedOut)
             .expect("kept");
+        assert_eq!(load(1, false).undecided(&mutant), Some(Outcome::TimedOut));
+        assert_eq!(load(1, false).outcome(&mutant), None);
+        kept.add(&mutant, Outcome::Caught).expect("kept");
+        assert_eq!(load(1, false).undecided(&mutant), None);
+        kept.add_holding("tests").expect("kept");
         assert_eq!(load(1, false).outcome(&mutant), Some(Outcome::Caught));
+        assert!(load(1, false).holds("tests") && !load(1, true).holds("tests"));
         assert_eq!(load(1, true).outcome(&mutant), None);
         assert_eq!(load(2, false).outcome(&mutant), None);
     }

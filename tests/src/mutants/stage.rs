@@ -1,11 +1,17 @@
-//! One stage: `cargo-mutants` builds each mutant in the small workspace, and runs one package's
-//! tests on it.
+//! One stage: a mutant is built in the small workspace, and one package's tests are run on it.
+//!
+//! `cargo-mutants` lists the changes and does not make them: it would run the unchanged core's
+//! tests only, whichever package is to notice, and try every field left out of a struct beside
+//! those that were chosen.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::listing::Mutant;
@@ -18,18 +24,18 @@ pub struct Stage {
     pub name: &'static str,
     /// Whose tests are run.
     package: &'static str,
-    /// What follows `cargo test --`.
+    /// Which of them.
     tests: &'static [&'static str],
     /// A change that makes the tests take so much longer makes them hang.
-    timeout_s: u32,
+    timeout: Duration,
 }
 
-/// They take three seconds.
+/// They take two seconds.
 pub const UNIT_TESTS: Stage = Stage {
     name: "unit tests",
     package: CORE,
     tests: &["--lib"],
-    timeout_s: 90,
+    timeout: Duration::from_secs(60),
 };
 
 /// They take less than a minute.
@@ -37,136 +43,189 @@ pub const SIMULATOR: Stage = Stage {
     name: "500 seeds",
     package: SIM,
     tests: &["--test", "seeds"],
-    timeout_s: 300,
+    timeout: Duration::from_secs(300),
 };
 
-const BUILD_TIMEOUT_S: u32 = 900;
+/// A change may gather without end: so much memory, in KiB, is for the tests.
+const MEMORY_KIB: u32 = 8 << 20;
 
-#[derive(Deserialize)]
-struct Outcomes {
-    outcomes: Vec<One>,
-}
-
-#[derive(Deserialize)]
-struct One {
-    scenario: Value,
-    summary: String,
-}
-
-/// What became of each of these mutants, by name; and of some others.
-pub fn run(
-    tree: &Tree,
-    stage: Stage,
-    mutants: &[&Mutant],
-) -> Result<BTreeMap<String, Outcome>, String> {
-    if mutants.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    println!("{}: {} mutants", stage.name, mutants.len());
-    let mut command = Command::new("cargo");
-    command
-        .args(["mutants", "--in-place", "--no-config", "--no-times"])
-        .args(["--colors", "never", "--profile", PROFILE])
-        .args(["-p", CORE, "--test-package", stage.package])
-        .arg("--timeout")
-        .arg(stage.timeout_s.to_string())
-        .arg("--build-timeout")
-        .arg(BUILD_TIMEOUT_S.to_string())
-        .arg("--dir")
-        .arg(&tree.root)
-        .arg("--output")
-        .arg(&tree.output);
-    // Fields left out of a struct are tried whatever the names say; of these files alone.
-    let files: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.file.as_str()).collect();
-    for file in files {
-        command.arg("--file").arg(file);
-    }
-    for mutant in mutants {
-        command.arg("--re").arg(exactly(&mutant.name));
-    }
-    command
-        .arg("--")
-        .args(stage.tests)
-        .env("CARGO_TARGET_DIR", &tree.target)
-        .stdin(Stdio::null());
-    let status = command
-        .status()
-        .map_err(|error| format!("cargo mutants: {error}"))?;
-    match status.code() {
-        // All caught; some missed; some timed out.
-        Some(0 | 2 | 3) => read(&tree.output.join("mutants.out/outcomes.json")),
-        Some(4) => Err(format!(
-            "the {} fail without any change; see {}",
-            stage.name,
-            tree.output.join("mutants.out/log").display()
-        )),
-        _ => Err(format!("cargo mutants ended with {status}")),
-    }
-}
-
-fn read(path: &Path) -> Result<BTreeMap<String, Outcome>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| at(path, &error))?;
-    outcomes(&text).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn outcomes(text: &str) -> Result<BTreeMap<String, Outcome>, String> {
-    let all: Outcomes = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let each = all.outcomes.iter().filter_map(|one| {
-        // The run without a change is a word, a mutant is an object.
-        let name = one.scenario.get("Mutant")?.get("name")?.as_str()?;
-        let outcome = match one.summary.as_str() {
-            "CaughtMutant" => Outcome::Caught,
-            "MissedMutant" => Outcome::Survived,
-            "Unviable" => Outcome::Unviable,
-            "Timeout" => Outcome::TimedOut,
-            other => return Some(Err(format!("{name}: {other}"))),
-        };
-        Some(Ok((name.to_owned(), outcome)))
-    });
-    each.collect()
-}
-
-/// A regular expression that fits this text alone. `\<` would be the start of a word.
-fn exactly(text: &str) -> String {
-    let mut pattern = String::from("^");
-    for letter in text.chars() {
-        if r"\.+*?()|[]{}^$#&-~".contains(letter) {
-            pattern.push('\\');
+impl Stage {
+    /// Whether the tests hold without any change; else every mutant would seem to be noticed.
+    pub fn holds(self, tree: &Tree) -> Result<(), String> {
+        let tests = self.build(tree)?;
+        let tests = tests.map_err(|why| format!("nothing is changed, and {why}"))?;
+        let ended = run(&tests, self.timeout)?;
+        match ended {
+            Some((status, _)) if status.success() => Ok(()),
+            Some((_, said)) => Err(format!("the {} fail unchanged:\n{said}", self.name)),
+            None => Err(format!("the {} hang unchanged", self.name)),
         }
-        pattern.push(letter);
     }
-    pattern + "$"
+
+    /// What becomes of one mutant.
+    pub fn examine(self, tree: &Tree, mutant: &Mutant) -> Result<Outcome, String> {
+        let _changed = Changed::make(&tree.root, mutant)?;
+        let Ok(tests) = self.build(tree)? else {
+            return Ok(Outcome::Unviable);
+        };
+        Ok(match run(&tests, self.timeout)? {
+            None => Outcome::TimedOut,
+            Some((status, _)) if status.success() => Outcome::Survived,
+            Some((status, said)) if gathers(status, &said) => Outcome::TimedOut,
+            Some(_) => Outcome::Caught,
+        })
+    }
+
+    /// The built tests, or why the compiler refuses.
+    fn build(self, tree: &Tree) -> Result<Result<PathBuf, String>, String> {
+        let output = Command::new("cargo")
+            .args(["test", "--no-run", "--quiet", "--profile", PROFILE])
+            .args(["--message-format", "json-render-diagnostics"])
+            .args(["--package", self.package])
+            .args(self.tests)
+            .current_dir(&tree.root)
+            .env("CARGO_TARGET_DIR", &tree.target)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("cargo test: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() {
+            return match executable(&String::from_utf8_lossy(&output.stdout)) {
+                Some(tests) => Ok(Ok(tests)),
+                None => Err(format!("cargo built no tests of {}", self.package)),
+            };
+        }
+        // Only what the compiler refuses is a verdict on the change: no full disk, no lost network.
+        match said.contains("error: could not compile") {
+            true => Ok(Err(said)),
+            false => Err(format!("cargo test --no-run: {said}")),
+        }
+    }
+}
+
+/// The last program that cargo names.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let mut lines = messages.lines().rev();
+    lines.find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        Some(PathBuf::from(message.get("executable")?.as_str()?))
+    })
+}
+
+/// How the tests end and what they say; nothing, if they hang.
+fn run(tests: &Path, timeout: Duration) -> Result<Option<(ExitStatus, String)>, String> {
+    let failed = |error| at(tests, &error);
+    let mut child = Command::new("sh")
+        .arg("-c")
+        .arg(format!("ulimit -v {MEMORY_KIB}; exec \"$0\" 2>&1"))
+        .arg(tests)
+        // What a property leaves behind is not the repository's.
+        .current_dir(tests.parent().unwrap_or(Path::new("/")))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let mut output = child.stdout.take().ok_or("the output is piped")?;
+    let (tell, told) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        // What was read before an error is said all the same.
+        let _ = output.read_to_end(&mut said);
+        let _ = tell.send(());
+        String::from_utf8_lossy(&said).into_owned()
+    });
+    let hangs = told.recv_timeout(timeout).is_err();
+    if hangs {
+        child.kill().map_err(failed)?;
+    }
+    let status = child.wait().map_err(failed)?;
+    let said = reader.join().map_err(|_| "the reader of the output died")?;
+    Ok((!hangs).then_some((status, said)))
+}
+
+/// Whether it was out of memory: it would have hung until something else ended it.
+fn gathers(status: ExitStatus, said: &str) -> bool {
+    status.signal().is_some() && said.contains("memory allocation of ")
+}
+
+/// A changed file, which is put back whatever happens.
+struct Changed {
+    path: PathBuf,
+    before: String,
+}
+
+impl Changed {
+    fn make(root: &Path, mutant: &Mutant) -> Result<Self, String> {
+        let path = root.join(&mutant.file);
+        let before = fs::read_to_string(&path).map_err(|error| at(&path, &error))?;
+        let after = mutant.applied(&before).ok_or_else(|| {
+            let name = &mutant.name;
+            format!("{name} is not of this file")
+        })?;
+        let changed = Self { path, before };
+        fs::write(&changed.path, after).map_err(|error| at(&changed.path, &error))?;
+        Ok(changed)
+    }
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(&self.path, &self.before) {
+            // The next run puts it back.
+            eprintln!("{}", at(&self.path, &error));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn outcomes_are_read_by_name() {
-        let text = r#"{"outcomes": [
-            {"scenario": "Baseline", "summary": "Success"},
-            {"scenario": {"Mutant": {"name": "a"}}, "summary": "CaughtMutant"},
-            {"scenario": {"Mutant": {"name": "b"}}, "summary": "MissedMutant"},
-            {"scenario": {"Mutant": {"name": "c"}}, "summary": "Timeout"},
-            {"scenario": {"Mutant": {"name": "d"}}, "summary": "Unviable"}
-        ], "total_mutants": 4}"#;
-        let read = outcomes(text).expect("outcomes");
-        let expected = [
-            ("a", Outcome::Caught),
-            ("b", Outcome::Survived),
-            ("c", Outcome::TimedOut),
-            ("d", Outcome::Unviable),
-        ];
-        assert_eq!(
-            read,
-            expected.map(|(name, it)| (name.to_owned(), it)).into()
-        );
-        assert!(outcomes(&text.replace("Timeout", "Failure")).is_err());
+    fn script(text: &str) -> (tempfile::TempDir, PathBuf) {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("tests");
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
+        (dir, path)
     }
 
     #[test]
-    fn a_name_is_no_pattern() {
-        assert_eq!(exactly("a.rs:1: x -> (y)"), r"^a\.rs:1: x \-> \(y\)$");
+    fn tests_end_or_hang() {
+        let (_dir, fails) = script("echo one; echo two >&2; exit 7");
+        let (status, said) = run(&fails, Duration::from_secs(60))
+            .expect("run")
+            .expect("it ends");
+        assert_eq!(
+            (status.code(), said.as_str()),
+            (Some(7), "one\ntwo\n"),
+            "both kinds of output"
+        );
+        assert!(!gathers(status, "memory allocation of 7 bytes failed"));
+        let (_dir, hangs) = script("exec tail -f /dev/null");
+        assert!(
+            run(&hangs, Duration::from_millis(50))
+                .expect("run")
+                .is_none()
+        );
+        let (_dir, gathers_all) = script("echo memory allocation of 7 bytes failed; kill -ABRT $$");
+        let (status, said) = run(&gathers_all, Duration::from_secs(60))
+            .expect("run")
+            .expect("it ends");
+        assert!(gathers(status, &said));
+    }
+
+    #[test]
+    fn the_tests_are_the_last_program_that_is_named() {
+        let messages = concat!(
+            r#"{"reason": "compiler-artifact", "executable": null}"#,
+            "\n",
+            r#"{"reason": "compiler-artifact", "executable": "/a/tests-1"}"#,
+            "\n",
+            r#"{"reason": "build-finished", "success": true}"#,
+            "\n"
+        );
+        assert_eq!(executable(messages), Some(PathBuf::from("/a/tests-1")));
+        assert_eq!(executable("{}\n"), None);
     }
 }

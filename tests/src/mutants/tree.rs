@@ -58,8 +58,6 @@ pub struct Tree {
     pub root: PathBuf,
     /// What cargo builds there.
     pub target: PathBuf,
-    /// What cargo-mutants writes.
-    pub output: PathBuf,
     /// Of everything that decides an outcome.
     pub digest: u64,
 }
@@ -102,7 +100,6 @@ impl Tree {
         }
         Ok(Self {
             target: work.join("target"),
-            output: work.to_owned(),
             digest: hasher.finish(),
             root,
         })

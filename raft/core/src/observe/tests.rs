@@ -220,6 +220,9 @@ fn closed_serves_nobody_and_ends_no_silence() {
     check("0 f+, 500 wx", 3000, "closed 3000");
     check("0 f+, 200 f-, 1000 fx", 3000, "closed 3000");
     check("0 f+, 1000 fx, 1200 f-", 3000, "silent 3000");
+    check("0 f+, 1000 fx, 1000 f-", 3000, "silent 3000");
+    // A fresh failure from before its answer is none after it, whatever fails besides.
+    check("0 f+, 200 f-, 1000 fx, 1200 w-", 3000, "closed 3000");
     check("0 f+, 1000 fx, 1200 w-", 3000, "closed 3000");
     check("0 f+, 1000 fx, 2000 f+", 3000, "alive 1000");
     // offline_mode refuses the session: that is its way to say that it is fenced.

@@ -21,6 +21,7 @@ mod server;
 mod stall;
 mod standing;
 mod starved;
+mod told;
 
 use std::collections::{BTreeMap, VecDeque};
 

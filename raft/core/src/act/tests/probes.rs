@@ -129,6 +129,32 @@ fn what_it_slept_counts_for_nothing() {
     assert!(did.iter().any(|(_, line)| line == "run fence"), "{did:?}");
 }
 
+/// A survey counts by when it was asked for: before the sleep it shows nothing, after it all.
+#[test]
+fn what_was_asked_before_it_slept_shows_nothing() {
+    let waits = Fate::Hangs(ProbeAt::Acknowledgement, 1);
+    let mut desk = Desk::serving();
+    assert_eq!(desk.probes(5_000, &waits), []);
+    while desk.survey.is_none() {
+        desk.now += 10;
+        desk.tell(AgentInput::Tick);
+    }
+    let old = desk.seen(desk.now, &waits);
+    desk.now += 31_000;
+    desk.tell(AgentInput::Tick);
+    desk.surveyed(old);
+    let mut said = Vec::new();
+    for _ in 0..3_000 {
+        desk.now += 10;
+        said.push(desk.tell(AgentInput::Tick));
+    }
+    assert!(!said.iter().any(|line| line.contains("run fence")));
+    let did = desk.probes(3_000, &Fate::Hangs(ProbeAt::Work, 0));
+    assert_eq!(did, [], "nobody waits any more");
+    let did = desk.probes(3_000, &waits);
+    assert!(did.iter().any(|(_, line)| line == "run fence"), "{did:?}");
+}
+
 #[test]
 fn an_acknowledgement_ends_the_waiting() {
     let mut desk = Desk::serving();

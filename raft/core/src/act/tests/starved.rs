@@ -133,6 +133,25 @@ fn a_start_a_restart_and_a_gap_begin_the_count_anew() {
     });
 }
 
+/// What was asked for before the count began anew is older than that, whenever it is answered.
+#[test]
+fn a_look_from_before_a_gap_says_nothing_of_the_receiver() {
+    let mut desk = replica();
+    desk.waits(5_000, &connecting());
+    while desk.survey.is_none() {
+        desk.now += 10;
+        desk.tell(AgentInput::Tick);
+    }
+    desk.now += 3_000;
+    desk.tell(AgentInput::Tick);
+    desk.surveyed(connecting());
+    for _ in 0..30 {
+        desk.now += 10;
+        desk.tell(AgentInput::Tick);
+    }
+    assert_eq!(waited(&desk), None);
+}
+
 /// Its source's heartbeats arrive.
 fn hears(desk: &mut Desk, ms: u64) -> String {
     let mut lines = Vec::new();

@@ -195,6 +195,61 @@ fn a_former_primary_gives_and_takes_nothing() {
     }
 }
 
+/// What was frozen of `b`, to be bent.
+fn of_b(world: &mut World) -> &mut FreezeReport {
+    let crate::record::Stage::Deposed(record) = &mut world.cluster_mut().stage else {
+        panic!("it is deposed");
+    };
+    record.frozen.get_mut(&instance("b")).expect("frozen")
+}
+
+/// Each law of a fetch stands by itself: what breaks it alone is refused by its words.
+#[test]
+fn the_laws_of_a_fetch() {
+    type Bend = fn(&mut World, &mut Fetch);
+    let table: [(Bend, &str); 10] = [
+        (|_, _| {}, ""),
+        (|_, fetch| fetch.donor = fetch.to.clone(), "two replicas of"),
+        (|_, fetch| fetch.donor = instance("p"), "both are frozen"),
+        (
+            |world, _| {
+                world.cluster_mut().left_behind.insert(instance("a"));
+            },
+            "a former primary gives and takes nothing",
+        ),
+        (
+            |world, _| of_b(world).replicated_from = None,
+            "the donor followed the deposed primary",
+        ),
+        (
+            |world, _| of_b(world).executed = set("p:1-14,b:1"),
+            "neither has an errant transaction",
+        ),
+        (|_, fetch| fetch.within = set("p:1-14"), "compared"),
+        (
+            |_, fetch| fetch.set = set("p:12-20"),
+            "the donor has what is",
+        ),
+        (
+            |_, fetch| fetch.set = set("p:13-21"),
+            "the donor has what is",
+        ),
+        (
+            |world, _| of_b(world).purged = set("p:1-13"),
+            "the donor's binary log goes back",
+        ),
+    ];
+    for (bend, words) in table {
+        let mut world = one_behind();
+        let mut fetch = fetches(world.cluster()).remove(0);
+        bend(&mut world, &mut fetch);
+        let broken = check_fetch(world.cluster(), &fetch);
+        let first = broken.first().map_or("", String::as_str);
+        assert!(first.starts_with(words), "{words}: {broken:?}");
+        assert_eq!(first.is_empty(), words.is_empty(), "{broken:?}");
+    }
+}
+
 #[test]
 fn one_at_home_is_fetched_to_and_from_first() {
     let mut registration = registration("pabcd", 2);

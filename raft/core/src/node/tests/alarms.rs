@@ -65,3 +65,22 @@ fn a_leader_that_just_began_gives_agents_the_time_to_find_it() {
     plane.runs(2_000);
     assert!(plane.alarms.contains(&"raised agent_unheard of a".into()));
 }
+
+/// A cluster of the same name may be registered later.
+#[test]
+fn what_was_watched_is_forgotten_with_the_registration() {
+    let mut world = World::of("xyz");
+    world.must(Command::Register(Box::new(registration("pab", 1))));
+    let mut plane = Plane::started(world);
+    plane.runs(8_000);
+    let watched = |plane: &Plane| plane.nodes[0].lead.watched.readiness(&cluster_id());
+    assert!(watched(&plane).is_some());
+    plane.world.must(Command::Unregister {
+        cluster: cluster_id(),
+        who: "ann".into(),
+    });
+    let state = plane.world.committed();
+    plane.nodes[0].handle(Tick(plane.now), NodeInput::Applied(state));
+    plane.nodes[0].handle(Tick(plane.now), NodeInput::Tick);
+    assert!(watched(&plane).is_none());
+}

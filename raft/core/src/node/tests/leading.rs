@@ -1,7 +1,8 @@
 //! What the leader makes of answers, and what it orders.
 
 use super::*;
-use crate::observe::{Fault, GroundWord};
+use crate::observe::{Fault, GroundWord, SightKind};
+use crate::record::FenceReport;
 
 #[test]
 fn answers_become_commands() {
@@ -90,6 +91,63 @@ fn the_plan_waits_a_grace_for_the_rest() {
     assert!((20..=140).contains(&with_grace), "{with_grace} ms");
 }
 
+/// Where the old primary's own word is all that tells the content, those who could tell it better are
+/// given longer than those who could only add to enough.
+#[test]
+fn an_old_primarys_confirmed_set_alone_waits_for_its_ackers() {
+    let chosen_after = |answers: &[&str]| {
+        let mut plane = Plane::new(World::serving("pabcd", 2));
+        plane.down.insert("p");
+        plane.runs(4_000);
+        // It comes back, and is closed.
+        plane.down.remove("p");
+        plane.runs(200);
+        plane.lines.clear();
+        let asked = plane.now;
+        let report = FenceReport::Confirmed {
+            received: set(""),
+            final_set: set("p:1-12"),
+            server_uuid: uuid("p"),
+            unacknowledged: false,
+            mysqld: None,
+            broken: BTreeSet::new(),
+        };
+        let (undurable, unopened) = (false, None);
+        let said = Said::Fenced {
+            report,
+            undurable,
+            unopened,
+        };
+        plane.tell(0, reply(1, "p", said));
+        for letter in answers {
+            plane.tell(0, frozen(letter, "p:1-12"));
+        }
+        plane.runs(1_000);
+        plane.when("1 chooses") - asked
+    };
+    let alone = chosen_after(&["a", "b"]);
+    assert!((500..=640).contains(&alone), "{alone} ms");
+    let told = chosen_after(&["a", "b", "c"]);
+    assert!((20..=140).contains(&told), "{told} ms");
+}
+
+/// It answers and cannot write: the fence that it does not answer either is waited for as long as a
+/// silence must last, and given up once.
+#[test]
+fn the_fence_of_what_is_wedged_is_given_up() {
+    let mut world = world();
+    world.votes(SightKind::Wedged, "p:1-12");
+    assert!(world.cluster().deposition().is_some());
+    let sustain_ms = world.cluster().policy.sustain_ms;
+    let mut plane = Plane::started(world);
+    plane.runs(sustain_ms - 200);
+    plane.never("Unheard");
+    plane.runs(2_000);
+    let said = plane.lines.iter();
+    let times = said.filter(|(_, line)| line.starts_with("1 Unheard"));
+    assert_eq!(times.count(), 1);
+}
+
 /// `a` may be promoted and lacks what `b` and `c` hold, who must never be.
 fn with_two_donors() -> Plane {
     let mut registration = registration("pabc", 1);
@@ -151,7 +209,7 @@ fn a_donor_that_does_not_give_is_left_for_another() {
 
 #[test]
 fn a_closed_primary_reopens_when_k_hold_what_it_has() {
-    let reopened = |executed: &str, for_ms: u64| {
+    let reopened_if = |executed: &str, for_ms: u64, bend: fn(&mut Heartbeat)| {
         let mut plane = Plane::new(world());
         plane.down.insert("p");
         plane.runs(200);
@@ -166,6 +224,7 @@ fn a_closed_primary_reopens_when_k_hold_what_it_has() {
                 (closed.role, closed.replica) = (Role::Closed, None);
                 closed.opened = Some(Epoch(1));
                 closed.executed = set(executed);
+                bend(&mut closed);
                 let beat = Box::new(closed);
                 plane.tell(i, NodeInput::Beat { beat, rtt_ms: 1 });
             }
@@ -173,8 +232,18 @@ fn a_closed_primary_reopens_when_k_hold_what_it_has() {
         }
         plane.said().contains(&"1 lets p reopen".to_owned())
     };
+    let reopened = |executed, for_ms| reopened_if(executed, for_ms, |_| {});
     assert!(reopened("p:1-12", 800));
     assert!(!reopened("p:1-12", 300), "an opening in hand looks alike");
+    let others: [fn(&mut Heartbeat); 4] = [
+        |beat| beat.word.says = MysqldWord::Starting,
+        |beat| beat.server_uuid = Some(uuid("z")),
+        |beat| beat.fenced = false,
+        |beat| beat.role = Role::Open(Epoch(1)),
+    ];
+    for (nth, bend) in others.into_iter().enumerate() {
+        assert!(!reopened_if("p:1-12", 800, bend), "{nth}: it is not closed");
+    }
     assert!(!reopened("p:1-13", 800), "nobody else has it");
 }
 

@@ -2,7 +2,9 @@
 //! primary, `a` and `b` its ackers; probes and beats come and go as the hosts do.
 
 mod alarms;
+mod carried_out;
 mod founding;
+mod hearing;
 mod leading;
 mod stalling;
 mod starved;

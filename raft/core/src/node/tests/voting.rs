@@ -114,6 +114,23 @@ fn while_its_ackers_hear_it_nothing_is_promoted() {
     plane.when("epoch 1 of p deposed");
 }
 
+/// A leader that was busy in the very moment finds it later.
+#[test]
+fn an_inquest_expires_however_late_the_leader_looks() {
+    let mut plane = Plane::new(world());
+    plane.hear = true;
+    plane.down.insert("p");
+    plane.runs(10_000);
+    let mut opened = plane.lines.iter().rev();
+    let opened = opened.find(|(_, line)| line.ends_with("opens an inquest"));
+    let (opened, _) = *opened.expect("an inquest");
+    plane.runs(opened + 29_960 - plane.now);
+    plane.never("expired without a verdict");
+    plane.now += 100;
+    plane.runs(100);
+    plane.when("1 closes it: expired without a verdict");
+}
+
 #[test]
 fn what_a_dead_voter_heard_last_holds_nothing_up() {
     let mut world = world();

@@ -226,6 +226,23 @@ fn an_approval_covers_it_and_whom_it_names_until_that_one_stalls() {
     assert_eq!(record.approved_by.as_deref(), Some("dba"));
 }
 
+/// A withdrawal has no votes of its own: what those of the first deposing told of the region and of
+/// the ground stands for the next choice too.
+#[test]
+fn what_the_first_votes_told_is_carried_on() {
+    for (region_fails, ground_age_ms) in [(true, Some(70)), (false, None)] {
+        let mut world = chosen("pabc", 2);
+        if let Stage::Named(promotion) = &mut world.cluster_mut().stage {
+            let after = promotion.after.as_mut().unwrap();
+            (after.region_fails, after.ground_age_ms) = (region_fails, ground_age_ms);
+        }
+        world.must(withdraw("a"));
+        let record = world.cluster().deposition().unwrap();
+        let told = (record.region_fails, record.ground_age_ms);
+        assert_eq!(told, (region_fails, ground_age_ms));
+    }
+}
+
 #[test]
 fn how_soon_one_is_expected_to_open_comes_before_any_preference() {
     let held = Backlog {
