@@ -74,13 +74,16 @@ pub fn judge(world: &mut World) {
     }
 }
 
-/// Whether the log's primary still applies what it received.
+/// Whether the log's primary still applies what it received, or whoever is to give something to
+/// another.
 fn catches_up(world: &World) -> bool {
     let Some(cluster) = world.shop() else {
         return false;
     };
     world.servers.iter().enumerate().any(|(host, server)| {
-        instance_name(host) == cluster.primary
+        let id = instance_name(host);
+        let fetching = cluster.deposition().and_then(|of| of.fetching.as_ref());
+        (id == cluster.primary || fetching.is_some_and(|of| of.fetch.donor == id))
             && server.applier
             && server.broken.is_empty()
             && !server.relay.is_empty()
@@ -105,7 +108,16 @@ fn serves(world: &World) -> bool {
 /// Why nobody can serve without a person, if that is so.
 fn legitimate(world: &World, cluster: &Cluster) -> Option<String> {
     hopeless(world, cluster).or_else(|| match &cluster.stage {
-        Stage::Founding { .. } => None,
+        Stage::Founding { .. } => founder_gone(world),
+        Stage::Named(promotion)
+            if !promotion.acknowledged
+                && world.is_cut_for_good(world.host_of(&cluster.primary)) =>
+        {
+            Some(
+                "its replication was cut for good before it had gathered any acknowledgement"
+                    .into(),
+            )
+        }
         Stage::Named(promotion) => {
             let primary = &world.servers[world.host_of(&cluster.primary)];
             let lacks = promotion.choice.need.subtract(&primary.holds());
@@ -125,6 +137,15 @@ fn legitimate(world: &World, cluster: &Cluster) -> Option<String> {
             .or_else(|| nobody_followed(world, cluster))
             .or_else(|| forgotten(cluster, record)),
     })
+}
+
+/// Everybody has to report before a cluster is founded.
+fn founder_gone(world: &World) -> Option<String> {
+    let dead = world.faults.dead.iter().next()?;
+    Some(format!(
+        "{} is to report, and is gone for good",
+        instance_name(*dead)
+    ))
 }
 
 fn too_few_follow(cluster: &Cluster, promotion: &Promotion) -> Option<String> {
@@ -255,6 +276,13 @@ fn told_and_lost(world: &World, cluster: &Cluster) -> GtidSet {
     })
 }
 
+/// Whether it replicated from the primary that is deposed: what another holds beyond the need may be
+/// phantom, and is not given.
+fn followed(cluster: &Cluster, id: &InstanceId) -> bool {
+    let report = cluster.deposition().and_then(|of| of.frozen.get(id));
+    report.is_none_or(|of| of.replicated_from.as_ref() == Some(&cluster.primary))
+}
+
 /// Everybody who is left is barred from promotion, or lacks what is needed and may get it from nobody:
 /// who has it lacks something that the other holds, so that they have diverged.
 fn nobody_eligible(world: &World, cluster: &Cluster) -> Option<String> {
@@ -280,6 +308,8 @@ fn nobody_eligible(world: &World, cluster: &Cluster) -> Option<String> {
                 && !gone(other)
                 && !former(other)
                 && holds(other).is_superset_of(&held)
+                && holds(other).without(&cluster.primaries).is_empty()
+                && (followed(cluster, other) || needed.union(&held).is_superset_of(&holds(other)))
         });
         let given = donors.fold(GtidSet::default(), |given, other| {
             given.union(&holds(other))

@@ -108,6 +108,20 @@ impl World {
         ways.iter().for_each(|(from, to)| self.net.cut(*from, *to));
     }
 
+    /// Whether replication from this host is cut, and stays so.
+    pub fn is_cut_for_good(&self, host: usize) -> bool {
+        let place = self.place_of_host(host);
+        let planned = self.faults.planned.iter();
+        let mut lasting = planned.filter_map(|planned| match &planned.fault {
+            Fault::ReplicationCut { ways, ends: false } => Some(ways),
+            _ => None,
+        });
+        lasting.any(|ways| match ways.is_empty() {
+            true => self.faults.locked.contains(&host),
+            false => ways.iter().any(|(from, to)| [from, to].contains(&&place)),
+        })
+    }
+
     fn replicas(&self) -> Vec<usize> {
         let primary = self.shop().map(|shop| self.host_of(&shop.primary));
         (0..self.members)

@@ -41,20 +41,27 @@ pub fn choose_with(cluster: &Cluster, now: &Circumstances) -> Result<Choice, Vec
     match returns(&evidence, &basis)? {
         Return::No => best(&evidence, &basis, now),
         Return::First(holds) => Ok(reinstate(cluster, deposition, basis, holds)),
-        Return::Last(holds, why) => best(&evidence, &basis, now).or_else(|mut reasons| {
-            let heard = |id: &InstanceId| {
-                *id == cluster.primary
-                    || cluster.left_behind.contains(id)
-                    || deposition.frozen.contains_key(id)
-            };
-            let nobody_else = || cluster.instances.keys().all(heard) && fetches(cluster).is_empty();
-            if now.last_resort || nobody_else() {
-                return Ok(reinstate(cluster, deposition, basis, holds));
+        Return::Last(holds, why) => match best(&evidence, &basis, now) {
+            // It may be gone for good.
+            Ok(choice) if now.last_resort && now.unheard.contains(&choice.to) => {
+                Ok(reinstate(cluster, deposition, basis, holds))
             }
-            let instance = cluster.primary.clone();
-            reasons.push(Reason::LastResort { instance, why });
-            Err(reasons)
-        }),
+            found => found.or_else(|mut reasons| {
+                let heard = |id: &InstanceId| {
+                    *id == cluster.primary
+                        || cluster.left_behind.contains(id)
+                        || deposition.frozen.contains_key(id)
+                };
+                let nobody_else =
+                    || cluster.instances.keys().all(heard) && fetches(cluster).is_empty();
+                if now.last_resort || nobody_else() {
+                    return Ok(reinstate(cluster, deposition, basis, holds));
+                }
+                let instance = cluster.primary.clone();
+                reasons.push(Reason::LastResort { instance, why });
+                Err(reasons)
+            }),
+        },
     }
 }
 

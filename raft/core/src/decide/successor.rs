@@ -1,25 +1,25 @@
 //! Whether a choice should be taken back: who would be chosen instead, and do better.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::choose::{Class, class, disqualification};
 use super::evidence::Evidence;
 use crate::act::ProcessId;
 use crate::agree::Inquest;
 use crate::ids::InstanceId;
-use crate::record::{Cluster, Deposition, PromotionRule};
+use crate::record::{Cluster, Deposition, FreezeReport};
 
 /// Who would be chosen instead of one that was chosen and stalls; `None` where nobody is expected to
 /// do better, and it is waited for.
 ///
 /// `unopened`: the run of its agent that has not begun to open it; it stays in V only if that is the
-/// run that it was chosen by. `unheard`: whose agents are not heard. `caught_up`: those whose agents say now that they have
-/// applied all that is needed, whatever held them before.
+/// run that it was chosen by. `unheard`: whose agents are not heard. `caught_up`: what those hold whose
+/// agents say now that they have applied all that is needed, whatever held them before.
 pub fn successor(
     cluster: &Cluster,
     unopened: Option<&ProcessId>,
     unheard: &BTreeSet<InstanceId>,
-    caught_up: &BTreeSet<InstanceId>,
+    caught_up: &BTreeMap<InstanceId, FreezeReport>,
 ) -> Option<InstanceId> {
     let promotion = cluster.promotion().filter(|of| !of.opened)?;
     let after = promotion.after.as_deref()?;
@@ -34,6 +34,10 @@ pub fn successor(
     for (id, report) in after.frozen.iter().filter(|(id, _)| heard(id)) {
         next.record_freeze(id, report.clone());
     }
+    let caught_up = || caught_up.iter().filter(|(id, _)| heard(id));
+    for (id, report) in caught_up() {
+        next.record_freeze(id, report.clone());
+    }
     next.former = Some(promotion.former.clone());
     next.unopened = unopened.is_some() && unopened == promotion.opener.as_ref();
     next.approval.errant = after.approval.errant.clone();
@@ -42,17 +46,14 @@ pub fn successor(
         let ackers = evidence.inherited().without(id);
         ackers.members.len() >= ackers.k as usize && !ackers.members.is_empty()
     };
-    let mut frozen = next.frozen.keys().filter(|id| {
-        class(&evidence, id) != Class::Held && disqualification(&evidence, id, need).is_none()
+    // Judged as it will be: else the one that stalls is chosen again, and withdrawn, without end.
+    let qualifies = |id: &InstanceId| disqualification(&evidence, id, need).is_none();
+    let mut frozen = after.frozen.keys().filter(|id| {
+        next.frozen.contains_key(*id) && class(&evidence, id) != Class::Held && qualifies(id)
     });
     frozen.next().cloned().or_else(|| {
-        let may = |id: &&InstanceId| {
-            let spec = cluster.instances.get(*id);
-            heard(id)
-                && leaves(id)
-                && cluster.ackers.members.contains(*id)
-                && spec.is_some_and(|spec| spec.promotion != PromotionRule::Never)
-        };
-        caught_up.iter().find(may).cloned()
+        let members = &cluster.ackers.members;
+        let may = |id: &&InstanceId| members.contains(*id) && leaves(id) && qualifies(id);
+        caught_up().map(|(id, _)| id).find(may).cloned()
     })
 }

@@ -16,8 +16,11 @@ impl Node {
         let hears = self.leads.hears_majority;
         let seen = watch.detector.sight(now, cluster.epoch, hears);
         let lives = matches!(seen.kind, SightKind::Alive | SightKind::Overloaded);
+        // One that never gathered any is no loss to clients that it ever served; and no verdict says
+        // that it starves, so that the question would be asked without end.
+        let served = cluster.promotion().is_some_and(|of| of.acknowledged);
         // Who does not know the level could not read the vote.
-        if !lives || self.state.get().level < THIRD {
+        if !lives || !served || self.state.get().level < THIRD {
             return seen;
         }
         match self.starved_ms(now, cluster, watch) {

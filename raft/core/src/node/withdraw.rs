@@ -1,12 +1,12 @@
 //! What stands between a choice and its opening; and when it is taken back.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::Node;
-use crate::decide::successor;
+use crate::decide::{as_if_frozen, successor};
 use crate::ids::{InstanceId, Tick};
 use crate::observe::{MysqldWord, Stuck};
-use crate::record::{Cluster, Command, Promotion, THIRD};
+use crate::record::{Cluster, Command, FreezeReport, Promotion, THIRD};
 
 impl Node {
     /// Says what a chosen one waits for. One that stalls is withdrawn, where another is expected to do
@@ -76,21 +76,19 @@ impl Node {
     }
 
     /// Who has applied all that is needed by now, by its own agent's word.
-    fn caught_up(&self, now: Tick, cluster: &Cluster) -> BTreeSet<InstanceId> {
+    fn caught_up(&self, now: Tick, cluster: &Cluster) -> BTreeMap<InstanceId, FreezeReport> {
         let Some(promotion) = cluster.promotion() else {
-            return BTreeSet::new();
+            return BTreeMap::new();
         };
-        let caught_up = |id: &&InstanceId| {
-            let beat = self
-                .watches
-                .get(*id)
-                .and_then(|watch| watch.fresh_beat(now));
-            beat.is_some_and(|beat| {
-                beat.marked.is_none() && beat.executed.is_superset_of(&promotion.choice.need)
-            })
-        };
-        let ids = cluster.instances.keys();
-        ids.filter(caught_up).cloned().collect()
+        let need = &promotion.choice.need;
+        let caught_up = cluster.instances.keys().filter_map(|id| {
+            let beat = self.watches.get(id)?.fresh_beat(now)?;
+            let report = as_if_frozen(beat, beat.holds())?;
+            beat.executed
+                .is_superset_of(need)
+                .then(|| (id.clone(), report))
+        });
+        caught_up.collect()
     }
 
     /// Whose sessions its agent has ended is recorded once.

@@ -65,6 +65,20 @@ fn one_that_would_serve_no_better_returns_only_if_nobody_else_qualifies() {
     let unheard = world.clone();
     world.freeze(report("a", "p:1-14", ""));
     assert_eq!(told(&world), "a for p:1-14");
+    // Whoever qualifies alone may be gone for good: it is waited for as long as for any other.
+    let chosen = |last_resort, unheard: &str| {
+        let now = Circumstances {
+            last_resort,
+            unheard: instances(unheard),
+            ..Circumstances::default()
+        };
+        let choice = choose_with(world.cluster(), &now).expect("one of them");
+        assert_eq!(check(world.cluster(), &choice), Vec::<String>::new());
+        choice.to
+    };
+    assert_eq!(chosen(true, "a"), instance("p"));
+    assert_eq!(chosen(false, "a"), instance("a"));
+    assert_eq!(chosen(true, "b"), instance("a"));
     // Everybody was heard, and nobody else qualifies.
     let mut world = unheard;
     for letter in ["a", "b"] {

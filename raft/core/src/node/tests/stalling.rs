@@ -100,12 +100,38 @@ fn it_is_withdrawn_where_another_is_expected_to_do_better() {
     plane.when("1 chooses b");
 }
 
-#[test]
-fn it_is_waited_for_where_nobody_is_and_that_is_said() {
-    let mut plane = chosen(Backlog {
+fn held() -> Backlog {
+    Backlog {
         expected_ms: 0,
         held: Some("its applier has stopped: 1062".into()),
-    });
+    }
+}
+
+/// `b`, which was held, has applied this by now.
+fn applied(plane: &mut Plane, executed: &str) {
+    let mut beat = beat("b", 1_000_000);
+    (beat.executed, beat.received) = (set(executed), set(executed));
+    let beat = Box::new(beat);
+    plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
+}
+
+/// One that would not be chosen is no reason to withdraw another: that would be chosen again, and
+/// withdrawn again, without end.
+#[test]
+fn whoever_has_caught_up_is_judged_as_it_will_be() {
+    let mut plane = chosen(held());
+    applied(&mut plane, "p:1-20");
+    stalls(&mut plane);
+    plane.when("1 withdraws a");
+    let mut plane = chosen(held());
+    applied(&mut plane, "p:1-20,b:1");
+    stalls(&mut plane);
+    plane.never("1 withdraws a");
+}
+
+#[test]
+fn it_is_waited_for_where_nobody_is_and_that_is_said() {
+    let mut plane = chosen(held());
     stalls(&mut plane);
     plane.never("1 withdraws a");
     let standing = plane.nodes[0].standing(&cluster_id()).expect("it leads");
