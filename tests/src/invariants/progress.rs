@@ -309,7 +309,8 @@ fn nobody_eligible(world: &World, cluster: &Cluster) -> Option<String> {
                 && !former(other)
                 && holds(other).is_superset_of(&held)
                 && holds(other).without(&cluster.primaries).is_empty()
-                && (followed(cluster, other) || needed.union(&held).is_superset_of(&holds(other)))
+                && (followed(cluster, other)
+                    || cluster.floor.union(&held).is_superset_of(&holds(other)))
         });
         let given = donors.fold(GtidSet::default(), |given, other| {
             given.union(&holds(other))

@@ -58,7 +58,8 @@ impl World {
     pub(super) fn mend_replication(&mut self, ways: &[(usize, usize)]) {
         ways.iter().for_each(|(from, to)| self.net.mend(*from, *to));
         if ways.is_empty() {
-            self.faults.locked.clear();
+            // One account: whoever unlocks it does so for all.
+            self.unlock_everywhere();
         }
     }
 
