@@ -19,10 +19,17 @@ use crate::simulator::{ANY_RUN, HEAL_US, Target, What, World, instance_name};
 /// failover across regions, and the far ackers' connects.
 const BOUND_US: u64 = 40_000_000;
 const AGAIN_US: u64 = 250_000;
+/// More than the faults of a plan can bring about.
+const EPOCHS_MAX: u64 = 40;
 /// The slowest applier of a plan, with the longest backlog that a run can give it.
 const CATCH_UP_US: u64 = 200_000_000;
 
 pub fn judge(world: &mut World) {
+    let epoch = world.shop().map(|cluster| cluster.epoch);
+    if let Some(epoch) = epoch.filter(|epoch| epoch.0 > EPOCHS_MAX) {
+        let words = format!("epoch {epoch}: primaries are named and deposed without end");
+        return world.violate("progress", words);
+    }
     if serves(world) {
         let (epoch, host) = match world.truth.opened.iter().next_back() {
             Some((epoch, host)) => (*epoch, *host),
