@@ -28,7 +28,10 @@ async fn a_replica_with_errant_transactions_is_not_chosen() {
         return;
     };
     let writer = Writer::start(&world).await;
-    // The one at home would be chosen otherwise.
+    // The one at home would be chosen otherwise. Its agent, which shuts what is writable without the
+    // right to be, does not look meanwhile.
+    let agent = world.instance("mysql-2").agent_pid;
+    signal(agent, Signal::SIGSTOP);
     world
         .sql(
             "mysql-2",
@@ -42,6 +45,13 @@ async fn a_replica_with_errant_transactions_is_not_chosen() {
         .await
         .parse()
         .expect("a uuid");
+    signal(agent, Signal::SIGCONT);
+    until(LIMIT, "its agent to have seen them", async || {
+        let explained: Value = world.cli(&["explain", world.cluster_id().as_str()]).await;
+        let told = explained["alarms"].to_string();
+        told.contains("\"errant\"").then_some(())
+    })
+    .await;
     signal(world.instance("mysql-1").mysqld_pid, Signal::SIGKILL);
 
     let cluster = world.opened(2).await;

@@ -180,10 +180,10 @@ pub async fn ended(pid: u32) {
 }
 
 /// `mysql-2` is at home and preferred; another one only if it lacks what was on its way when the
-/// primary died.
+/// primary died, or has not been frozen within the grace.
 pub fn assert_home_first(cluster: &Cluster) {
     let choice = &cluster.promotion().expect("somebody is chosen").choice;
-    let lacks = |why: &String| why.starts_with("mysql-2 lacks ");
+    let lacks = |why: &String| why.starts_with("mysql-2 lacks ") || why == "mysql-2 is not frozen";
     assert!(
         choice.to.as_str() == "mysql-2" || choice.why.iter().any(lacks),
         "{choice:?}"

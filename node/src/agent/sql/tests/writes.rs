@@ -161,7 +161,9 @@ async fn no_new_login_is_needed_to_act() {
     }
     let fenced = desk.does(Op::Fence).await;
     assert!(matches!(fenced, OpDone::Fenced { .. }), "{fenced:?}");
-    let members = BTreeSet::new();
+    let attached = desk.survey().await.semi_sync_dumps;
+    let members: BTreeSet<_> = attached.iter().filter_map(|dump| dump.uuid).collect();
+    assert_eq!(members.len(), 1, "its acker, which is not cut");
     desk.does(Op::PrepareOpen { members }).await;
     desk.does(Op::Open { k: 1 }).await;
 
