@@ -104,6 +104,15 @@ impl LogStore {
         self.noted(result)
     }
 
+    /// Nothing is written that does not follow what is there: behind a snapshot that was refused, entries
+    /// may still come.
+    fn gap_before(&self, entries: &[RaftEntry]) -> Option<String> {
+        let first = entries.first()?.log_id.index;
+        let next = self.read().last().map_or(0, |last| last.index + 1);
+        (first != next)
+            .then(|| format!("entry {first} does not follow a log that ends before {next}"))
+    }
+
     /// Marks the founding as begun, before the first vote or entry.
     async fn begin(&self) -> Result<(), io::Error> {
         if self.remains.begun() {
@@ -237,6 +246,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<RaftEntry> = entries.into_iter().collect();
+        if let Some(gap) = self.gap_before(&entries) {
+            let error = io::Error::other(gap.clone());
+            self.fatal.set(FatalError::new(&error));
+            callback.io_completed(Err(io::Error::other(gap)));
+            return Err(error);
+        }
         let records = entries.iter().map(Encoded::append).collect();
         if let Err(error) = self.begin().await {
             callback.io_completed(Err(io::Error::new(error.kind(), error.to_string())));
@@ -248,11 +263,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         {
             let mut memory = self.write();
-            for entry in entries {
-                let next = memory.last().map_or(0, |last| last.index + 1);
-                assert_eq!(entry.log_id.index, next, "openraft appends without a gap");
-                memory.entries.push_back(entry);
-            }
+            memory.entries.extend(entries);
         }
         callback.io_completed(Ok(()));
         Ok(())

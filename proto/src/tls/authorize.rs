@@ -247,7 +247,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(methods, 14);
+        assert_eq!(methods, 15);
     }
 
     #[test]
