@@ -107,10 +107,10 @@ impl LogStore {
     /// Nothing is written that does not follow what is there: behind a snapshot that was refused, entries
     /// may still come.
     fn gap_before(&self, entries: &[RaftEntry]) -> Option<String> {
-        let first = entries.first()?.log_id.index;
-        let next = self.read().last().map_or(0, |last| last.index + 1);
-        (first != next)
-            .then(|| format!("entry {first} does not follow a log that ends before {next}"))
+        let end = self.read().last().map_or(0, |last| last.index + 1);
+        let indices = entries.iter().map(|entry| entry.log_id.index);
+        let (index, next) = indices.zip(end..).find(|(index, next)| index != next)?;
+        Some(format!("entry {index} is not the next one, {next}"))
     }
 
     /// Marks the founding as begun, before the first vote or entry.

@@ -1,5 +1,6 @@
 //! What an operator's approval allows beyond the failover itself.
 
+use primacy_core::gtid::GtidSet;
 use primacy_core::policy::MaxLoss;
 use primacy_core::record::Approval;
 use primacy_proto::v1::ApproveFailoverRequest;
@@ -16,16 +17,20 @@ pub(super) fn allowed(request: &ApproveFailoverRequest) -> Result<Approval, Stri
             ));
         }
     };
-    let errant = request.accept_errant.parse().map_err(|error| {
-        format!(
-            "accept_errant: {:?} is no GTID set: {error}; `primacy explain` shows the one to name",
-            request.accept_errant
-        )
-    })?;
+    let errant = gtid_set("accept_errant", &request.accept_errant)?;
     Ok(Approval {
         to: (!request.to.is_empty()).then(|| request.to.as_str().into()),
         errant,
         max_loss,
+    })
+}
+
+/// The GTID set that a field names.
+pub(super) fn gtid_set(field: &str, text: &str) -> Result<GtidSet, String> {
+    text.parse().map_err(|error| {
+        format!(
+            "{field}: {text:?} is no GTID set: {error}; `primacy explain` shows the one to name"
+        )
     })
 }
 

@@ -2,7 +2,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use primacy_core::decide::check_registration;
-use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{ClusterId, Epoch, InstanceId, NodeId};
 use primacy_core::lint::{Report, Subject, refuse_policy};
 use primacy_core::policy::Policy;
@@ -22,7 +21,7 @@ use primacy_proto::v1::{
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
-use super::approval::allowed;
+use super::approval::{allowed, gtid_set};
 use super::status::{ClusterStatus, StatusDocument};
 use super::{Access, SUBMIT_LIMIT, no_such_cluster};
 use crate::clock;
@@ -282,23 +281,13 @@ impl OperatorService for Operator {
         request: Request<AcceptErrantRequest>,
     ) -> Result<Response<AcceptErrantResponse>, Status> {
         let who = who(&request, &request.get_ref().who);
-        let AcceptErrantRequest {
-            cluster,
-            instance,
-            gtid_set,
-            ..
-        } = request.into_inner();
-        let cluster = ClusterId(cluster);
-        let set: GtidSet = gtid_set.parse().map_err(|error| {
-            Status::invalid_argument(format!(
-                "gtid_set: {gtid_set:?} is no GTID set: {error}; the alarm `errant` in `primacy \
-                 explain {cluster}` names it"
-            ))
-        })?;
+        let request = request.into_inner();
+        let cluster = ClusterId(request.cluster);
+        let set = gtid_set("gtid_set", &request.gtid_set).map_err(Status::invalid_argument)?;
         let command = Command::Common {
             epoch: self.known(&cluster)?.epoch,
             cluster,
-            holder: InstanceId(instance),
+            holder: InstanceId(request.instance),
             set,
             who: Some(who),
         };

@@ -246,8 +246,8 @@ pub(super) async fn dumps(
     rows.map(read_dump).collect()
 }
 
-/// What `inspect` sees, and which branches are prepared, in the same round trip; `None` where the account may
-/// not see them, which costs another one.
+/// What `inspect` sees, and which branches are prepared, in the same round trip; `None` where the
+/// account may not see them, which costs another one.
 pub async fn inspect_branches(
     session: &mut Session,
     deadline: Instant,

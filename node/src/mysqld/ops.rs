@@ -325,8 +325,8 @@ pub async fn cut_strangers(
     end_sessions(session, &strangers, deadline).await
 }
 
-/// Ends sessions and waits until the server has none of them any more: what one was at
-/// is done by then, or never will be.
+/// Ends sessions and waits until the server has none of them any more: what one was at is done by
+/// then, or never will be.
 ///
 /// One that waits for an acknowledgement is not ended by this, nor by anything short of SIGKILL
 /// (measured on 9.7.4): then this is an error.

@@ -318,6 +318,11 @@ impl Policy {
         found
     }
 
+    /// Nothing that a person set or closed is put back, and nothing is written in his place.
+    pub fn hands_off(&self) -> bool {
+        self.automation == Automation::Off
+    }
+
     /// What the plane's feature level does not have yet, or refuses and the levels before do not.
     /// Versions that know a rule and versions that do not refuse it alike, each in its own words.
     pub fn beyond(&self, level: u32) -> Option<Contradiction> {

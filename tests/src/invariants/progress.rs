@@ -87,9 +87,9 @@ fn catches_up(world: &World) -> bool {
     let Some(cluster) = world.shop() else {
         return false;
     };
+    let fetching = cluster.deposition().and_then(|of| of.fetching.as_ref());
     world.servers.iter().enumerate().any(|(host, server)| {
         let id = instance_name(host);
-        let fetching = cluster.deposition().and_then(|of| of.fetching.as_ref());
         (id == cluster.primary || fetching.is_some_and(|of| of.fetch.donor == id))
             && server.applier
             && server.broken.is_empty()
@@ -102,7 +102,7 @@ fn serves(world: &World) -> bool {
     let Some(cluster) = world.shop() else {
         return false;
     };
-    let acknowledged = cluster.promotion().is_some_and(|p| p.acknowledged);
+    let acknowledged = cluster.has_acknowledged();
     acknowledged
         && cluster.inquest.is_none()
         && world.truth.acked.last().is_some_and(|write| {

@@ -465,18 +465,7 @@ impl World {
                 OpDone::Cleaned
             }
             Op::Cut { sessions } => {
-                if self.now < self.cuts_hang_until {
-                    return Ok(OpDone::Cut);
-                }
-                let cut: Vec<usize> = self.servers[host]
-                    .dumps
-                    .iter()
-                    .filter(|(_, dump)| sessions.contains(&dump.session))
-                    .map(|(replica, _)| *replica)
-                    .collect();
-                for replica in cut {
-                    self.servers[host].dumps.remove(&replica);
-                }
+                self.cut(host, sessions);
                 OpDone::Cut
             }
             Op::Repair { k } => {

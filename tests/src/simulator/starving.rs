@@ -98,28 +98,25 @@ impl World {
 
     /// What outlasts the healing.
     pub(super) fn cut_for_good(&mut self) {
-        let planned = self.faults.planned.iter();
-        let ways: Vec<(usize, usize)> = planned
-            .filter_map(|planned| match &planned.fault {
-                Fault::ReplicationCut { ways, ends: false } => Some(ways.clone()),
-                _ => None,
-            })
-            .flatten()
-            .collect();
+        let ways: Vec<(usize, usize)> = self.lasting_cuts().flatten().copied().collect();
         ways.iter().for_each(|(from, to)| self.net.cut(*from, *to));
     }
 
     /// Whether replication from this host is cut, and stays so.
     pub fn is_cut_for_good(&self, host: usize) -> bool {
         let place = self.place_of_host(host);
-        let planned = self.faults.planned.iter();
-        let mut lasting = planned.filter_map(|planned| match &planned.fault {
-            Fault::ReplicationCut { ways, ends: false } => Some(ways),
-            _ => None,
-        });
-        lasting.any(|ways| match ways.is_empty() {
+        self.lasting_cuts().any(|ways| match ways.is_empty() {
             true => self.faults.locked.contains(&host),
             false => ways.iter().any(|(from, to)| [from, to].contains(&&place)),
+        })
+    }
+
+    /// The ways of each cut that outlasts the healing.
+    fn lasting_cuts(&self) -> impl Iterator<Item = &Vec<(usize, usize)>> {
+        let planned = self.faults.planned.iter();
+        planned.filter_map(|planned| match &planned.fault {
+            Fault::ReplicationCut { ways, ends: false } => Some(ways),
+            _ => None,
         })
     }
 

@@ -67,16 +67,18 @@ impl World {
 
     /// Ends the connection of everybody whose acknowledgements would count and who is none of these.
     pub(super) fn cut_strangers(&mut self, host: usize, members: &BTreeSet<Uuid>) {
-        if self.now < self.cuts_hang_until {
-            return;
-        }
-        let attached = self.servers[host].dumps.keys();
-        let strangers: Vec<usize> = attached
-            .filter(|replica| !members.contains(&self.servers[**replica].uuid))
-            .copied()
-            .collect();
-        for replica in strangers {
-            self.servers[host].dumps.remove(&replica);
+        let member = |replica: &usize| members.contains(&self.servers[*replica].uuid);
+        let attached = self.servers[host].dumps.iter();
+        let strangers = attached.filter(|(replica, dump)| dump.semi && !member(replica));
+        let sessions: Vec<u64> = strangers.map(|(_, dump)| dump.session).collect();
+        self.cut(host, &sessions);
+    }
+
+    /// Ends these connections, unless cuts hang.
+    pub(super) fn cut(&mut self, host: usize, sessions: &[u64]) {
+        if self.now >= self.cuts_hang_until {
+            let dumps = &mut self.servers[host].dumps;
+            dumps.retain(|_, dump| !sessions.contains(&dump.session));
         }
     }
 

@@ -41,28 +41,33 @@ pub fn choose_with(cluster: &Cluster, now: &Circumstances) -> Result<Choice, Vec
     match returns(&evidence, &basis)? {
         Return::No => best(&evidence, &basis, now),
         Return::First(holds) => Ok(reinstate(cluster, deposition, basis, holds)),
-        Return::Last(holds, why) => match best(&evidence, &basis, now) {
-            // It may be gone for good.
-            Ok(choice) if now.last_resort && now.unheard.contains(&choice.to) => {
-                Ok(reinstate(cluster, deposition, basis, holds))
+        Return::Last(holds, why) => {
+            let found = best(&evidence, &basis, now);
+            let returns = match &found {
+                // Whoever qualifies may be gone for good.
+                Ok(choice) => now.last_resort && now.unheard.contains(&choice.to),
+                Err(_) => now.last_resort || nobody_else(cluster, deposition),
+            };
+            if returns {
+                return Ok(reinstate(cluster, deposition, basis, holds));
             }
-            found => found.or_else(|mut reasons| {
-                let heard = |id: &InstanceId| {
-                    *id == cluster.primary
-                        || cluster.left_behind.contains(id)
-                        || deposition.frozen.contains_key(id)
-                };
-                let nobody_else =
-                    || cluster.instances.keys().all(heard) && fetches(cluster).is_empty();
-                if now.last_resort || nobody_else() {
-                    return Ok(reinstate(cluster, deposition, basis, holds));
-                }
+            found.map_err(|mut reasons| {
                 let instance = cluster.primary.clone();
                 reasons.push(Reason::LastResort { instance, why });
-                Err(reasons)
-            }),
-        },
+                reasons
+            })
+        }
     }
+}
+
+/// Everybody else has reported, and nothing that could be fetched would help one of them.
+fn nobody_else(cluster: &Cluster, deposition: &Deposition) -> bool {
+    let heard = |id: &InstanceId| {
+        *id == cluster.primary
+            || cluster.left_behind.contains(id)
+            || deposition.frozen.contains_key(id)
+    };
+    cluster.instances.keys().all(heard) && fetches(cluster).is_empty()
 }
 
 /// The old primary came back before anybody was chosen, and is shut: it opens again, as a

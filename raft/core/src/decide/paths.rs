@@ -198,15 +198,8 @@ impl<'a> Told<'a> {
         if !alone.is_empty() {
             return alone;
         }
-        by(&|holds| {
-            members.iter().any(|donor| {
-                let gives = self
-                    .holds
-                    .get(donor)
-                    .filter(|_| !cluster.left_behind.contains(donor));
-                gives
-                    .is_some_and(|gives| gives.is_superset_of(holds) && gives.is_superset_of(&need))
-            })
-        })
+        let donors = members.iter().filter_map(|id| self.holds.get(id));
+        let donors: Vec<_> = donors.filter(|gives| gives.is_superset_of(&need)).collect();
+        by(&|holds| donors.iter().any(|gives| gives.is_superset_of(holds)))
     }
 }

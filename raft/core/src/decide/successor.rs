@@ -34,26 +34,19 @@ pub fn successor(
     for (id, report) in after.frozen.iter().filter(|(id, _)| heard(id)) {
         next.record_freeze(id, report.clone());
     }
-    let caught_up = || caught_up.iter().filter(|(id, _)| heard(id));
-    for (id, report) in caught_up() {
+    // A newer word on its backlog replaces the older.
+    for (id, report) in caught_up.iter().filter(|(id, _)| heard(id)) {
         next.record_freeze(id, report.clone());
     }
     next.former = Some(promotion.former.clone());
     next.unopened = unopened.is_some() && unopened == promotion.opener.as_ref();
     next.approval.errant = after.approval.errant.clone();
     let evidence = Evidence::new(cluster, &next);
-    let leaves = |id: &InstanceId| {
-        let ackers = evidence.inherited().without(id);
-        ackers.members.len() >= ackers.k as usize && !ackers.members.is_empty()
-    };
     // Judged as it will be: else the one that stalls is chosen again, and withdrawn, without end.
-    let qualifies = |id: &InstanceId| disqualification(&evidence, id, need).is_none();
-    let mut frozen = after.frozen.keys().filter(|id| {
-        next.frozen.contains_key(*id) && class(&evidence, id) != Class::Held && qualifies(id)
+    let mut judged = next.frozen.keys().filter(|id| {
+        (after.frozen.contains_key(*id) || cluster.ackers.members.contains(*id))
+            && class(&evidence, id) != Class::Held
+            && disqualification(&evidence, id, need).is_none()
     });
-    frozen.next().cloned().or_else(|| {
-        let members = &cluster.ackers.members;
-        let may = |id: &&InstanceId| members.contains(*id) && leaves(id) && qualifies(id);
-        caught_up().map(|(id, _)| id).find(may).cloned()
-    })
+    judged.next().cloned()
 }

@@ -121,7 +121,7 @@ impl Node {
             of.readiness = Some(readiness(cluster, known(cluster, &facts)));
         }
         let mut found = alarm::alarms(cluster, &facts);
-        let serving = cluster.promotion().is_some_and(|of| of.acknowledged);
+        let serving = cluster.has_acknowledged();
         if let Some(readiness) = &of.readiness
             && !readiness.ready
             && serving

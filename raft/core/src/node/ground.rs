@@ -8,7 +8,6 @@ use crate::act::acker_uuids;
 use crate::gtid::GtidSet;
 use crate::ids::{InstanceId, Tick};
 use crate::observe::{Fault, GroundWord};
-use crate::policy::Automation;
 use crate::record::{Cluster, Command, GroundSaid, ScheduledSaid, THIRD, Told};
 
 impl Node {
@@ -96,14 +95,14 @@ impl Node {
 
     /// What this replica wrote itself, where the primary and it are heard, as its agent is told.
     pub(super) fn own_writes(&self, now: Tick, cluster: &Cluster, id: &InstanceId) -> GtidSet {
+        let policy = &cluster.policy;
+        if *id == cluster.primary || !policy.make_common || policy.hands_off() {
+            return GtidSet::default();
+        }
         let executed = |id: &InstanceId| Some(&self.watches.get(id)?.fresh_beat(now)?.executed);
         let (Some(own), Some(primary)) = (executed(id), executed(&cluster.primary)) else {
             return GtidSet::default();
         };
-        let hands_off = cluster.policy.automation == Automation::Off;
-        if *id == cluster.primary || !cluster.policy.make_common || hands_off {
-            return GtidSet::default();
-        }
         let own = cluster.own_writes_in(own, Some(primary));
         cluster.lacks_common(self.state.get().level, &own)
     }

@@ -13,7 +13,6 @@ use crate::agree::{Inquest, Verdict};
 use crate::gtid::GtidSet;
 use crate::ids::{ClusterId, Epoch, Incarnation, InquestId, InstanceId, NodeId, Seq, Tick, Token};
 use crate::observe::{IoThread, MysqldWord, Role};
-use crate::policy::Automation;
 use crate::record::{Cluster, Command, Follower, Stage};
 
 /// Votes that settle nothing for this long are dropped, and the question is asked anew: silences
@@ -247,7 +246,7 @@ impl Node {
                 // Somebody pointed it elsewhere; under `automation: off` that is left alone.
                 let uuid = cluster.instances.get(source).and_then(|of| of.server_uuid);
                 let channel = beat.besides.as_ref().and_then(|of| of.channel());
-                let astray = cluster.policy.automation != Automation::Off
+                let astray = !cluster.policy.hands_off()
                     && channel.is_some_and(|of| !of.comes_from(host, *port, uuid));
                 let joined = cluster
                     .promotion()
@@ -407,7 +406,7 @@ impl Node {
         let restarted = cluster
             .mysqld
             .is_some_and(|named| named != beat.word.mysqld);
-        if cluster.policy.automation == Automation::Off && !restarted {
+        if cluster.policy.hands_off() && !restarted {
             let what = format!(
                 "{} is closed, by somebody else than the plane; under automation=off it is left so",
                 cluster.primary

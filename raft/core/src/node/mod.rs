@@ -32,7 +32,6 @@ use crate::ids::{
     Tick,
 };
 use crate::observe::{Heartbeat, Named, Probe, Pulse, Role, Seen, Sight};
-use crate::policy::Automation;
 use crate::record::{Cluster, FEATURE_LEVEL, Line, Proposal, State};
 
 pub use explain::Standing;
@@ -350,7 +349,7 @@ impl Node {
             unacked_fence_ms: cluster.policy.unacked_fence_ms,
             at: self.state.at(),
             k: cluster.ackers.k,
-            hands_off: cluster.policy.automation == Automation::Off,
+            hands_off: cluster.policy.hands_off(),
             repairs: cluster.policy.repair_ground,
             open_stall_ms: cluster.policy.open_stall_ms,
             ends_holders: cluster.policy.ends_holders,
@@ -420,8 +419,7 @@ impl Node {
     /// Notes what the primary has executed, where that is more than it brought along itself: from
     /// the moment that k of V hold its first marker, and while its ground is as ordered.
     fn know(&mut self, cluster: &Cluster, executed: &GtidSet, sound: bool) {
-        let proved = cluster.promotion().is_some_and(|of| of.acknowledged);
-        if proved
+        if cluster.has_acknowledged()
             && sound
             && cluster.ground.broken.is_empty()
             && let Some(watch) = self.watches.get_mut(&cluster.primary)

@@ -18,7 +18,7 @@ impl Node {
         let lives = matches!(seen.kind, SightKind::Alive | SightKind::Overloaded);
         // One that never gathered any is no loss to clients that it ever served; and no verdict says
         // that it starves, so that the question would be asked without end.
-        let served = cluster.promotion().is_some_and(|of| of.acknowledged);
+        let served = cluster.has_acknowledged();
         // Who does not know the level could not read the vote.
         if !lives || !served || self.state.get().level < THIRD {
             return seen;

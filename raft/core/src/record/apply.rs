@@ -114,12 +114,9 @@ impl State {
                 };
                 self.founding_report(at, cluster, word)
             }
-            Command::Withdraw { .. } | Command::Freed { .. } if self.level < THIRD => {
-                Err(Refusal::LaterLevel {
-                    what: "taking back a choice".into(),
-                    since: THIRD,
-                    level: self.level,
-                })
+            Command::Withdraw { .. } | Command::Freed { .. } => {
+                Refusal::below(THIRD, self.level, "taking back a choice")?;
+                self.run_in_cluster(at, command)
             }
             _ => self.run_in_cluster(at, command),
         }

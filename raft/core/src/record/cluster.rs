@@ -492,6 +492,11 @@ impl Cluster {
         }
     }
 
+    /// Its newest primary is named, and a write of that epoch was acknowledged by k of V.
+    pub fn has_acknowledged(&self) -> bool {
+        self.promotion().is_some_and(|of| of.acknowledged)
+    }
+
     pub fn deposition(&self) -> Option<&Deposition> {
         match &self.stage {
             Stage::Deposed(deposition) => Some(deposition),

@@ -401,6 +401,20 @@ pub enum Refusal {
     NotDead(String),
 }
 
+impl Refusal {
+    /// Refuses what came with a later level than the plane's.
+    pub(super) fn below(since: u32, level: u32, what: &str) -> Result<(), Refusal> {
+        if level >= since {
+            return Ok(());
+        }
+        Err(Refusal::LaterLevel {
+            what: what.into(),
+            since,
+            level,
+        })
+    }
+}
+
 impl From<Contradiction> for Refusal {
     fn from(found: Contradiction) -> Self {
         Refusal::Invalid {

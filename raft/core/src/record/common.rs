@@ -8,7 +8,7 @@
 //! **Invariant:** nothing that a primary of this cluster wrote is named: it may be acknowledged.
 
 use super::apply::Applied;
-use super::cluster::{Cluster, Stage};
+use super::cluster::Cluster;
 use super::command::{EventKind, Refusal};
 use super::level::THIRD;
 use crate::gtid::GtidSet;
@@ -31,8 +31,7 @@ impl Cluster {
 
     /// What of this the log could name common, and does not yet.
     pub fn lacks_common(&self, level: u32, set: &GtidSet) -> GtidSet {
-        let serves = self.promotion().is_some_and(|of| of.acknowledged);
-        if level < THIRD || !serves || set.is_empty() {
+        if level < THIRD || !self.has_acknowledged() || set.is_empty() {
             return GtidSet::default();
         }
         let known = self.common.union(&self.floor);
@@ -48,18 +47,12 @@ impl Cluster {
         set: &GtidSet,
         who: Option<&str>,
     ) -> Applied {
-        if level < THIRD {
-            return Err(Refusal::LaterLevel {
-                what: "transactions made common".into(),
-                since: THIRD,
-                level,
-            });
-        }
-        self.expect_epoch("transactions made common", epoch)?;
+        let what = "transactions made common";
+        Refusal::below(THIRD, level, what)?;
+        self.expect_epoch(what, epoch)?;
         self.expect_instance(holder)?;
-        let serves = matches!(&self.stage, Stage::Named(of) if of.acknowledged);
-        if !serves || *holder == self.primary {
-            return Err(self.other_stage("transactions made common"));
+        if !self.has_acknowledged() || *holder == self.primary {
+            return Err(self.other_stage(what));
         }
         let lawful = set.without(&self.primaries);
         if lawful != *set {

@@ -59,13 +59,7 @@ impl State {
 
     pub(super) fn unregister(&mut self, id: &ClusterId, who: &str) -> Applied {
         let level = self.level;
-        if level < SECOND {
-            return Err(Refusal::LaterLevel {
-                what: "unregister".into(),
-                since: SECOND,
-                level,
-            });
-        }
+        Refusal::below(SECOND, level, "unregister")?;
         let cluster = self
             .clusters
             .get(id)

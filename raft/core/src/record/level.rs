@@ -20,7 +20,8 @@ pub const SECOND: u32 = 2;
 
 /// Since this level a choice can be taken back, and whose sessions were ended for it is recorded; a
 /// primary that lives and gathers no acknowledgement may be voted and deposed as Starved; the log keeps
-/// what a cluster's scheduled events were; a policy may say that prepared branches (XA) are in use.
+/// what a cluster's scheduled events were; a policy may say that prepared branches (XA) are in use; what
+/// a replica wrote itself is made common.
 pub const THIRD: u32 = 3;
 
 /// The level of logs and snapshots that name none.

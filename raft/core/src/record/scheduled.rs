@@ -120,8 +120,7 @@ impl Cluster {
     /// What the newest primary has to take over, from its first acknowledged write on; `None`
     /// before that, and under a feature level that knows nothing of it.
     pub fn owed_scheduled(&self, level: u32) -> Option<Owed> {
-        let writes = self.promotion().is_some_and(|of| of.acknowledged);
-        (level >= THIRD && writes).then(|| self.scheduled.owed())
+        (level >= THIRD && self.has_acknowledged()).then(|| self.scheduled.owed())
     }
 
     /// Whether a word of the open primary's agent belongs into the log.
@@ -154,13 +153,7 @@ impl Cluster {
         instance: &InstanceId,
         said: &ScheduledSaid,
     ) -> Applied {
-        if level < THIRD {
-            return Err(Refusal::LaterLevel {
-                what: "a word on scheduled events".into(),
-                since: THIRD,
-                level,
-            });
-        }
+        Refusal::below(THIRD, level, "a word on scheduled events")?;
         self.expect_epoch("scheduled events", epoch)?;
         if *instance != self.primary || !matches!(self.stage, Stage::Named(_)) {
             return Err(self.other_stage("scheduled events of another than the open primary"));

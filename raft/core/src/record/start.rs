@@ -51,7 +51,7 @@ impl State {
             strangers: cluster.ground.strangers.len(),
             mysqld: cluster.mysqld,
             at_home: cluster.at_home(),
-            acknowledged: cluster.promotion().is_some_and(|of| of.acknowledged),
+            acknowledged: cluster.has_acknowledged(),
         };
         Ok(use_it(&bench, cluster))
     }

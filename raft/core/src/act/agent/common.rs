@@ -19,8 +19,10 @@ pub(super) struct Common {
     /// What was looked into, and what of it changes nothing.
     known: GtidSet,
     harmless: GtidSet,
-    /// What of it changes something, or why nobody can tell.
-    why: Option<String>,
+    /// What of it changes something.
+    changes: Option<String>,
+    /// Why nobody could tell, the last time.
+    unread: Option<String>,
 }
 
 impl Common {
@@ -78,12 +80,14 @@ impl Agent {
             }) => {
                 self.common.known.union_with(known);
                 self.common.harmless.union_with(harmless);
-                self.common.why = first.clone();
+                self.common.unread = None;
+                let before = self.common.changes.take();
+                self.common.changes = first.clone().or(before);
                 // What comes next is looked into at once.
                 self.common.due = now;
             }
             Err(error) if matches!(self.role, Role::Following(_)) => {
-                self.common.why = Some(format!("its binary log cannot be read: {error}"));
+                self.common.unread = Some(format!("its binary log cannot be read: {error}"));
             }
             _ => {}
         }
@@ -94,7 +98,8 @@ impl Agent {
     pub(super) fn own_writes(&self) -> Option<String> {
         let named = self.named.as_ref()?;
         let left = named.own_writes.subtract(&self.common.harmless);
-        self.common.why.clone().filter(|_| !left.is_empty())
+        let why = self.common.unread.as_ref().or(self.common.changes.as_ref());
+        why.filter(|_| !left.is_empty()).cloned()
     }
 
     /// What of its own writes changes nothing, as far as the log does not say so yet.
