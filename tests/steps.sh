@@ -13,6 +13,7 @@ command -v cargo >/dev/null || { echo "$0: cargo is missing; install Rust first"
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 passed=0 failed=0 skipped=0
+broken=() # what failed, for the lines before the last
 
 # step NAME COMMAND…: one check that is a test by its exit code. 75 is neither: what it needs cannot
 # be had, and it has said `skipped: why`.
@@ -23,7 +24,7 @@ step() {
   case $code in
     0) passed=$((passed + 1)) ;;
     75) skipped=$((skipped + 1)) ;;
-    *) failed=$((failed + 1)); echo "FAILED: $name" ;;
+    *) failed=$((failed + 1)) broken+=("$name"); echo "FAILED: $name" ;;
   esac
   echo "   ($((SECONDS - begun)) s)"
 }
@@ -42,8 +43,9 @@ suite() {
   # A test that skipped itself returned without failing: it is no pass.
   passed=$((passed + p - s)) failed=$((failed + f)) skipped=$((skipped + i + s))
   if ((code != 0 && f == 0)); then
-    failed=$((failed + 1)); tail -n 40 "$log"; echo "FAILED: $name"
+    failed=$((failed + 1)) broken+=("$name"); tail -n 40 "$log"; echo "FAILED: $name"
   elif ((f != 0)); then
+    mapfile -t -O "${#broken[@]}" broken < <(sed -nE '/^failures:/,/^test result/s/^    ([^ ]+)$/\1/p' "$log" | sort -u)
     grep -A 12 'panicked at' "$log" | head -n 200
     sed -n '/^failures:/,$p' "$log" | head -n 120
   fi
@@ -52,8 +54,9 @@ suite() {
 
 bc_() { local sum; read -r sum || true; echo $((${sum:-0})); }
 
-# ended: the last line, and whether all is well.
+# ended: what failed, by name; the last line; and whether all is well.
 ended() {
+  ((${#broken[@]} == 0)) || printf 'FAILED: %s\n' "${broken[@]}"
   echo "$passed passed, $failed failed, $skipped skipped"
   ((failed == 0))
 }

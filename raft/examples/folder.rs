@@ -4,7 +4,7 @@
 //! `cargo run --release --workspace --example folder -- [entries] [history MB]`, here or after
 //! `cargo build`: `target/release/examples/folder 200000`
 
-#[path = "../tests/common/wait.rs"]
+#[path = "../tests/log/common/wait.rs"]
 #[allow(dead_code, reason = "a part of it is enough here")]
 mod wait;
 

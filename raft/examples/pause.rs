@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release --workspace --example pause -- [rounds] [clients]`
 
-#[path = "../tests/common/wait.rs"]
+#[path = "../tests/log/common/wait.rs"]
 mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};

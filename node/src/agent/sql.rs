@@ -25,7 +25,7 @@ use super::lag::Lag;
 use super::local::Answered;
 use super::probes::UnderWay;
 use super::sessions::{Busy, Errand, Sessions};
-use super::words::{acks, op_error, session_error, set, survey, to_survey, uuid};
+use super::words::{acks, op_error, session_error, set, to_survey, uuid};
 use crate::clock;
 use crate::config::{AgentConfig, reload};
 use crate::mysqld::applier;
@@ -34,6 +34,7 @@ use crate::mysqld::follow::{Followed, Source, SourceTransport, follow, receive};
 use crate::mysqld::inspect::{inspect, inspect_branches};
 use crate::mysqld::ops;
 use crate::mysqld::session::{Session, within};
+use crate::mysqld::unfollow;
 use watching::{look_at_binlog, probe_locally};
 
 /// A look that takes longer is no look: the local probe has failed.
@@ -96,9 +97,9 @@ impl Executor {
         };
         let door = Door::new(config);
         if let Some(path) = config.source.clone() {
-            let (first, told) = (config.password_files(), door.clone());
+            let told = door.clone();
             let (load, files) = (AgentConfig::load, AgentConfig::password_files);
-            tokio::spawn(reload::follow(path, first, load, files, move |config| {
+            tokio::spawn(reload::follow(path, load, files, move |config| {
                 told.read(config);
             }));
         }
@@ -167,7 +168,10 @@ impl Executor {
             self.running.clone(),
         );
         let task = tokio::spawn(async move {
+            let (begun, what) = (tokio::time::Instant::now(), op.name());
             let result = shared.carry_out(id, op).await;
+            let took = begun.elapsed();
+            tracing::debug!(op = what, ?took, done = result.is_ok(), "an op ended");
             lock(&running).remove(&id);
             let _ = inputs.send(AgentInput::OpEnded { id, result }).await;
         });
@@ -204,6 +208,7 @@ fn errand(op: &Op) -> Errand {
         | Op::WaitApplied { .. }
         | Op::Marker { .. }
         | Op::CleanUp
+        | Op::EndChannel { .. }
         | Op::Cut { .. }
         | Op::TakeOverScheduled { .. }
         | Op::LookAtScheduled
@@ -220,17 +225,10 @@ fn beside_orders(op: &Op) -> bool {
         Op::LookAtApplier { .. }
             | Op::StartApplier
             | Op::CleanUp
+            | Op::EndChannel { .. }
             | Op::Cut { .. }
             | Op::Repair { .. }
     )
-}
-
-async fn start_applier(
-    session: &mut Session,
-    deadline: tokio::time::Instant,
-) -> Result<(), OpError> {
-    let started = session.execute("START REPLICA SQL_THREAD", deadline).await;
-    started.map_err(|error| session_error(&error))
 }
 
 impl Shared {
@@ -265,6 +263,7 @@ impl Shared {
             | Op::Fetch { .. }
             | Op::Adopt { .. }
             | Op::CleanUp
+            | Op::EndChannel { .. }
             | Op::Cut { .. }
             | Op::Repair { .. } => {
                 if !beside_orders(&op) {
@@ -428,16 +427,13 @@ impl Shared {
                 Ok(OpDone::ApplierSeen(seen.map_err(failed)?))
             }
             Op::StartApplier => {
-                start_applier(session, deadline).await?;
+                let started = ops::start_applier(session, deadline).await;
+                started.map_err(failed)?;
                 Ok(OpDone::ApplierStarted)
             }
             Op::WaitApplied { set } => {
-                // A candidate that restarted boots with its applier stopped.
-                if survey(session, deadline).await?.source.is_some() {
-                    start_applier(session, deadline).await?;
-                }
                 let text = set.compact().to_string();
-                ops::wait_applied(session, &text, APPLY_LIMIT)
+                ops::apply(session, &text, APPLY_LIMIT, deadline)
                     .await
                     .map_err(failed)?;
                 Ok(OpDone::Applied)
@@ -491,7 +487,13 @@ impl Shared {
                 Ok(OpDone::Opened(Opened))
             }
             Op::CleanUp => {
-                ops::clean_up(session, within(APPLY_LIMIT))
+                unfollow::clean_up(session, within(APPLY_LIMIT))
+                    .await
+                    .map_err(failed)?;
+                Ok(OpDone::Cleaned)
+            }
+            Op::EndChannel { name } => {
+                unfollow::end_channel(session, &name, within(APPLY_LIMIT))
                     .await
                     .map_err(failed)?;
                 Ok(OpDone::Cleaned)

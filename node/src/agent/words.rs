@@ -7,12 +7,11 @@ use std::num::NonZeroU16;
 use primacy_core::act::{ChannelSeen, Ground, OpError, SemiSyncDump, Survey};
 use primacy_core::gtid::{GtidSet, Uuid};
 use primacy_core::observe::{IoThread, ServerError};
-use tokio::time::Instant;
 
 use crate::mysqld::bringup::Version;
-use crate::mysqld::inspect::{Channel, Fault, Inspection, Pulse, ThreadState, inspect};
+use crate::mysqld::inspect::{Channel, Fault, Inspection, Pulse, ThreadState};
 use crate::mysqld::ops::OpsError;
-use crate::mysqld::session::{Session, SessionError};
+use crate::mysqld::session::SessionError;
 
 pub(super) fn op_error(error: &OpsError) -> OpError {
     let mut text = error.to_string();
@@ -47,13 +46,6 @@ pub(super) fn acks(k: u32) -> Result<NonZeroU16, OpError> {
         .ok()
         .and_then(NonZeroU16::new)
         .ok_or_else(|| OpError::Refused(format!("k = {k} is out of range")))
-}
-
-pub(super) async fn survey(session: &mut Session, deadline: Instant) -> Result<Survey, OpError> {
-    let seen = inspect(session, deadline)
-        .await
-        .map_err(|error| session_error(&error))?;
-    to_survey(&seen)
 }
 
 pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {

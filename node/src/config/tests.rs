@@ -1,6 +1,8 @@
 //! Each mistake is refused at start, by the name of its key and with its remedy.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use primacy_core::record::Registration;
 use primacy_proto::tls::{Authority, Lifetime};
@@ -370,31 +372,72 @@ fn a_password_is_here_or_in_a_file_and_can_be_used() {
     }
 }
 
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+fn load_and_count(path: &Path) -> Result<AgentConfig, ConfigError> {
+    AgentConfig::load(path).inspect_err(|_| {
+        REFUSED.fetch_add(1, Ordering::Relaxed);
+    })
+}
+
+/// Each change comes where a look could miss it: between the caller's own reading and the first one,
+/// and while what was read is taken over.
 #[tokio::test]
 async fn changed_files_are_taken_over_and_bad_ones_are_not() {
     let dir = tempfile::tempdir().expect("a folder");
     let (path, own) = (dir.path().join("agent.toml"), dir.path().join("own"));
-    let from = "password = \"secret\"\nreplication";
-    let text = AGENT.replacen(from, "password_file = \"own\"\nreplication", 1);
-    std::fs::write(&path, &text).expect("a file");
+    let beside = |file: &str| {
+        let beside = format!("password_file = \"{file}\"\nreplication");
+        AGENT.replacen("password = \"secret\"\nreplication", &beside, 1)
+    };
+    std::fs::write(&path, beside("own")).expect("a file");
     std::fs::write(&own, "first").expect("a file");
+    let first = AgentConfig::load(&path).expect("good");
+    assert_eq!(first.mysql.password, "first");
+    std::fs::write(&own, "second").expect("a file");
     let (sender, mut taken) = tokio::sync::mpsc::unbounded_channel();
-    let (load, files) = (AgentConfig::load, AgentConfig::password_files);
-    let first = AgentConfig::load(&path).expect("good").password_files();
+    let (at, other) = (path.clone(), dir.path().join("other"));
+    let changes = move |config: &AgentConfig| {
+        let password = config.mysql.password.clone();
+        match password.as_str() {
+            "second" => {
+                std::fs::write(&other, "third").expect("a file");
+                std::fs::write(&at, beside("other")).expect("a file");
+            }
+            "third" => std::fs::write(&other, "fourth").expect("a file"),
+            _ => {}
+        }
+        let _ = sender.send(password);
+    };
+    let files = AgentConfig::password_files;
     tokio::spawn(super::reload::follow(
         path.clone(),
-        first,
-        load,
+        load_and_count,
         files,
-        move |config| {
-            let _ = sender.send(config.mysql.password.clone());
-        },
+        changes,
     ));
-    let mut next = async || taken.recv().await.expect("it goes on");
-    std::fs::write(&own, "second").expect("a file");
-    assert_eq!(next().await, "second");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    for wanted in ["second", "third", "fourth"] {
+        loop {
+            let next = tokio::time::timeout_at(deadline, taken.recv()).await;
+            if next.expect("in time").expect("it goes on") == wanted {
+                break;
+            }
+        }
+    }
     std::fs::write(&path, "nonsense = ").expect("a file");
-    let here = text.replacen("password_file = \"own\"", "password = \"third\"", 1);
-    std::fs::write(&path, here).expect("a file");
-    assert_eq!(next().await, "third");
+    while REFUSED.load(Ordering::Relaxed) == 0 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "it is not looked at"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // It may have been taken once more before that: whoever is watched anew is read anew.
+    while let Ok(again) = taken.try_recv() {
+        assert_eq!(again, "fourth");
+    }
+    std::fs::write(&path, AGENT.replacen("secret", "fifth", 1)).expect("a file");
+    let next = tokio::time::timeout_at(deadline, taken.recv()).await;
+    assert_eq!(next.expect("in time"), Some("fifth".into()));
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::ops::{OpsError, at, kill_sessions};
-use super::session::{Rows, Session, SessionError, number, text};
+use super::session::{Rows, Session, SessionError, flag, number, text};
 
 /// The applier's threads, and what each is at.
 const THREADS: &str = "\
@@ -46,6 +46,13 @@ SELECT CAST(t.PROCESSLIST_ID AS CHAR), t.PROCESSLIST_USER, t.PROCESSLIST_HOST,
  WHERE a.NAME IN ('thread/sql/replica_sql', 'thread/sql/replica_worker')
  AND t.TYPE = 'FOREGROUND' AND t.PROCESSLIST_ID <> CONNECTION_ID()";
 
+/// Whether anybody may stand in the applier's way: next to nothing where nobody does.
+const WAITED: &str = "\
+SELECT CAST(EXISTS(SELECT 1 FROM performance_schema.metadata_locks WHERE LOCK_STATUS = 'PENDING')
+ OR EXISTS(SELECT 1 FROM performance_schema.metadata_locks WHERE OBJECT_TYPE IN ('GLOBAL', 'COMMIT')
+  AND LOCK_TYPE = 'SHARED' AND LOCK_STATUS = 'GRANTED')
+ OR EXISTS(SELECT 1 FROM performance_schema.data_lock_waits) AS CHAR) AS waited";
+
 /// Pages that anybody asked to change: moves while the applier works within one statement.
 const WRITES: &str = "\
 SELECT VARIABLE_VALUE AS writes FROM performance_schema.global_status
@@ -60,15 +67,19 @@ pub struct Seen {
     pub holders: BTreeMap<u64, String>,
 }
 
-/// Looks, in one round trip.
+/// Looks, in one round trip where nobody waits for anything.
 pub async fn look(session: &mut Session, deadline: Instant) -> Result<Seen, SessionError> {
     let sets = session
-        .ask(&format!("{THREADS};{HOLDERS};{WRITES}"), deadline)
+        .ask(&format!("{THREADS};{WAITED};{WRITES}"), deadline)
         .await?;
-    let [threads, holders, writes] = &sets[..] else {
+    let [threads, waited, writes] = &sets[..] else {
         return Err(SessionError::Unexpected("three answers"));
     };
-    let holders = held(holders)?;
+    let waited = waited.first().ok_or(SessionError::Unexpected("waited"))?;
+    let holders = match flag(waited, "waited")? {
+        true => held(&session.ask(HOLDERS, deadline).await?.concat())?,
+        false => BTreeMap::new(),
+    };
     let mut waits = !holders.is_empty() || threads.is_empty();
     let mut at = String::new();
     for row in threads {

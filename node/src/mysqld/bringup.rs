@@ -255,9 +255,9 @@ pub enum StartError {
     Spawn(#[source] io::Error),
     #[error("cannot watch mysqld")]
     Watch(#[source] ProcessError),
-    #[error("mysqld exited while starting; its error log ends: {log}")]
+    #[error("mysqld exited while starting; its error log says: {log}")]
     Exited { log: String },
-    #[error("mysqld was not ready within {waited:?} and was killed; its error log ends: {log}")]
+    #[error("mysqld was not ready within {waited:?} and was killed; its error log says: {log}")]
     NotReady { waited: Duration, log: String },
 }
 
@@ -435,16 +435,36 @@ pub(super) fn runs_as_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// The end of what was logged since `start`, on one line.
+/// What was logged since `start` tells of its end, on one line: its last errors, which stand before
+/// the backtrace of a crash, or its last lines.
 fn log_end(path: &Path, start: u64) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     let since = usize::try_from(start).unwrap_or(0).min(bytes.len());
-    last_lines(&String::from_utf8_lossy(&bytes[since..]), LOG_LINES)
+    let text = String::from_utf8_lossy(&bytes[since..]);
+    let errors = text.lines().filter(|line| line.contains("[ERROR]"));
+    let errors = errors.collect::<Vec<_>>().join("\n");
+    last_lines(if errors.is_empty() { &text } else { &errors }, LOG_LINES)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_ends_with_its_errors_whatever_comes_after_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("error.log");
+        let before = "1 [ERROR] of an earlier start\n";
+        let (note, error) = ("2 [System] begins\n", "3 [ERROR] No space left\n");
+        let trace = "#0 somewhere\n".repeat(2 * LOG_LINES);
+        let end = |said: &str| {
+            fs::write(&path, format!("{before}{said}")).unwrap();
+            log_end(&path, before.len() as u64)
+        };
+        assert_eq!(end(&format!("{note}{error}{trace}")), error.trim());
+        assert_eq!(end(note), note.trim());
+        assert_eq!(end(""), "");
+    }
 
     #[test]
     fn a_configuration_that_somebody_else_wrote_stays() {

@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    inspect::{Replica, ThreadState, pulse},
-    ops::{OpsError, at, refuse_unless_fenced, unapplied},
+    inspect::{PULSE, Replica, ThreadState, pulse, read_pulse},
+    ops::{OpsError, START_APPLIER, at, fenced_pulse, start_applier, unapplied},
     session::{Login, Session, SessionError, quote, text},
 };
 
@@ -79,10 +79,7 @@ pub async fn follow(
     acking: bool,
     deadline: Instant,
 ) -> Result<Followed, OpsError> {
-    refuse_unless_fenced(session, deadline).await?;
-    let now = pulse(session, deadline)
-        .await
-        .map_err(at("look at the replica"))?;
+    let now = fenced_pulse(session, deadline).await?;
     let outcome = match &now.replica {
         None => Followed::First,
         Some(replica) if source.is(replica) => {
@@ -113,25 +110,25 @@ pub async fn follow(
             }
             kept => kept?,
         }
-        stop_receiver(session, deadline).await?;
     }
-    if names {
-        let sql = name_source(source, outcome).map_err(at("name the source"))?;
-        session
-            .execute(&sql, deadline)
-            .await
-            .map_err(at("name the source"))?;
-    }
+    let stop = match outcome {
+        Followed::First => "",
+        _ => "STOP REPLICA IO_THREAD; ",
+    };
+    let name = match names {
+        true => name_source(source, outcome).map_err(at("name the source"))?,
+        false => String::new(),
+    };
     // The source side blocks an applier whose commits nobody acknowledges: off on every replica.
     let acking = if acking { "ON" } else { "OFF" };
     let sql = format!(
-        "SET GLOBAL rpl_semi_sync_source_enabled=OFF; \
+        "{stop}{name}SET GLOBAL rpl_semi_sync_source_enabled=OFF; \
          SET GLOBAL rpl_semi_sync_replica_enabled={acking}; START REPLICA"
     );
     session
         .execute(&sql, deadline)
         .await
-        .map_err(at("start the replica"))?;
+        .map_err(at("point the replica at its source"))?;
     Ok(outcome)
 }
 
@@ -144,10 +141,7 @@ async fn keep_applying(
     if replica.sql == ThreadState::Yes {
         return Ok(Followed::Already);
     }
-    session
-        .execute("START REPLICA SQL_THREAD", deadline)
-        .await
-        .map_err(at("start the applier"))?;
+    start_applier(session, deadline).await?;
     Ok(Followed::Applying)
 }
 
@@ -178,24 +172,15 @@ pub async fn receive(
     }
 }
 
-async fn stop_receiver(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
-    session
-        .execute("STOP REPLICA IO_THREAD", deadline)
-        .await
-        .map_err(at("stop the receiver"))
-}
-
 /// Makes sure that the change to come purges nothing: the applier runs, or has nothing left.
 async fn keep_applier(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
-    session
-        .execute("START REPLICA SQL_THREAD", deadline)
-        .await
+    let start = format!("{START_APPLIER}; {PULSE}");
+    let started = session.ask(&start, deadline).await;
+    let mut now = started
+        .and_then(|sets| read_pulse(&sets))
         .map_err(at("start the applier"))?;
     let limit = deadline.min(Instant::now() + APPLIER_LIMIT);
     loop {
-        let now = pulse(session, deadline)
-            .await
-            .map_err(at("look at the applier"))?;
         if now
             .replica
             .is_some_and(|replica| replica.sql == ThreadState::Yes)
@@ -210,6 +195,9 @@ async fn keep_applier(session: &mut Session, deadline: Instant) -> Result<(), Op
             return Err(OpsError::WouldDiscard { unapplied });
         }
         tokio::time::sleep(APPLIER_EVERY).await;
+        now = pulse(session, deadline)
+            .await
+            .map_err(at("look at the applier"))?;
     }
 }
 
@@ -236,7 +224,7 @@ fn name_source(source: &Source, why: Followed) -> Result<String, SessionError> {
         "SET SESSION sql_mode='NO_BACKSLASH_ESCAPES'; \
          CHANGE REPLICATION SOURCE TO SOURCE_HOST={}, SOURCE_PORT={}, SOURCE_USER={}, \
          SOURCE_PASSWORD={},{first} {transport}, SOURCE_HEARTBEAT_PERIOD={:.3}, \
-         SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=0",
+         SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=0; ",
         quote(&source.host)?,
         source.port,
         quote(&login.user)?,

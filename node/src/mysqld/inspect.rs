@@ -158,7 +158,7 @@ pub struct Inspection {
     pub applied_commit_ms: Option<u64>,
 }
 
-const PULSE: &str = "\
+pub(super) const PULSE: &str = "\
 SELECT @@server_uuid AS uuid, CAST(@@server_id AS CHAR) AS server_id, @@version AS version,
  CAST(@@global.read_only AS CHAR) AS ro, CAST(@@global.super_read_only AS CHAR) AS sro,
  CAST(@@global.offline_mode AS CHAR) AS offline,
@@ -347,7 +347,7 @@ fn name_cause(pulse: &mut Pulse, cause: &Fault) {
     }
 }
 
-fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
+pub(super) fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
     let own = first(sets, 0)?;
     let status = sets
         .get(1)

@@ -16,7 +16,8 @@
 //! | `options` | what the next start will read |
 //! | `manager` | the service that can stop it |
 //! | `follow` | points a replica at a source without losing what it received |
-//! | `ops` | what else changes an instance: freeze, open, clean up |
+//! | `unfollow` | ends replication for good: what a promotion left, a channel that nobody ordered |
+//! | `ops` | what else changes an instance: freeze, open |
 //! | `fence` | closes it, with the proof that it is closed |
 //! | `marker` | rows that prove what k replicas have |
 //! | `probe` | what an observer sees from outside |
@@ -48,6 +49,7 @@ pub mod scheduled;
 pub mod session;
 pub mod template;
 pub mod traffic;
+pub mod unfollow;
 pub mod written;
 
 #[cfg(test)]

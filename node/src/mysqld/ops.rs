@@ -11,15 +11,17 @@ use std::{collections::BTreeSet, num::NonZeroU16, time::Duration};
 use primacy_core::gtid::Uuid;
 use tokio::time::Instant;
 
-use super::inspect::{Inspection, Replica, ThreadState, dumps, inspection, read_inspection};
-use super::session::{Session, SessionError, flag, gtid_set, number, quote, text, within};
+use super::inspect::{
+    Inspection, Pulse, Replica, ThreadState, dumps, inspection, pulse, read_inspection,
+};
+use super::session::{Rows, Session, SessionError, flag, gtid_set, number, quote, text, within};
 
 /// Between two looks whether a killed session is gone.
 const ENDED_EVERY: Duration = Duration::from_millis(1);
 /// ER_NO_SUCH_THREAD: it ended by itself.
 const NO_SUCH_THREAD: u16 = 1094;
 /// ER_KILL_DENIED_ERROR: an applier is killed only by an account with SYSTEM_USER.
-const KILL_DENIED: u16 = 1095;
+pub(super) const KILL_DENIED: u16 = 1095;
 /// STOP REPLICA on a server that was never told to replicate.
 const NOT_CONFIGURED: [u16; 2] = [1200, 3074];
 /// More time than `WAIT_FOR_EXECUTED_GTID_SET` is given, for its answer to arrive.
@@ -70,6 +72,13 @@ pub(crate) fn at(step: &'static str) -> impl FnOnce(SessionError) -> OpsError {
     move |source| OpsError::Step { step, source }
 }
 
+/// Whether the server was never told to replicate.
+pub(super) fn is_unconfigured(error: &SessionError) -> bool {
+    error
+        .code()
+        .is_some_and(|code| NOT_CONFIGURED.contains(&code))
+}
+
 /// Stops receiving, so that this instance acknowledges nothing more, and says what it is and holds,
 /// read after that, in one round trip. The applier runs on.
 ///
@@ -85,13 +94,7 @@ pub async fn freeze(session: &mut Session, deadline: Instant) -> Result<Inspecti
     );
     let stop = format!("STOP REPLICA IO_THREAD; {look}");
     let sets = match session.ask(&stop, deadline).await {
-        Err(error)
-            if error
-                .code()
-                .is_some_and(|code| NOT_CONFIGURED.contains(&code)) =>
-        {
-            session.ask(&look, deadline).await
-        }
+        Err(error) if is_unconfigured(&error) => session.ask(&look, deadline).await,
         answer => answer,
     }
     .map_err(|error| match error {
@@ -124,28 +127,74 @@ pub async fn go_offline(session: &mut Session, deadline: Instant) -> Result<(), 
         .map_err(at("keep clients out"))
 }
 
+/// Has everything received applied, and waits for that: the applier of one that restarted is
+/// stopped. One round trip where all is applied already. Until `deadline` the wait has begun.
+pub async fn apply(
+    session: &mut Session,
+    received: &str,
+    limit: Duration,
+    deadline: Instant,
+) -> Result<(), OpsError> {
+    let sql = format!(
+        "{}; SELECT CHANNEL_NAME FROM \
+         performance_schema.replication_connection_configuration WHERE CHANNEL_NAME=''",
+        waiting(received, Duration::ZERO)?
+    );
+    let sets = session
+        .ask(&sql, deadline)
+        .await
+        .map_err(at("see what is applied"))?;
+    let has_source = sets.get(1).is_some_and(|rows| !rows.is_empty());
+    match applied(&sets, received, Duration::ZERO) {
+        Err(OpsError::NotApplied { .. }) => {
+            if has_source {
+                start_applier(session, deadline).await?;
+            }
+            wait_applied(session, received, limit).await
+        }
+        answer => answer,
+    }
+}
+
 /// Waits until everything received is applied. Nothing but `Ok` means that it is.
 pub async fn wait_applied(
     session: &mut Session,
     received: &str,
     limit: Duration,
 ) -> Result<(), OpsError> {
-    let step = "wait for the applier";
-    let set = quote(received).map_err(at(step))?;
+    let wait = waiting(received, limit)?;
+    let sets = session.ask(&wait, within(limit + ANSWER_MARGIN)).await;
+    applied(&sets.map_err(at(WAIT_STEP))?, received, limit)
+}
+
+pub(super) const START_APPLIER: &str = "START REPLICA SQL_THREAD";
+
+pub async fn start_applier(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
+    session
+        .execute(START_APPLIER, deadline)
+        .await
+        .map_err(at("start the applier"))
+}
+
+const WAIT_STEP: &str = "wait for the applier";
+
+/// The statement that waits.
+fn waiting(received: &str, limit: Duration) -> Result<String, OpsError> {
+    let set = quote(received).map_err(at(WAIT_STEP))?;
     // To MySQL, 0 seconds are for ever.
     let seconds = limit.as_secs_f64().max(0.001);
-    let sql =
-        format!("SELECT CAST(WAIT_FOR_EXECUTED_GTID_SET({set}, {seconds:.3}) AS CHAR) AS late");
-    let sets = session
-        .ask(&sql, within(limit + ANSWER_MARGIN))
-        .await
-        .map_err(at(step))?;
+    Ok(format!(
+        "SELECT CAST(WAIT_FOR_EXECUTED_GTID_SET({set}, {seconds:.3}) AS CHAR) AS late"
+    ))
+}
+
+fn applied(sets: &[Rows], received: &str, limit: Duration) -> Result<(), OpsError> {
     let row = sets.first().and_then(|rows| rows.first());
     let row = row
         .ok_or(SessionError::Unexpected("late"))
-        .map_err(at(step))?;
+        .map_err(at(WAIT_STEP))?;
     // 1 is a timeout, and no error to MySQL.
-    match number(row, "late").map_err(at(step))? {
+    match number(row, "late").map_err(at(WAIT_STEP))? {
         0 => Ok(()),
         _ => Err(OpsError::NotApplied {
             received: received.to_owned(),
@@ -246,49 +295,6 @@ pub async fn local_probe(session: &mut Session, deadline: Instant) -> Result<(),
     session.execute("SELECT 1", deadline).await
 }
 
-/// Ends a promoted instance's former life as a replica.
-///
-/// Its applier is killed first: STOP REPLICA waits up to 60 s for one that holds half a
-/// transaction, and returned at once in 6 of 6 cases after the kill. Refuses while anything
-/// received is unapplied, because RESET discards it.
-pub async fn clean_up(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
-    let unapplied = unapplied(session, deadline).await?;
-    if !unapplied.is_empty() {
-        return Err(OpsError::WouldDiscard { unapplied });
-    }
-    let step = "find the applier";
-    let sql = "SELECT CAST(PROCESSLIST_ID AS CHAR) AS id FROM performance_schema.threads \
-               WHERE NAME IN ('thread/sql/replica_sql','thread/sql/replica_worker') \
-               AND PROCESSLIST_ID IS NOT NULL";
-    let sets = session.ask(sql, deadline).await.map_err(at(step))?;
-    let ids: Result<Vec<u64>, _> = sets
-        .first()
-        .into_iter()
-        .flatten()
-        .map(|row| number(row, "id"))
-        .collect();
-    match kill_sessions(session, &ids.map_err(at(step))?, deadline).await {
-        // Without the grant STOP REPLICA may take its 60 s; nobody waits for it.
-        Err(error) if error.code() == Some(KILL_DENIED) => {}
-        answer => {
-            answer?;
-        }
-    }
-    for sql in ["STOP REPLICA", "RESET REPLICA ALL"] {
-        match session.execute(sql, deadline).await {
-            Err(error)
-                if !error
-                    .code()
-                    .is_some_and(|code| NOT_CONFIGURED.contains(&code)) =>
-            {
-                return Err(at("reset replication")(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(())
-}
-
 /// Cuts sessions by their processlist ids: strangers among the ackers, an applier. Returns how many
 /// were still there.
 pub async fn kill_sessions(
@@ -385,24 +391,21 @@ pub(crate) async fn executed(
     Ok((uuid, gtid_set(row, "executed")?))
 }
 
-/// Refuses what only a fenced instance may do, and what would acknowledge waiting commits.
-pub(super) async fn refuse_unless_fenced(
+/// What an instance is; refuses what only a fenced one may do, and what would acknowledge waiting
+/// commits. One round trip.
+pub(super) async fn fenced_pulse(
     session: &mut Session,
     deadline: Instant,
-) -> Result<(), OpsError> {
-    let step = "check the fence";
-    let sql = "SELECT CAST(@@global.super_read_only AS CHAR) AS sro";
-    let sets = session.ask(sql, deadline).await.map_err(at(step))?;
-    let row = sets.first().and_then(|rows| rows.first());
-    let row = row
-        .ok_or(SessionError::Unexpected("sro"))
-        .map_err(at(step))?;
-    if !flag(row, "sro").map_err(at(step))? {
+) -> Result<Pulse, OpsError> {
+    let now = pulse(session, deadline)
+        .await
+        .map_err(at("look at the replica"))?;
+    if !now.super_read_only {
         return Err(OpsError::NotFenced);
     }
-    match waiting_commits(session, deadline).await.map_err(at(step))? {
-        0 => Ok(()),
-        waiting => Err(OpsError::CommitsWaiting(waiting)),
+    match now.semi_sync.waiting_sessions {
+        0 => Ok(now),
+        waiting => Err(OpsError::CommitsWaiting(waiting.into())),
     }
 }
 

@@ -48,6 +48,7 @@ pub async fn look_into(
     let rows = sets.into_iter().flatten();
     let mut logs: Vec<String> = rows.filter_map(|row| text(&row, "Log_name")).collect();
     logs.reverse();
+    let older = logs.len() > LOGS_MAX;
     logs.truncate(LOGS_MAX);
     let (mut left, mut found) = (of.clone(), Found::default());
     for log in logs {
@@ -61,7 +62,10 @@ pub async fn look_into(
         left = left.intersect(&before);
     }
     if found.first.is_none() && !left.is_empty() {
-        found.first = Some("its binary logs do not have them any more".into());
+        found.first = Some(match older {
+            true => format!("they are not in its newest {LOGS_MAX} binary logs: look by hand"),
+            false => "its binary logs do not have them any more".into(),
+        });
     }
     Ok(found)
 }
@@ -76,9 +80,9 @@ async fn read(
 ) -> Result<GtidSet, SessionError> {
     let name = quote(log)?;
     let (mut from, mut seen) = (4, 0);
-    let mut before = None;
+    let (mut before, mut cut_short) = (None, None);
     let mut reading = Reading::of(of);
-    while seen < EVENTS_MAX {
+    loop {
         // The first events alone tell whether there is anything to look for.
         let most = if seen == 0 { 2 } else { BATCH };
         let sql = format!("SHOW BINLOG EVENTS IN {name} FROM {from} LIMIT {most}");
@@ -100,12 +104,22 @@ async fn read(
         if rows.len() < most || !here {
             break;
         }
+        if seen >= EVENTS_MAX {
+            cut_short = Some(format!(
+                "{log} has more than {EVENTS_MAX} events: look by hand"
+            ));
+            break;
+        }
     }
     let read = reading.end();
     found.harmless.union_with(&read.harmless);
     found.first = found.first.take().or(read.first);
     found.unfinished.union_with(&read.unfinished);
-    Ok(before.unwrap_or_default())
+    let before = before.unwrap_or_default();
+    if !of.subtract(&before).is_subset_of(&found.harmless) {
+        found.first = found.first.take().or(cut_short);
+    }
+    Ok(before)
 }
 
 /// What is read of a log, event by event.

@@ -108,9 +108,9 @@ impl Accounts {
             taken: std::sync::Mutex::default(),
         });
         if let Some(path) = config.source.clone() {
-            let (first, told) = (config.password_files(), accounts.clone());
+            let told = accounts.clone();
             let (load, files) = (NodeConfig::load, NodeConfig::password_files);
-            tokio::spawn(reload::follow(path, first, load, files, move |config| {
+            tokio::spawn(reload::follow(path, load, files, move |config| {
                 told.add(&config.probe);
             }));
         }

@@ -234,3 +234,31 @@ impl<T> Committed<T> {
         self.value
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nodes_door_is_another_proposer_of_the_same_node() {
+        for id in [1, 7, u64::MAX >> 1] {
+            let node = NodeId(id);
+            let door = node.operators_door();
+            assert_eq!(door.0, id + (1 << 63));
+            assert_eq!(door.of_door(), node);
+            assert_eq!(node.of_door(), node);
+            assert_eq!(door.operators_door(), door);
+        }
+    }
+
+    #[test]
+    fn what_is_committed_stands_where_the_log_put_it() {
+        let at = Position {
+            index: LogIndex(7),
+            ..Position::default()
+        };
+        let committed = Committed::witness(at, "it");
+        assert_eq!((committed.at(), *committed.get()), (at, "it"));
+        assert_eq!(Tick(7).to_string(), "7 ms");
+    }
+}

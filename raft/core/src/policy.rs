@@ -197,7 +197,6 @@ impl Policy {
     pub fn fast() -> Self {
         Self {
             sustain_ms: 1_000,
-            crash_sustain_ms: 0,
             cross_region_sustain_ms: 1_500,
             wedged_sustain_ms: 2_000,
             starved_sustain_ms: 2_000,

@@ -21,7 +21,7 @@ use crate::observe::{
 use crate::policy::{Automation, Policy};
 use crate::record::{
     Cluster, Command, Event, FEATURE_LEVEL, FenceReport, Founding, FreezeReport, GroundSaid,
-    InstanceSpec, Member, Outcome, Proposal, Refusal, Registration, State,
+    InstanceSpec, Member, Outcome, Promotion, Proposal, Refusal, Registration, Stage, State,
 };
 
 pub fn uuid(letter: &str) -> Uuid {
@@ -495,5 +495,13 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         unacknowledged_ms: None,
         paths: BTreeMap::new(),
         besides: None,
+    }
+}
+
+/// What is recorded of a primary that is named.
+pub fn promotion_of(cluster: &mut Cluster) -> &mut Promotion {
+    match &mut cluster.stage {
+        Stage::Named(promotion) => promotion,
+        other => panic!("a primary is named, not {other:?}"),
     }
 }

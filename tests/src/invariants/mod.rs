@@ -7,6 +7,7 @@ mod compared;
 mod inquest;
 mod kept;
 mod level;
+mod needed;
 mod next_v;
 mod one_primary;
 mod progress;
@@ -55,6 +56,8 @@ pub struct Truth {
     pub opened: BTreeMap<Epoch, usize>,
     /// What the log named for an epoch.
     pub named: BTreeMap<Epoch, Named>,
+    /// All that each host ever received, whatever it lost since.
+    pub received: BTreeMap<usize, GtidSet>,
     /// When a node had the last sign of life of a primary before its epoch was deposed.
     pub last_signs: BTreeMap<Epoch, u64>,
     /// The newest token that each agent obeyed in any of its runs.
@@ -82,6 +85,7 @@ impl Truth {
             acked: Vec::new(),
             opened: BTreeMap::new(),
             named: BTreeMap::new(),
+            received: BTreeMap::new(),
             last_signs: BTreeMap::new(),
             obeyed: vec![None; hosts],
             votes: BTreeMap::new(),
@@ -184,6 +188,9 @@ impl World {
         }
         if let Some(words) = starved::check(self, before, state) {
             self.violate("starved", words);
+        }
+        if let Some(words) = needed::check(self, before, state) {
+            self.violate("needed", words);
         }
         if let Some(words) = next_v::check(before, state) {
             self.violate("next V", words);

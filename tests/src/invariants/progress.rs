@@ -10,7 +10,9 @@
 use primacy_core::agree::Verdict;
 use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{Epoch, InstanceId};
-use primacy_core::record::{Cluster, Deposition, Follower, Promotion, PromotionRule, Stage};
+use primacy_core::record::{
+    Cluster, Deposition, Follower, FreezeReport, Promotion, PromotionRule, Stage,
+};
 
 use super::acked;
 use crate::simulator::{ANY_RUN, HEAL_US, Target, What, World, instance_name};
@@ -283,6 +285,29 @@ fn told_and_lost(world: &World, cluster: &Cluster) -> GtidSet {
     })
 }
 
+/// What may have been answered in the deposed epoch, whatever of it was: so many of V hold it that the
+/// others, who are gone for good, make up k.
+fn told(world: &World, cluster: &Cluster) -> GtidSet {
+    let Some(record) = cluster.deposition() else {
+        return GtidSet::default();
+    };
+    let members = cluster.ackers.members.iter();
+    let (silent, left): (Vec<_>, Vec<_>) = members.partition(|id| {
+        world.faults.dead.contains(&world.host_of(id)) && !record.frozen.contains_key(*id)
+    });
+    let reports = left.iter().filter_map(|id| record.frozen.get(*id));
+    let held: Vec<GtidSet> = reports.map(FreezeReport::holds).collect();
+    let k = cluster.ackers.k as usize;
+    let mut told = GtidSet::default();
+    for txn in &world.txns {
+        let holders = held.iter().filter(|held| held.contains(&txn.gtid)).count();
+        if holders > 0 && holders + silent.len() >= k {
+            told.insert(txn.gtid);
+        }
+    }
+    told
+}
+
 /// Whether it replicated from the primary that is deposed: what another holds beyond the need may be
 /// phantom, and is not given.
 fn followed(cluster: &Cluster, id: &InstanceId) -> bool {
@@ -300,7 +325,10 @@ fn nobody_eligible(world: &World, cluster: &Cluster) -> Option<String> {
         world.faults.dead.contains(&host) || world.faults.held == Some(host)
     };
     let former = |id: &InstanceId| cluster.left_behind.contains(id);
-    let needed = cluster.floor.union(&told_and_lost(world, cluster));
+    let needed = cluster
+        .floor
+        .union(&told_and_lost(world, cluster))
+        .union(&told(world, cluster));
     let unable = cluster.instances.iter().all(|(id, spec)| {
         let held = holds(id);
         let barred = gone(id)
@@ -325,5 +353,6 @@ fn nobody_eligible(world: &World, cluster: &Cluster) -> Option<String> {
         let donor = given.is_superset_of(&missing);
         barred || (!missing.is_empty() && (*id == cluster.primary || !donor))
     });
-    unable.then(|| "nobody who is left may be promoted and has, or may fetch, the floor".into())
+    unable
+        .then(|| "nobody who is left may be promoted and has, or may fetch, what is needed".into())
 }

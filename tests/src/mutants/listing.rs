@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Part;
 use super::tree::{CORE, Tree};
@@ -62,11 +63,50 @@ impl Mutant {
         }
     }
 
+    #[cfg(test)]
+    pub fn replacing(text: &str, range: Range<usize>, replacement: &str) -> Self {
+        let place = |at: usize| Place {
+            line: text[..at].matches('\n').count() + 1,
+            column: text[..at]
+                .rsplit('\n')
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .count()
+                + 1,
+        };
+        Self {
+            span: Span {
+                start: place(range.start),
+                end: place(range.end),
+            },
+            replacement: replacement.into(),
+            ..Self::named("a")
+        }
+    }
+
+    /// The bytes that are replaced.
+    pub fn range(&self, text: &str) -> Option<Range<usize>> {
+        Some(self.span.start.within(text)?..self.span.end.within(text)?)
+    }
+
+    pub fn replacement(&self) -> &str {
+        &self.replacement
+    }
+
     /// The file with the change made.
     pub fn applied(&self, text: &str) -> Option<String> {
-        let before = text.get(..self.span.start.within(text)?)?;
-        let after = text.get(self.span.end.within(text)?..)?;
+        let range = self.range(text)?;
+        let (before, after) = (text.get(..range.start)?, text.get(range.end..)?);
         Some(format!("{before}{}{after}", self.replacement))
+    }
+
+    pub fn change(&self) -> Change {
+        Change {
+            file: self.file.clone(),
+            what: self.what().to_owned(),
+            line: self.line().to_owned(),
+        }
     }
 
     /// What is done, without where.
@@ -100,8 +140,9 @@ pub fn list(tree: &Tree) -> Result<Vec<Mutant>, String> {
 }
 
 /// Each sample of one seed is part of every larger one; shards take turns.
-pub fn choose(mutants: &[Mutant], part: Part) -> Vec<&Mutant> {
+pub fn choose(mutants: &[Mutant], part: Part, survived: impl Fn(&Mutant) -> bool) -> Vec<&Mutant> {
     match part {
+        Part::Again => mutants.iter().filter(|mutant| survived(mutant)).collect(),
         Part::All => mutants.iter().collect(),
         Part::Shard { number, of } => mutants.iter().skip(number - 1).step_by(of).collect(),
         Part::Sample { count, seed } => {
@@ -116,6 +157,14 @@ pub fn choose(mutants: &[Mutant], part: Part) -> Vec<&Mutant> {
             all
         }
     }
+}
+
+/// Which change it is, wherever its line stands by now.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Change {
+    file: String,
+    what: String,
+    line: String,
 }
 
 /// A change that nobody could notice.
@@ -199,7 +248,7 @@ mod tests {
     fn shards_are_everything_once_and_samples_grow() {
         let mutants: Vec<Mutant> = (100..200).map(mutant).collect();
         let names = |part| {
-            let chosen = choose(&mutants, part);
+            let chosen = choose(&mutants, part, |mutant| mutant.name.contains(":150:"));
             chosen
                 .into_iter()
                 .map(|m| m.name.clone())
@@ -215,6 +264,7 @@ mod tests {
         assert_eq!(sample(10, 1), sample(50, 1)[..10]);
         assert_ne!(sample(10, 1), sample(10, 2));
         assert_eq!(sample(500, 1).len(), 100);
+        assert_eq!(names(Part::Again).len(), 1);
     }
 
     #[test]

@@ -2,21 +2,30 @@
 //! must be noticed by a unit test, or else by 500 seeds of the simulator.
 //!
 //! ```text
-//! list ─▶ choose ─▶ unit tests ─▶ who survives: the simulator ─▶ tally, kept for the next shard
+//! list ─▶ choose ─▶ weave ─▶ unit tests ─▶ who survives: the simulator ─▶ tally, kept
 //! ```
+//!
+//! All that are chosen stand in one program, each behind a switch ([`weave`]); the few that cannot
+//! be written so are built one by one.
 //!
 //! A change that changes nothing anybody could see is listed in `tests/mutants.json` with the
 //! reason, and left out. One that makes the tests hang is not noticed: a timeout is no catch.
 
+mod blame;
 mod listing;
+mod loom;
 mod results;
 mod stage;
+mod suite;
 mod tree;
+mod weave;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use listing::{Mutant, Nothing};
+use loom::Loom;
 use results::{Kept, Outcome, Tally};
 use stage::{SIMULATOR, Stage, UNIT_TESTS};
 use tree::Tree;
@@ -25,6 +34,7 @@ const USAGE: &str = "\
 usage: tests/mutants                        every mutant of raft/core; resumes where it stopped
        tests/mutants --sample N [--seed S]  so many, chosen by the seed
        tests/mutants --shard K/N            the K-th of N parts, from 1; results add up
+       tests/mutants --again                those that survived when they were last examined
        tests/mutants --list                 what there is
        either with --fresh                  forgets what earlier runs found";
 
@@ -32,8 +42,16 @@ usage: tests/mutants                        every mutant of raft/core; resumes w
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     All,
-    Sample { count: usize, seed: u64 },
-    Shard { number: usize, of: usize },
+    Sample {
+        count: usize,
+        seed: u64,
+    },
+    Shard {
+        number: usize,
+        of: usize,
+    },
+    /// What survived when it was last examined.
+    Again,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +68,7 @@ pub fn run(args: &[String]) -> Result<bool, String> {
         .parent()
         .ok_or("this crate is a folder of the repository")?;
     let work = target(root).join("mutants");
-    let tree = Tree::prepare(root, &work)?;
+    let tree = Tree::prepare(root, &work, "tree", &BTreeMap::new())?;
     let nothing = Nothing::load(&root.join("tests/mutants.json"))?;
     let mutants = listing::list(&tree)?;
     for stale in nothing.stale(&mutants) {
@@ -75,98 +93,146 @@ pub fn run(args: &[String]) -> Result<bool, String> {
         return Ok(few);
     }
     let kept = Kept::load(&work, tree.digest, wanted.fresh)?;
-    let tally = examine(&tree, kept, &mutants, wanted.part)?;
-    Ok(tally && few)
-}
-
-fn examine(tree: &Tree, mut kept: Kept, mutants: &[Mutant], part: Part) -> Result<bool, String> {
-    let chosen = listing::choose(mutants, part);
-    let mut open: Vec<&Mutant> = chosen
-        .iter()
-        .filter(|mutant| kept.outcome(mutant).is_none())
-        .copied()
-        .collect();
-    println!("{} chosen, {} not examined yet", chosen.len(), open.len());
-    // Those of one file together: less is built anew.
-    open.sort_by(|a, b| a.name.cmp(&b.name));
-    by_unit_tests(tree, &mut kept, &open)?;
-    by_simulator(tree, &mut kept, &open)?;
-    let part_tally = Tally::of(&kept, &chosen);
-    for mutant in &chosen {
-        if let Some(outcome @ (Outcome::Survived | Outcome::TimedOut)) = kept.outcome(mutant) {
-            println!("{}: {}\n{}", outcome.words(), mutant.name, mutant.diff);
-        }
-    }
-    let all: Vec<&Mutant> = mutants.iter().collect();
-    let complete = all.iter().all(|mutant| kept.outcome(mutant).is_some());
-    let (tally, good) = match part {
-        _ if complete && part != Part::All => {
-            println!("this part: {part_tally}; every mutant has been examined by now:");
-            let tally = Tally::of(&kept, &all);
-            (tally, tally.good_over_all() && part_tally.good_sample())
-        }
-        Part::All => (part_tally, part_tally.good_over_all()),
-        Part::Sample { .. } | Part::Shard { .. } => (part_tally, part_tally.good_sample()),
-    };
-    println!("{:.1} % caught", tally.percent());
-    println!("{tally}");
-    Ok(good)
-}
-
-/// The unit tests first: they are quick, and decide most.
-fn by_unit_tests(tree: &Tree, kept: &mut Kept, open: &[&Mutant]) -> Result<(), String> {
-    let mut left: Vec<&Mutant> = open.to_vec();
-    left.retain(|mutant| kept.undecided(mutant).is_none());
-    each(
-        UNIT_TESTS,
+    let gate = Gate {
+        repository: root.to_owned(),
+        work,
         tree,
-        kept,
-        &left,
-        |kept, mutant, outcome| match outcome {
-            Outcome::Caught | Outcome::Unviable => kept.add(mutant, outcome),
-            Outcome::Survived | Outcome::TimedOut => kept.add_undecided(mutant, outcome),
-        },
-    )
+    };
+    let good = gate.examine(kept, &mutants, wanted.part)?;
+    Ok(good && few)
 }
 
-/// Who survived those meets the simulator.
-fn by_simulator(tree: &Tree, kept: &mut Kept, open: &[&Mutant]) -> Result<(), String> {
-    let mut left: Vec<&Mutant> = open.to_vec();
-    left.retain(|mutant| kept.undecided(mutant).is_some());
-    each(SIMULATOR, tree, kept, &left, |kept, mutant, outcome| {
-        let by_tests = kept.undecided(mutant);
-        match outcome {
-            // It compiled for the unit tests, so this is no verdict on it.
-            Outcome::Unviable => kept.add(mutant, by_tests.unwrap_or(Outcome::Survived)),
-            by_seeds => kept.add(mutant, by_seeds),
+struct Gate {
+    repository: PathBuf,
+    work: PathBuf,
+    /// Where one change after the other is built alone.
+    tree: Tree,
+}
+
+impl Gate {
+    fn examine(&self, mut kept: Kept, mutants: &[Mutant], part: Part) -> Result<bool, String> {
+        let chosen = listing::choose(mutants, part, |mutant| kept.survived(mutant));
+        let open = |mutant: &&&Mutant| kept.outcome(mutant).is_none();
+        let mut open: Vec<&Mutant> = chosen.iter().filter(open).copied().collect();
+        println!("{} chosen, {} not examined yet", chosen.len(), open.len());
+        open.sort_by(|a, b| a.name.cmp(&b.name));
+        if !open.is_empty() {
+            let loom = Loom::prepare(&self.repository, &self.work, &open, UNIT_TESTS)?;
+            for number in &loom.unviable {
+                kept.add(open[*number], Outcome::Unviable)?;
+            }
+            self.by_unit_tests(&loom, &mut kept, &open)?;
+            self.by_simulator(&loom, &mut kept, &open)?;
         }
-    })
-}
+        let part_tally = Tally::of(&kept, &chosen);
+        for mutant in &chosen {
+            if let Some(outcome @ (Outcome::Survived | Outcome::TimedOut)) = kept.outcome(mutant) {
+                println!("{}: {}\n{}", outcome.words(), mutant.name, mutant.diff);
+            }
+        }
+        let all: Vec<&Mutant> = mutants.iter().collect();
+        let complete = all.iter().all(|mutant| kept.outcome(mutant).is_some());
+        let (tally, good) = match part {
+            _ if complete && part != Part::All => {
+                println!("this part: {part_tally}; every mutant has been examined by now:");
+                let tally = Tally::of(&kept, &all);
+                (tally, tally.good_over_all() && part_tally.good_sample())
+            }
+            Part::All => (part_tally, part_tally.good_over_all()),
+            Part::Sample { .. } | Part::Shard { .. } | Part::Again => {
+                (part_tally, part_tally.good_sample())
+            }
+        };
+        println!("{:.1} % caught", tally.percent());
+        println!("{tally}");
+        Ok(good)
+    }
 
-/// Each of them in one stage; what becomes of it is kept at once.
-fn each(
-    stage: Stage,
-    tree: &Tree,
-    kept: &mut Kept,
-    mutants: &[&Mutant],
-    keep: impl Fn(&mut Kept, &Mutant, Outcome) -> Result<(), String>,
-) -> Result<(), String> {
-    if mutants.is_empty() {
-        return Ok(());
+    /// The unit tests first: they are quick, and decide most.
+    fn by_unit_tests(&self, loom: &Loom, kept: &mut Kept, open: &[&Mutant]) -> Result<(), String> {
+        let left = |kept: &Kept, mutant: &Mutant| {
+            kept.outcome(mutant).is_none() && kept.undecided(mutant).is_none()
+        };
+        self.each(
+            UNIT_TESTS,
+            loom,
+            kept,
+            open,
+            left,
+            |kept, mutant, outcome| match outcome {
+                Outcome::Caught | Outcome::Unviable => kept.add(mutant, outcome),
+                Outcome::Survived | Outcome::TimedOut => kept.add_undecided(mutant, outcome),
+            },
+        )
     }
-    println!("{}: {} mutants", stage.name, mutants.len());
-    if !kept.holds(stage.name) {
-        stage.holds(tree)?;
-        kept.add_holding(stage.name)?;
+
+    /// Who survived those meets the simulator.
+    fn by_simulator(&self, loom: &Loom, kept: &mut Kept, open: &[&Mutant]) -> Result<(), String> {
+        let left = |kept: &Kept, mutant: &Mutant| kept.undecided(mutant).is_some();
+        self.each(
+            SIMULATOR,
+            loom,
+            kept,
+            open,
+            left,
+            |kept, mutant, outcome| {
+                let by_tests = kept.undecided(mutant);
+                match outcome {
+                    // It compiled for the unit tests, so this is no verdict on it.
+                    Outcome::Unviable => kept.add(mutant, by_tests.unwrap_or(Outcome::Survived)),
+                    by_seeds => kept.add(mutant, by_seeds),
+                }
+            },
+        )
     }
-    for mutant in mutants {
-        let begun = Instant::now();
-        let outcome = stage.examine(tree, mutant)?;
-        keep(kept, mutant, outcome)?;
-        let seconds = begun.elapsed().as_secs();
-        println!("{} ({seconds} s): {}", outcome.words(), mutant.name);
+
+    /// Each that is left in one stage; what becomes of it is kept at once.
+    fn each(
+        &self,
+        stage: Stage,
+        loom: &Loom,
+        kept: &mut Kept,
+        open: &[&Mutant],
+        left: impl Fn(&Kept, &Mutant) -> bool,
+        keep: impl Fn(&mut Kept, &Mutant, Outcome) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let numbered = open.iter().enumerate();
+        let left: Vec<_> = numbered.filter(|(_, mutant)| left(kept, mutant)).collect();
+        let (woven, alone): (Vec<_>, Vec<_>) = left
+            .into_iter()
+            .partition(|(number, _)| loom.woven.contains(number));
+        println!(
+            "{}: {} woven, {} alone",
+            stage.name,
+            woven.len(),
+            alone.len()
+        );
+        let mut tell = |mutant: &Mutant, begun: Instant, outcome: Outcome| {
+            let seconds = begun.elapsed().as_secs_f32();
+            println!("{} ({seconds:.1} s): {}", outcome.words(), mutant.name);
+            keep(kept, mutant, outcome)
+        };
+        if woven.is_empty() && alone.is_empty() {
+            return Ok(());
+        }
+        // With nothing switched on, what is woven is what is unchanged.
+        let unchanged = if woven.is_empty() {
+            &self.tree
+        } else {
+            &loom.tree
+        };
+        let suite = stage.suite(unchanged)?;
+        for (number, mutant) in woven {
+            let begun = Instant::now();
+            let outcome = suite.verdict(&suite.program, Some(number))?;
+            tell(mutant, begun, outcome)?;
+        }
+        for (_, mutant) in alone {
+            let begun = Instant::now();
+            tell(mutant, begun, stage.examine(&self.tree, mutant, &suite)?)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn target(root: &Path) -> PathBuf {
@@ -179,7 +245,7 @@ fn wanted(args: &[String]) -> Result<Wanted, String> {
         list: false,
         fresh: false,
     };
-    let (mut sample, mut seed, mut shard) = (None, None, None);
+    let (mut sample, mut seed, mut shard, mut again) = (None, None, None, false);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
@@ -191,13 +257,16 @@ fn wanted(args: &[String]) -> Result<Wanted, String> {
                 let (number, of) = text.split_once('/').ok_or("a shard is written K/N")?;
                 shard = Some((self::number(number)?, self::number(of)?));
             }
+            "--again" => again = true,
             "--list" => wanted.list = true,
             "--fresh" => wanted.fresh = true,
             other => return Err(format!("unknown argument {other}")),
         }
     }
     wanted.part = match (sample, seed, shard) {
+        (None, None, None) if again => Part::Again,
         (None, None, None) => Part::All,
+        _ if again => return Err("--again says which".into()),
         (Some(count), seed, None) if count > 0 => Part::Sample {
             count: count as usize,
             seed: seed.unwrap_or(1),
@@ -227,6 +296,7 @@ mod tests {
     #[test]
     fn a_part_is_said_in_one_way() {
         assert_eq!(part(""), Ok(Part::All));
+        assert_eq!(part("--again"), Ok(Part::Again));
         let sample = |count, seed| Ok(Part::Sample { count, seed });
         assert_eq!(part("--sample 10"), sample(10, 1));
         assert_eq!(part("--sample 100 --seed 7"), sample(100, 7));
@@ -239,6 +309,7 @@ mod tests {
             "--shard 9/8",
             "--shard 3",
             "--sample 1 --shard 1/2",
+            "--again --sample 1",
             "--what",
         ] {
             assert!(part(wrong).is_err(), "{wrong}");

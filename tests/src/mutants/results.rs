@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::listing::Mutant;
+use super::listing::{Change, Mutant};
 use super::tree::at;
 
 /// What became of one mutant.
@@ -38,9 +38,9 @@ impl Outcome {
 struct Document {
     /// Of the sources that the outcomes belong to.
     digest: u64,
-    /// Stages whose tests hold without any change.
+    /// What survived when it was last examined, on whatever sources.
     #[serde(default)]
-    hold: BTreeSet<String>,
+    survived: BTreeSet<Change>,
     /// Who survived the unit tests, or made them hang, and has not met the simulator yet.
     #[serde(default)]
     undecided: BTreeMap<String, Outcome>,
@@ -57,14 +57,15 @@ impl Kept {
     pub fn load(work: &Path, digest: u64, fresh: bool) -> Result<Self, String> {
         let path = work.join("results.json");
         let found = std::fs::read_to_string(&path).ok();
-        let document = found
-            .filter(|_| !fresh)
-            .and_then(|text| serde_json::from_str::<Document>(&text).ok())
-            .filter(|document| document.digest == digest)
-            .unwrap_or(Document {
+        let found = found.and_then(|text| serde_json::from_str::<Document>(&text).ok());
+        let mut document = found.unwrap_or_default();
+        if fresh || document.digest != digest {
+            document = Document {
                 digest,
+                survived: document.survived,
                 ..Document::default()
-            });
+            };
+        }
         Ok(Self { path, document })
     }
 
@@ -79,22 +80,24 @@ impl Kept {
 
     pub fn add_undecided(&mut self, mutant: &Mutant, outcome: Outcome) -> Result<(), String> {
         self.document.undecided.insert(mutant.name.clone(), outcome);
+        // Until the simulator has said otherwise.
+        self.document.survived.insert(mutant.change());
         self.write()
     }
 
     pub fn add(&mut self, mutant: &Mutant, outcome: Outcome) -> Result<(), String> {
         self.document.undecided.remove(&mutant.name);
+        match outcome {
+            Outcome::Survived | Outcome::TimedOut => self.document.survived.insert(mutant.change()),
+            Outcome::Caught | Outcome::Unviable => self.document.survived.remove(&mutant.change()),
+        };
         self.document.outcomes.insert(mutant.name.clone(), outcome);
         self.write()
     }
 
-    pub fn holds(&self, stage: &str) -> bool {
-        self.document.hold.contains(stage)
-    }
-
-    pub fn add_holding(&mut self, stage: &str) -> Result<(), String> {
-        self.document.hold.insert(stage.to_owned());
-        self.write()
+    /// Whether it survived when it was last examined, on whatever sources.
+    pub fn survived(&self, mutant: &Mutant) -> bool {
+        self.document.survived.contains(&mutant.change())
     }
 
     fn write(&self) -> Result<(), String> {
@@ -209,9 +212,7 @@ mod tests {
         assert_eq!(load(1, false).outcome(&mutant), None);
         kept.add(&mutant, Outcome::Caught).expect("kept");
         assert_eq!(load(1, false).undecided(&mutant), None);
-        kept.add_holding("tests").expect("kept");
         assert_eq!(load(1, false).outcome(&mutant), Some(Outcome::Caught));
-        assert!(load(1, false).holds("tests") && !load(1, true).holds("tests"));
         assert_eq!(load(1, true).outcome(&mutant), None);
         assert_eq!(load(2, false).outcome(&mutant), None);
     }

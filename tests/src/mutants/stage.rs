@@ -5,17 +5,15 @@
 //! those that were chosen.
 
 use std::fs;
-use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::listing::Mutant;
 use super::results::Outcome;
+use super::suite::Suite;
 use super::tree::{CORE, PROFILE, SIM, Tree, at};
 
 /// How the mutants are tried.
@@ -46,41 +44,29 @@ pub const SIMULATOR: Stage = Stage {
     timeout: Duration::from_secs(300),
 };
 
-/// A change may gather without end: so much memory, in KiB, is for the tests.
-const MEMORY_KIB: u32 = 8 << 20;
-
 impl Stage {
-    /// Whether the tests hold without any change; else every mutant would seem to be noticed.
-    pub fn holds(self, tree: &Tree) -> Result<(), String> {
-        let tests = self.build(tree)?;
-        let tests = tests.map_err(|why| format!("nothing is changed, and {why}"))?;
-        let ended = run(&tests, self.timeout)?;
-        match ended {
-            Some((status, _)) if status.success() => Ok(()),
-            Some((_, said)) => Err(format!("the {} fail unchanged:\n{said}", self.name)),
-            None => Err(format!("the {} hang unchanged", self.name)),
+    /// The tests, once they hold without any change; else every mutant would seem to be noticed.
+    pub fn suite(self, tree: &Tree) -> Result<Suite, String> {
+        match self.build(tree)? {
+            Built::Program(tests) => Suite::of(self.name, tests, self.timeout),
+            Built::Refused(messages) => Err(refused("what is unchanged", &messages)),
         }
     }
 
-    /// What becomes of one mutant.
-    pub fn examine(self, tree: &Tree, mutant: &Mutant) -> Result<Outcome, String> {
+    /// What becomes of one mutant that is built alone.
+    pub fn examine(self, tree: &Tree, mutant: &Mutant, suite: &Suite) -> Result<Outcome, String> {
         let _changed = Changed::make(&tree.root, mutant)?;
-        let Ok(tests) = self.build(tree)? else {
-            return Ok(Outcome::Unviable);
-        };
-        Ok(match run(&tests, self.timeout)? {
-            None => Outcome::TimedOut,
-            Some((status, _)) if status.success() => Outcome::Survived,
-            Some((status, said)) if gathers(status, &said) => Outcome::TimedOut,
-            Some(_) => Outcome::Caught,
-        })
+        match self.build(tree)? {
+            Built::Program(tests) => suite.verdict(&tests, None),
+            Built::Refused(_) => Ok(Outcome::Unviable),
+        }
     }
 
-    /// The built tests, or why the compiler refuses.
-    fn build(self, tree: &Tree) -> Result<Result<PathBuf, String>, String> {
+    /// Builds the tests.
+    pub fn build(self, tree: &Tree) -> Result<Built, String> {
         let output = Command::new("cargo")
             .args(["test", "--no-run", "--quiet", "--profile", PROFILE])
-            .args(["--message-format", "json-render-diagnostics"])
+            .args(["--message-format", "json"])
             .args(["--package", self.package])
             .args(self.tests)
             .current_dir(&tree.root)
@@ -88,19 +74,39 @@ impl Stage {
             .stdin(Stdio::null())
             .output()
             .map_err(|error| format!("cargo test: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let messages = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
-            return match executable(&String::from_utf8_lossy(&output.stdout)) {
-                Some(tests) => Ok(Ok(tests)),
+            return match executable(&messages) {
+                Some(tests) => Ok(Built::Program(tests)),
                 None => Err(format!("cargo built no tests of {}", self.package)),
             };
         }
         // Only what the compiler refuses is a verdict on the change: no full disk, no lost network.
+        let said = String::from_utf8_lossy(&output.stderr);
         match said.contains("error: could not compile") {
-            true => Ok(Err(said)),
+            true => Ok(Built::Refused(messages)),
             false => Err(format!("cargo test --no-run: {said}")),
         }
     }
+}
+
+/// What a build comes to.
+pub enum Built {
+    Program(PathBuf),
+    /// What the compiler says, a message a line.
+    Refused(String),
+}
+
+/// What the compiler says, as people read it.
+pub fn refused(what: &str, messages: &str) -> String {
+    let said = messages.lines().filter_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let message = line.get("message")?;
+        let error = message.get("level")? == "error";
+        let rendered = message.get("rendered")?.as_str()?.to_owned();
+        error.then_some(rendered)
+    });
+    format!("{what} does not compile:\n{}", said.collect::<String>())
 }
 
 /// The last program that cargo names.
@@ -110,42 +116,6 @@ fn executable(messages: &str) -> Option<PathBuf> {
         let message: Value = serde_json::from_str(line).ok()?;
         Some(PathBuf::from(message.get("executable")?.as_str()?))
     })
-}
-
-/// How the tests end and what they say; nothing, if they hang.
-fn run(tests: &Path, timeout: Duration) -> Result<Option<(ExitStatus, String)>, String> {
-    let failed = |error| at(tests, &error);
-    let mut child = Command::new("sh")
-        .arg("-c")
-        .arg(format!("ulimit -v {MEMORY_KIB}; exec \"$0\" 2>&1"))
-        .arg(tests)
-        // What a property leaves behind is not the repository's.
-        .current_dir(tests.parent().unwrap_or(Path::new("/")))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let mut output = child.stdout.take().ok_or("the output is piped")?;
-    let (tell, told) = mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        let mut said = Vec::new();
-        // What was read before an error is said all the same.
-        let _ = output.read_to_end(&mut said);
-        let _ = tell.send(());
-        String::from_utf8_lossy(&said).into_owned()
-    });
-    let hangs = told.recv_timeout(timeout).is_err();
-    if hangs {
-        child.kill().map_err(failed)?;
-    }
-    let status = child.wait().map_err(failed)?;
-    let said = reader.join().map_err(|_| "the reader of the output died")?;
-    Ok((!hangs).then_some((status, said)))
-}
-
-/// Whether it was out of memory: it would have hung until something else ended it.
-fn gathers(status: ExitStatus, said: &str) -> bool {
-    status.signal().is_some() && said.contains("memory allocation of ")
 }
 
 /// A changed file, which is put back whatever happens.
@@ -181,38 +151,19 @@ impl Drop for Changed {
 mod tests {
     use super::*;
 
-    fn script(text: &str) -> (tempfile::TempDir, PathBuf) {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("tests");
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("set");
-        (dir, path)
-    }
-
     #[test]
-    fn tests_end_or_hang() {
-        let (_dir, fails) = script("echo one; echo two >&2; exit 7");
-        let (status, said) = run(&fails, Duration::from_secs(60))
-            .expect("run")
-            .expect("it ends");
+    fn what_the_compiler_says_is_said_as_people_read_it() {
+        let messages = concat!(
+            r#"{"message": {"level": "warning", "rendered": "warning: no\n"}}"#,
+            "\n",
+            r#"{"message": {"level": "error", "rendered": "error: yes\n"}}"#,
+            "\n",
+            r#"{"reason": "build-finished", "success": false}"#,
+        );
         assert_eq!(
-            (status.code(), said.as_str()),
-            (Some(7), "one\ntwo\n"),
-            "both kinds of output"
+            refused("it", messages),
+            "it does not compile:\nerror: yes\n"
         );
-        assert!(!gathers(status, "memory allocation of 7 bytes failed"));
-        let (_dir, hangs) = script("exec tail -f /dev/null");
-        assert!(
-            run(&hangs, Duration::from_millis(50))
-                .expect("run")
-                .is_none()
-        );
-        let (_dir, gathers_all) = script("echo memory allocation of 7 bytes failed; kill -ABRT $$");
-        let (status, said) = run(&gathers_all, Duration::from_secs(60))
-            .expect("run")
-            .expect("it ends");
-        assert!(gathers(status, &said));
     }
 
     #[test]

@@ -51,35 +51,10 @@ fn deadline_us(op: &Op) -> Option<u64> {
         | Op::LookAtScheduled
         | Op::LookInto { .. } => Some(1_000_000),
         Op::Fence => Some(3_000_000),
-        Op::Freeze | Op::Follow { .. } | Op::CleanUp => Some(4_000_000),
+        Op::Freeze | Op::Follow { .. } | Op::CleanUp | Op::EndChannel { .. } => Some(4_000_000),
         Op::LogIn { .. } => Some(2_000_000),
         Op::Open { .. } | Op::WaitApplied { .. } | Op::Fetch { .. } => Some(5_000_000),
         Op::Marker { .. } | Op::WriteEmpty { .. } => None,
-    }
-}
-
-pub fn op_name(op: &Op) -> &'static str {
-    match op {
-        Op::Survey => "survey",
-        Op::Freeze => "freeze",
-        Op::Fence => "fence",
-        Op::StartApplier => "start applier",
-        Op::LookAtApplier { .. } => "look at applier",
-        Op::WaitApplied { .. } => "wait until applied",
-        Op::Follow { .. } => "follow",
-        Op::Fetch { .. } => "fetch",
-        Op::PrepareOpen { .. } => "prepare to open",
-        Op::Open { .. } => "open",
-        Op::Adopt { .. } => "adopt",
-        Op::Marker { .. } => "marker",
-        Op::CleanUp => "clean up",
-        Op::Cut { .. } => "cut strangers",
-        Op::Repair { .. } => "repair",
-        Op::TakeOverScheduled { .. } => "take over scheduled events",
-        Op::LookAtScheduled => "look at scheduled events",
-        Op::LookInto { .. } => "look into what it wrote itself",
-        Op::WriteEmpty { .. } => "write empty",
-        Op::LogIn { .. } => "log in",
     }
 }
 
@@ -293,7 +268,7 @@ impl World {
 
     fn run_op(&mut self, host: usize, id: OpId, op: Op) {
         let run = self.agents[host].gate.run;
-        self.agents[host].ops.insert(id, op_name(&op));
+        self.agents[host].ops.insert(id, op.name());
         if let Some(us) = deadline_us(&op) {
             self.after(us, Target::Agent(host), run, What::OpDeadline { id });
         }
@@ -304,7 +279,7 @@ impl World {
             op => {
                 if !matches!(op, Op::Marker { .. }) {
                     self.note(&Target::Agent(host).to_string(), || {
-                        format!("begins: {}", op_name(&op))
+                        format!("begins: {}", op.name())
                     });
                 }
                 let epoch = self.agents[host]

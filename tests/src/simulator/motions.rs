@@ -57,6 +57,7 @@ fn of_order(op: &Op) -> bool {
             | Op::Marker { .. }
             | Op::Cut { .. }
             | Op::CleanUp
+            | Op::EndChannel { .. }
             | Op::Repair { .. }
             | Op::TakeOverScheduled { .. }
             | Op::LookAtScheduled
@@ -244,9 +245,11 @@ impl World {
                 self.fetch(host, donor);
                 FETCH_LOOK_US
             }
-            Op::Adopt { .. } | Op::CleanUp | Op::Cut { .. } | Op::Repair { .. } => {
-                self.rng.between(1_000, 50_000)
-            }
+            Op::Adopt { .. }
+            | Op::CleanUp
+            | Op::EndChannel { .. }
+            | Op::Cut { .. }
+            | Op::Repair { .. } => self.rng.between(1_000, 50_000),
             Op::TakeOverScheduled { .. } | Op::LookAtScheduled | Op::LookInto { .. } => 5_000,
             Op::Survey | Op::LookAtApplier { .. } | Op::StartApplier | Op::LogIn { .. } => 100,
         };
@@ -455,6 +458,8 @@ impl World {
                 }
                 OpDone::Opened(Opened)
             }
+            // Nobody starts one here.
+            Op::EndChannel { .. } => OpDone::Cleaned,
             Op::CleanUp => {
                 self.stop_io(host);
                 let server = &mut self.servers[host];

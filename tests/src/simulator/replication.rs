@@ -256,6 +256,7 @@ impl World {
             }
             let gtid = self.txns[tx].gtid;
             let now = self.now;
+            self.truth.received.entry(host).or_default().insert(gtid);
             let server = &mut self.servers[host];
             server.io.inbox.pop_front();
             server.io.hears(now);

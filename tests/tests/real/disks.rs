@@ -40,10 +40,6 @@ async fn an_agent_promises_on_a_full_disk() {
     world.start_agent("mysql-2");
     follows(&world, "mysql-2").await;
     let writer = Writer::start(&world).await;
-    until(LIMIT, "writes", async || {
-        (writer.acked() > 20).then_some(())
-    })
-    .await;
 
     hangs_on_full_disk(&world, "mysql-2", &volume, &writer).await;
     let hung = world.mysqld("mysql-2");
@@ -74,7 +70,8 @@ async fn an_agent_promises_on_a_full_disk() {
     signal(world.mysqld("mysql-2"), Signal::SIGKILL);
     world.opened(2).await;
     world.start_agent("mysql-1");
-    world.settle(writer, &[]).await;
+    // On a full disk it may crash as often as it is started.
+    world.settle(writer, &["mysqld does not start"]).await;
 }
 
 /// Fills a replica's disk while it has much to apply: its applier hangs in a commit, and with it the
@@ -83,11 +80,7 @@ async fn hangs_on_full_disk(world: &World, id: &str, volume: &Volume, writer: &W
     let agent = world.instance(id).agent_pid;
     signal(agent, Signal::SIGSTOP);
     world.sql(id, "STOP REPLICA SQL_THREAD").await;
-    let before = writer.acked();
-    until(LIMIT, "writes that it has not applied", async || {
-        (writer.acked() > before + 100).then_some(())
-    })
-    .await;
+    writer.more(100).await;
     volume.fill();
     world.sql(id, "START REPLICA SQL_THREAD").await;
     signal(agent, Signal::SIGCONT);
@@ -121,10 +114,6 @@ async fn a_disk_that_hangs_ends_the_epoch_of_its_primary() {
     let cluster = world.opened(2).await;
     assert_eq!(cluster.primary.as_str(), "mysql-2", "the one at home");
     let writer = Writer::start(&world).await;
-    until(LIMIT, "writes", async || {
-        (writer.acked() > 20).then_some(())
-    })
-    .await;
 
     let wedged = world.mysqld("mysql-2");
     volume.freeze();

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use primacy::mysqld::session::within;
 
-use crate::world::{LIMIT, World, signal, until};
+use crate::world::{LIMIT, World, signal};
 use crate::writer::Writer;
 
 /// An orderly shutdown that hangs, while the freeze of the instance is all that a promotion waits
@@ -24,11 +24,7 @@ async fn a_shutdown_that_hangs_is_ended_for_a_freeze() {
     let mut locker = world.root("mysql-2").await;
     let lock = "LOCK TABLES app.writes READ";
     locker.execute(lock, within(LIMIT)).await.expect("locked");
-    let before = writer.acked();
-    until(LIMIT, "a backlog", async || {
-        (writer.acked() > before + 50).then_some(())
-    })
-    .await;
+    writer.more(50).await;
 
     let (first, second) = (world.instance("mysql-1").clone(), world.mysqld("mysql-2"));
     signal(first.agent_pid, Signal::SIGKILL);

@@ -122,11 +122,7 @@ async fn one_that_replicated_under_a_filter_is_never_promoted() {
                   CHANGE REPLICATION FILTER REPLICATE_IGNORE_TABLE=(app.writes); \
                   START REPLICA SQL_THREAD";
     world.sql("mysql-2", filter).await;
-    let before = writer.acked();
-    until(LIMIT, "writes that it leaves out", async || {
-        (writer.acked() > before + 20).then_some(())
-    })
-    .await;
+    writer.more(20).await;
     let primary = world.instance("mysql-1").clone();
     signal(primary.agent_pid, Signal::SIGKILL);
     world.kill(primary.mysqld_pid).await;
@@ -167,6 +163,38 @@ async fn a_circle_is_ended() {
     world.settle(writer, &[]).await;
 }
 
+/// Somebody gives a replica a second source: that channel is ended, and the first goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_channel_of_a_replica_is_ended() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    settled(&world).await;
+    let channels = "SELECT CAST(COUNT(*) AS CHAR) FROM \
+                    performance_schema.replication_connection_configuration";
+    let received = "SELECT RECEIVED_TRANSACTION_SET FROM \
+                    performance_schema.replication_connection_status WHERE CHANNEL_NAME=''";
+    let other = world.instance("mysql-3").address;
+    let second = format!(
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST='{}', SOURCE_PORT={}, SOURCE_USER='nobody', \
+         SOURCE_AUTO_POSITION=1 FOR CHANNEL 'second hand'; START REPLICA FOR CHANNEL 'second hand'",
+        other.ip(),
+        other.port()
+    );
+    world.sql("mysql-2", &second).await;
+    until(LIMIT, "the second channel to be gone", async || {
+        (world.value("mysql-2", channels).await == "1").then_some(())
+    })
+    .await;
+    let before = world.value("mysql-2", received).await;
+    until(LIMIT, "the first one to go on", async || {
+        (world.value("mysql-2", received).await != before).then_some(())
+    })
+    .await;
+    world.settle(writer, &[]).await;
+}
+
 /// Somebody points a replica at another one: told, and put back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_was_pointed_elsewhere_is_put_back() {
@@ -189,11 +217,7 @@ async fn a_replica_that_was_pointed_elsewhere_is_put_back() {
         (world.value("mysql-3", source).await == home).then_some(())
     })
     .await;
-    let before = writer.acked();
-    until(LIMIT, "writes to go on", async || {
-        (writer.acked() > before + 20).then_some(())
-    })
-    .await;
+    writer.more(20).await;
     world.kill(world.mysqld("mysql-1")).await;
     let cluster = world.opened(2).await;
     assert_eq!(

@@ -200,11 +200,7 @@ async fn nodes_that_never_saw_the_primary_alive_promote_nobody() {
     })
     .await;
     world.continue_host("mysql-1");
-    let before = writer.acked();
-    until(LIMIT, "writes to go on", async || {
-        (writer.acked() > before + 20).then_some(())
-    })
-    .await;
+    writer.more(20).await;
     assert_eq!(world.happened(EventKind::Deposed).await, 0);
 
     // Now they have seen it.

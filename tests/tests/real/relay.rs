@@ -40,7 +40,8 @@ struct Shared {
     /// Every order that a node sent, lost ones too.
     orders: Mutex<Vec<(u64, Order)>>,
     replies: Mutex<Vec<Reply>>,
-    agents: Mutex<BTreeMap<InstanceId, ToAgent>>,
+    /// Each agent's newest way through each node's link.
+    agents: Mutex<BTreeMap<(InstanceId, u64), ToAgent>>,
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -101,17 +102,26 @@ impl Relay {
         lock(&self.0.orders).clone()
     }
 
-    /// Brings an order to its agent, whenever it was given; waits for its answer.
+    /// Brings an order to its agent by whatever link is open, whenever it was given; waits for its
+    /// answer.
     pub async fn deliver(&self, order: &Order) -> Said {
         let asked = lock(&self.0.replies).len();
         let payload = link::encode(&Down::Order(Box::new(order.clone()))).expect("it encodes");
-        let agent = lock(&self.0.agents).get(&order.instance).cloned();
         let response = AttachResponse {
             format: FORMAT,
             payload,
         };
-        let sent = agent.expect("its agent was here").send(Ok(response)).await;
-        sent.expect("its agent is here");
+        // An agent leaves its link to a node that is silent: those to the others stay.
+        until(LIMIT, "the agent to be there", async || {
+            let links = lock(&self.0.agents).clone();
+            for ((instance, _), agent) in links {
+                if instance == order.instance && agent.send(Ok(response.clone())).await.is_ok() {
+                    return Some(());
+                }
+            }
+            None
+        })
+        .await;
         until(LIMIT, "the answer to an order", async || {
             let replies = lock(&self.0.replies);
             let own = replies[asked..]
@@ -185,7 +195,8 @@ impl Link {
     fn passes_up(&self, message: &AttachRequest, to_agent: &ToAgent) -> bool {
         match link::decode::<Up>(message.format, &message.payload) {
             Ok(Up::Hello { instance, .. }) => {
-                lock(&self.shared.agents).insert(instance, to_agent.clone());
+                let mut agents = lock(&self.shared.agents);
+                agents.insert((instance, self.node), to_agent.clone());
                 true
             }
             Ok(Up::Reply(reply)) => {

@@ -90,11 +90,7 @@ async fn late_orders_of_a_stale_leader_are_refused() {
     misled.token.epoch = misled.token.epoch.next();
     refused_and_nothing_changed(&world, &relay, &misled, "of cluster orders").await;
 
-    let written = writer.acked();
-    until(LIMIT, "writes to go on", async || {
-        (writer.acked() > written + 20).then_some(())
-    })
-    .await;
+    writer.more(20).await;
     // And when it wakes up, it learns that it leads no more.
     signal(leader.pid, Signal::SIGCONT);
     world.caught_up(leader.id).await;

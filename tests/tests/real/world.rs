@@ -374,11 +374,7 @@ impl World {
 
     /// What must hold after every scenario.
     pub async fn settle(&self, writer: Writer, listed: &[&str]) {
-        let before = writer.acked();
-        until(LIMIT, "writes to go on", async || {
-            (writer.acked() >= before + 20).then_some(())
-        })
-        .await;
+        writer.more(20).await;
         let acked = writer.stop().await;
 
         let primary = self.primary().await;

@@ -9,6 +9,7 @@ use crate::mysqld::{
     inspect::{ThreadState, inspect, pulse},
     marker, ops,
     session::Session,
+    unfollow,
 };
 
 const ONE: NonZeroU16 = NonZeroU16::MIN;
@@ -51,11 +52,11 @@ async fn found_write_promote_and_return() {
         .unwrap();
     assert_eq!(executed, one.pulse.received());
     timed("first acknowledged marker", first_marker(&rig, 1)).await;
-    timed("clean up", ops::clean_up(&mut first, soon()))
+    timed("clean up", unfollow::clean_up(&mut first, soon()))
         .await
         .unwrap();
     assert_eq!(pulse(&mut first, soon()).await.unwrap().replica, None);
-    ops::clean_up(&mut first, soon()).await.unwrap();
+    unfollow::clean_up(&mut first, soon()).await.unwrap();
     write_rows(&rig, 1, 20..40).await;
     assert_eq!(count_rows(&rig, 1).await, 40);
 
@@ -229,7 +230,7 @@ async fn restarted_replica_keeps_what_it_received(rig: &mut Rig) {
         "{before:?}"
     );
     assert!(matches!(
-        ops::clean_up(&mut replica, soon()).await,
+        unfollow::clean_up(&mut replica, soon()).await,
         Err(ops::OpsError::WouldDiscard { .. })
     ));
     let source = rig.source(0, SourceTransport::PublicKey);

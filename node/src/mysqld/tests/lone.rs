@@ -12,6 +12,7 @@ use crate::mysqld::{
     probe::{self, Sight},
     process::{Exit, Life, Watched},
     session::{Address, Login, Session, Transport, within},
+    unfollow,
 };
 
 #[test]
@@ -64,7 +65,7 @@ async fn boots_fenced_and_empty_and_is_seen() {
     ops::wait_applied(&mut agent, frozen.pulse.received(), START_LIMIT)
         .await
         .unwrap();
-    ops::clean_up(&mut agent, soon()).await.unwrap();
+    unfollow::clean_up(&mut agent, soon()).await.unwrap();
     errors_belong_to_their_question(&mut agent).await;
     accounts_log_in(&rig).await;
     probes_see(&rig).await;

@@ -61,6 +61,8 @@ pub enum Op {
     Marker { epoch: Epoch, create: bool },
     /// Forget the replication that ended with the promotion.
     CleanUp,
+    /// Forget a replication channel that no order asked for, and touch no other.
+    EndChannel { name: String },
     /// Disconnect semi-sync replicas that are not in V.
     Cut { sessions: Vec<u64> },
     /// Put back what the acknowledgements rest on, on an open primary that waits for `k`: never below
@@ -77,6 +79,35 @@ pub enum Op {
     WriteEmpty { set: GtidSet },
     /// Log in there with the replication account, as a replica would, and leave again.
     LogIn { host: String, port: u16 },
+}
+
+impl Op {
+    /// For logs and traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Survey => "survey",
+            Op::Freeze => "freeze",
+            Op::Fence => "fence",
+            Op::StartApplier => "start applier",
+            Op::LookAtApplier { .. } => "look at applier",
+            Op::WaitApplied { .. } => "wait until applied",
+            Op::Follow { .. } => "follow",
+            Op::Fetch { .. } => "fetch",
+            Op::PrepareOpen { .. } => "prepare to open",
+            Op::Open { .. } => "open",
+            Op::Adopt { .. } => "adopt",
+            Op::Marker { .. } => "marker",
+            Op::CleanUp => "clean up",
+            Op::EndChannel { .. } => "end channel",
+            Op::Cut { .. } => "cut strangers",
+            Op::Repair { .. } => "repair",
+            Op::TakeOverScheduled { .. } => "take over scheduled events",
+            Op::LookAtScheduled => "look at scheduled events",
+            Op::LookInto { .. } => "look into what it wrote itself",
+            Op::WriteEmpty { .. } => "write empty",
+            Op::LogIn { .. } => "log in",
+        }
+    }
 }
 
 /// What the server is and holds.

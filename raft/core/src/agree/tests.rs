@@ -390,12 +390,15 @@ fn closed_serves_nobody() {
     case("cs_").ackers("hh", 1).is(Dead);
     case("ss_").ackers("hh", 1).is(Isolated);
     check("cs_", Dead);
-    // An exit shortens no patience with a server that answers.
-    case("cc_")
+    // An exit shortens no patience with a server that answers, however long ago it was told.
+    let mut exited = case("cc_")
         .lasting(1, 250)
         .lasting(2, 250)
-        .says(1, word(1, 1, EXITED))
-        .is(Undecided);
+        .says(1, word(1, 1, EXITED));
+    for node in [1, 2] {
+        exited.vote(node).exit_ms = Some(9_000);
+    }
+    exited.is(Undecided);
 }
 
 #[test]
@@ -406,6 +409,14 @@ fn a_stranger_is_an_acker_that_nobody_silences() {
     case("sss").ackers("ddd", 2).strangers(1).is(Dead);
     case("sss").ackers("ddd", 2).strangers(2).is(Undecided);
     case("sss").ackers("hhd", 2).strangers(1).is(Isolated);
+    let counted = |count| {
+        let judged = case("sss").ackers("ddl", 2).strangers(count).judge();
+        let found = judged.findings.into_iter();
+        let found = found.filter(|of| matches!(of, Finding::Strangers { .. }));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(counted(0), []);
+    assert_eq!(counted(1), [Finding::Strangers { count: 1 }]);
     // Two that a write needs one of: no number of silent ackers proves anything.
     case("sss").ackers("dd", 1).strangers(1).is(Undecided);
     // A reaped server hears nobody, but the content is on whoever acknowledged.

@@ -364,9 +364,6 @@ fn whole(found: &mut Found, cluster: &Cluster, facts: &BTreeMap<InstanceId, Fact
 /// of whoever of them is next.
 fn ackers_needed(cluster: &Cluster) -> usize {
     let ackers = &cluster.ackers;
-    // Whoever it is, V' is one less.
-    let next = ackers.members.first().map(|id| ackers.without(id));
-    let next_k = next.map_or(1, |next| next.k as usize);
-    let wanted = (ackers.k as usize).max(ackers.blocking()).max(next_k + 1);
-    wanted.min(ackers.members.len())
+    // V' is one less, and k' too unless it is 1: with the next primary that is no more.
+    (ackers.k as usize).max(ackers.blocking())
 }

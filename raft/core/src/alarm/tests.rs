@@ -193,14 +193,22 @@ fn of_replication() {
         },
         "a applier_held",
     );
-    check(
-        |of| {
-            left(of);
-            of.expected_ms = Some(9_000);
-        },
-        "a applier_lag",
-    );
+    for (expected_ms, told) in [(3_000, ""), (3_001, "a applier_lag")] {
+        check(
+            |of| {
+                left(of);
+                of.expected_ms = Some(expected_ms);
+            },
+            told,
+        );
+    }
     check(|of| of.channel("a").delay_s = 60, "a source_delay");
+    let delayed = |of: &mut Scene| {
+        left(of);
+        of.still_ms = 3_000;
+        of.channel("a").delay_s = 60;
+    };
+    check(delayed, "a source_delay");
     check(
         |of| of.channel("a").source_uuid = Some(uuid("b")),
         "a other_source",
@@ -282,6 +290,7 @@ fn of_the_primarys_ground() {
         },
         "halts p strangers",
     );
+    check(|of| of.ground_age_ms = Some(1_000), "");
     check(|of| of.ground_age_ms = Some(1_001), "halts p ground_unseen");
     check(
         |of| of.cluster().floor_stands = false,
@@ -293,6 +302,68 @@ fn of_the_primarys_ground() {
         |of| of.besides("p").not_sent = Some(lock),
         "p write_not_sent",
     );
+}
+
+/// Before its first acknowledged write nothing is held against its replicas.
+#[test]
+fn a_primary_that_has_proved_nothing_is_not_compared_with() {
+    let proves = |acknowledged| {
+        move |of: &mut Scene| {
+            of.of("a").role = Role::Closed;
+            let promotion = crate::testing::promotion_of(of.cluster());
+            promotion.acknowledged = acknowledged;
+        }
+    };
+    check(proves(true), "a not_following");
+    check(proves(false), "");
+}
+
+#[test]
+fn what_it_does_instead_is_said() {
+    let connecting = |io| {
+        let mut scene = Scene::new("pabc", 2);
+        scene.channel("a").io = io;
+        let alarms = scene.alarms();
+        alarms.values().find_map(|alarm| match alarm {
+            Alarm::ReceiverDown { connecting } => Some(*connecting),
+            _ => None,
+        })
+    };
+    assert_eq!(connecting(IoThread::On), None);
+    assert_eq!(connecting(IoThread::Connecting), Some(true));
+    assert_eq!(connecting(IoThread::Off), Some(false));
+    for (role, words) in [
+        (Role::Closed, "it is closed"),
+        (Role::Open(Epoch(3)), "it is open for epoch 3"),
+        (Role::Frozen(Epoch(3)), "it is frozen for epoch 3"),
+        (
+            Role::Following(Epoch(3)),
+            "it follows the primary of epoch 3",
+        ),
+    ] {
+        let said = Alarm::NotFollowing { role }.to_string();
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn a_node_that_has_only_begun_has_heard_of_nobody() {
+    let is_new = |watched_ms, beat| {
+        let facts = Facts {
+            beat,
+            heard_ms: None,
+            watched_ms,
+            held_before: None,
+            still_ms: 0,
+            expected_ms: None,
+            ground_age_ms: None,
+            other: None,
+        };
+        facts.is_new()
+    };
+    assert!(is_new(4_999, None));
+    assert!(!is_new(5_000, None));
+    assert!(!is_new(0, Some(&beat("a", 1))));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Choice, Circumstances, Reason, choose_with, fetches};
+use super::{Choice, Reason, choose, fetches};
 use crate::agree::{Inquest, Judgement, Verdict};
 use crate::gtid::GtidSet;
 use crate::ids::{InstanceId, Position};
@@ -92,11 +92,7 @@ pub fn readiness(cluster: &Cluster, known: Known) -> Readiness {
     }
     let held = known.held.clone();
     let deposed = as_if_deposed(cluster, known);
-    let circumstances = Circumstances {
-        last_resort: true,
-        ..Circumstances::default()
-    };
-    match choose_with(&deposed, &circumstances) {
+    match choose(&deposed) {
         Ok(choice) => chosen(cluster, &choice, &held),
         Err(reasons) => missing(cluster, &deposed, &reasons),
     }

@@ -64,26 +64,26 @@ pub(super) fn set(text: &str) -> Result<GtidSet, GtidError> {
         return Err(GtidError::TooLong { bytes: text.len() });
     }
     let mut parts: BTreeMap<Uuid, BTreeMap<Tag, Vec<Interval>>> = BTreeMap::new();
-    let mut cursor = Cursor { text, at: 0 };
+    let mut cursor = Cursor { text, rest: text };
     loop {
         cursor.skip_space();
-        while cursor.eat(b',') {
+        while cursor.eat(',') {
             cursor.skip_space();
         }
         if cursor.peek().is_none() {
             return Ok(GtidSet::from_unsorted(parts));
         }
         cursor.item(&mut parts)?;
-        if !matches!(cursor.peek(), None | Some(b',')) {
+        if !matches!(cursor.peek(), None | Some(',')) {
             return Err(cursor.expected("':', ',' or the end"));
         }
     }
 }
 
-/// A place in a text. It moves over ASCII only, so it never stands inside a character.
+/// A place in a text: what is left of it.
 pub(super) struct Cursor<'a> {
     text: &'a str,
-    at: usize,
+    rest: &'a str,
 }
 
 impl<'a> Cursor<'a> {
@@ -92,7 +92,7 @@ impl<'a> Cursor<'a> {
         text: &'a str,
         read: impl FnOnce(&mut Self) -> Result<T, GtidError>,
     ) -> Result<T, GtidError> {
-        let mut cursor = Cursor { text, at: 0 };
+        let mut cursor = Cursor { text, rest: text };
         let value = read(&mut cursor)?;
         match cursor.peek() {
             None => Ok(value),
@@ -124,7 +124,7 @@ impl<'a> Cursor<'a> {
         let tags = parts.entry(uuid).or_default();
         let mut list = tags.entry(Tag::NONE).or_default();
         self.skip_space();
-        while self.eat(b':') {
+        while self.eat(':') {
             self.skip_space();
             if self.peeks_digit() {
                 list.extend(self.interval()?);
@@ -140,7 +140,7 @@ impl<'a> Cursor<'a> {
     fn interval(&mut self) -> Result<Option<Interval>, GtidError> {
         let first = self.number()?;
         self.skip_space();
-        if !self.eat(b'-') {
+        if !self.eat('-') {
             return Ok(Some(Interval::new(first, first)));
         }
         self.skip_space();
@@ -149,113 +149,105 @@ impl<'a> Cursor<'a> {
     }
 
     fn number(&mut self) -> Result<u64, GtidError> {
-        let digits = self.run(|byte| byte.is_ascii_digit());
+        let (digits, rest) = self.run(|c| c.is_ascii_digit());
         let number = match digits.as_bytes() {
             [] | [b'0', ..] => None,
             _ => u64::from_str(digits).ok().filter(|&n| n <= NUMBER_MAX),
         };
         let number = number.ok_or_else(|| self.expected(NUMBER_EXPECTED))?;
-        self.at += digits.len();
+        self.rest = rest;
         Ok(number)
     }
 
     fn tag_or_number_expected(&mut self) -> Result<Tag, GtidError> {
         match self.peek() {
-            Some(byte) if is_tag_byte(byte) => self.tag(),
+            Some(c) if belongs_to_tag(c) => self.tag(),
             Some(_) | None => Err(self.expected(NUMBER_OR_TAG_EXPECTED)),
         }
     }
 
     pub(super) fn tag(&mut self) -> Result<Tag, GtidError> {
-        let tag = self.run(is_tag_byte);
+        let (tag, rest) = self.run(belongs_to_tag);
         if tag.is_empty() || tag.len() > TAG_CHARS_MAX || self.peeks_digit() {
             return Err(self.expected(TAG_EXPECTED));
         }
-        self.at += tag.len();
+        self.rest = rest;
         Ok(Tag::from_checked(tag))
     }
 
     pub(super) fn uuid(&mut self) -> Result<Uuid, GtidError> {
-        let (uuid, length) =
-            uuid_prefix(self.rest().as_bytes()).ok_or_else(|| self.expected(UUID_EXPECTED))?;
-        self.at += length;
+        let (uuid, rest) = uuid_prefix(self.rest).ok_or_else(|| self.expected(UUID_EXPECTED))?;
+        self.rest = rest;
         Ok(uuid)
     }
 
     fn colon(&mut self) -> Result<(), GtidError> {
         self.skip_space();
-        if !self.eat(b':') {
+        if !self.eat(':') {
             return Err(self.expected("':'"));
         }
         self.skip_space();
         Ok(())
     }
 
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..]
+    /// The longest run of such characters from here, and what is behind it; does not move.
+    fn run(&self, belongs: impl Fn(char) -> bool) -> (&'a str, &'a str) {
+        let end = self.rest.find(|c| !belongs(c));
+        self.rest.split_at(end.unwrap_or(self.rest.len()))
     }
 
-    /// The longest run of such bytes from here; does not move.
-    fn run(&self, belongs: impl Fn(u8) -> bool) -> &'a str {
-        let rest = self.rest();
-        &rest[..rest.bytes().take_while(|&byte| belongs(byte)).count()]
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+    fn peek(&self) -> Option<char> {
+        self.rest.chars().next()
     }
 
     fn peeks_digit(&self) -> bool {
-        self.peek().is_some_and(|byte| byte.is_ascii_digit())
+        self.peek().is_some_and(|c| c.is_ascii_digit())
     }
 
-    fn eat(&mut self, byte: u8) -> bool {
-        let eaten = self.peek() == Some(byte);
-        self.at += usize::from(eaten);
-        eaten
+    fn eat(&mut self, c: char) -> bool {
+        let behind = self.rest.strip_prefix(c);
+        self.rest = behind.unwrap_or(self.rest);
+        behind.is_some()
     }
 
     /// Skips what C's `isspace` calls space, as MySQL does between any two tokens.
     fn skip_space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r') = self.peek() {
-            self.at += 1;
-        }
+        let space = [' ', '\t', '\n', '\x0b', '\x0c', '\r'];
+        self.rest = self.rest.trim_start_matches(space);
     }
 
     fn expected(&self, expected: &'static str) -> GtidError {
-        GtidError::at(self.text, self.at, expected)
+        GtidError::at(self.text, self.text.len() - self.rest.len(), expected)
     }
 }
 
-fn is_tag_byte(byte: u8) -> bool {
-    byte == b'_' || byte.is_ascii_alphanumeric()
+fn belongs_to_tag(c: char) -> bool {
+    c == '_' || c.is_ascii_alphanumeric()
 }
 
-/// The UUID at the start of `text`, in any of its three forms, and its length in bytes.
-fn uuid_prefix(text: &[u8]) -> Option<(Uuid, usize)> {
-    let in_braces = text.first() == Some(&b'{');
-    let start = usize::from(in_braces);
-    let dashed = in_braces || text.get(8) == Some(&b'-');
+/// The UUID at the start of `text`, in any of its three forms, and what is behind it.
+fn uuid_prefix(text: &str) -> Option<(Uuid, &str)> {
+    let braced = text.strip_prefix('{');
+    let dashed = braced.is_some() || text.as_bytes().get(8) == Some(&b'-');
 
-    let mut at = start;
+    let mut rest = braced.unwrap_or(text);
     let mut bytes = [0; 16];
     for (index, byte) in bytes.iter_mut().enumerate() {
         if dashed && Uuid::dash_before(index) {
-            (text.get(at)? == &b'-').then_some(())?;
-            at += 1;
+            rest = rest.strip_prefix('-')?;
         }
-        *byte = hex_digit(*text.get(at)?)? << 4 | hex_digit(*text.get(at + 1)?)?;
-        at += 2;
+        let digits;
+        (digits, rest) = rest.split_at_checked(2)?;
+        *byte = hex(digits)?;
     }
-    if in_braces {
-        (text.get(at)? == &b'}').then_some(())?;
-        at += 1;
+    if braced.is_some() {
+        rest = rest.strip_prefix('}')?;
     }
-    Some((Uuid::from_bytes(bytes), at))
+    Some((Uuid::from_bytes(bytes), rest))
 }
 
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+/// Two hex digits, without the sign that `from_str_radix` allows.
+fn hex(digits: &str) -> Option<u8> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    plain.then(|| u8::from_str_radix(digits, 16).ok())?
 }

@@ -428,6 +428,9 @@ fn parts_counts_and_free_numbers_in_examples() {
     assert_eq!(full.count(), 2 * u128::from(NUMBER_MAX));
     assert_eq!(full.next_free(uuid("U"), Tag::NONE), None);
 
+    assert_eq!(format!("{:?}", tag("t")), "Tag(t)");
+    assert_eq!(Uuid::of_connection(7).connection(), Some(7));
+    assert_eq!(uuid("U").connection(), None, "a server's");
     assert_eq!(GtidSet::from(gtid("U:t:3")), set("U:t:3"));
     assert!(GtidSet::default().is_empty() && set("U:2-1").is_empty() && !set("U:1").is_empty());
 }

@@ -12,7 +12,7 @@ use super::{Node, NodeOutput};
 use crate::alarm::{self, Alarm, Change, Facts, Key, Shown};
 use crate::decide::{Known, Readiness, as_if_frozen, readiness};
 use crate::ids::{ClusterId, InstanceId, Tick};
-use crate::record::{Cluster, State};
+use crate::record::Cluster;
 
 const LOOK_EVERY_MS: u64 = 250;
 const PLAN_EVERY_MS: u64 = 1_000;
@@ -96,7 +96,8 @@ impl Node {
     pub(super) fn watch_all(&mut self, now: Tick, out: &mut Vec<NodeOutput>) {
         let state = self.state.clone();
         let mut watched = std::mem::take(&mut self.lead.watched);
-        forget_unregistered(&mut watched, state.get());
+        let known = &state.get().clusters;
+        watched.of.retain(|id, _| known.contains_key(id));
         for cluster in state.get().clusters.values() {
             let of = watched.of.entry(cluster.id.clone()).or_default();
             if now < of.look_due {
@@ -132,12 +133,6 @@ impl Node {
         }
         let judged = |code: &str| alarm::judged(cluster, code);
         of.standing.take(now, &cluster.policy, found, judged)
-    }
-}
-
-fn forget_unregistered(watched: &mut Watched, state: &State) {
-    if watched.of.len() > state.clusters.len() {
-        watched.of.retain(|id, _| state.clusters.contains_key(id));
     }
 }
 

@@ -24,7 +24,7 @@ const INQUEST_EXPIRES_MS: u64 = 30_000;
 const VOTE_STALE_MS: u64 = 3 * SETTLED_REVOTE_MS;
 
 /// A named primary that is closed for this long is not about to open by an order in hand.
-const CLOSED_MS: u64 = 500;
+pub(super) const CLOSED_MS: u64 = 500;
 
 /// Who has reported for a founding is asked again after this: somebody who mends the server is
 /// about as patient, and each question makes the agent write to its disk.
@@ -99,9 +99,7 @@ impl Lead {
 
     /// A cluster of the same name may be registered later.
     fn forget_unregistered(&mut self, known: &BTreeMap<ClusterId, Arc<Cluster>>) {
-        if self.standing.len() > known.len() {
-            self.standing.retain(|id, _| known.contains_key(id));
-        }
+        self.standing.retain(|id, _| known.contains_key(id));
         let founding = |id: &ClusterId| {
             known
                 .get(id)
@@ -402,6 +400,12 @@ impl Node {
             self.lead.closed.remove(&cluster.id);
             return;
         }
+        if cluster
+            .reopen
+            .is_some_and(|reopen| reopen.mysqld == beat.word.mysqld)
+        {
+            return; // its order to open again stands
+        }
         // Under `off` what a person closed stays closed; what restarted takes up its role again.
         let restarted = cluster
             .mysqld
@@ -431,18 +435,13 @@ impl Node {
             );
             return;
         }
-        if cluster
-            .reopen
-            .is_none_or(|reopen| reopen.mysqld != beat.word.mysqld)
-        {
-            let command = Command::Reopen {
-                cluster: cluster.id.clone(),
-                epoch: cluster.epoch,
-                instance: cluster.primary.clone(),
-                mysqld: beat.word.mysqld,
-            };
-            self.outbox
-                .push(now, format!("reopen/{}", cluster.id), command);
-        }
+        let command = Command::Reopen {
+            cluster: cluster.id.clone(),
+            epoch: cluster.epoch,
+            instance: cluster.primary.clone(),
+            mysqld: beat.word.mysqld,
+        };
+        self.outbox
+            .push(now, format!("reopen/{}", cluster.id), command);
     }
 }

@@ -119,10 +119,14 @@ mod tests {
         }
     }
 
-    fn next(outbox: &mut Outbox) -> Option<(Seq, usize)> {
+    fn next_at(outbox: &mut Outbox, now: u64) -> Option<(Seq, usize)> {
         let leader = Some(NodeId(1));
-        let proposal = outbox.next(NOW, NodeId(2), Incarnation(1), leader)?;
+        let proposal = outbox.next(Tick(now), NodeId(2), Incarnation(1), leader)?;
         Some((proposal.seq, proposal.commands.len()))
+    }
+
+    fn next(outbox: &mut Outbox) -> Option<(Seq, usize)> {
+        next_at(outbox, NOW.0)
     }
 
     #[test]
@@ -157,5 +161,49 @@ mod tests {
         outbox.push(NOW, "inquest".into(), command());
         outbox.happened("inquest");
         assert_eq!(next(&mut outbox), None);
+    }
+
+    fn at(outbox: &mut Outbox, now: u64) -> Seq {
+        next_at(outbox, now).expect("it goes").0
+    }
+
+    /// What was proposed just now is not proposed again before its effect can be seen.
+    #[test]
+    fn the_same_is_proposed_again_after_a_while() {
+        let mut outbox = Outbox::default();
+        outbox.push(Tick(1_000), "open".into(), command());
+        let seq = at(&mut outbox, 1_000);
+        outbox.push(Tick(1_000 + 10 * AGAIN_MS), "open".into(), command());
+        assert!(outbox.waiting.is_empty(), "it is under way");
+        outbox.ended(Tick(2_000), seq, ProposalEnd::Committed);
+        outbox.push(Tick(2_000 + AGAIN_MS - 1), "open".into(), command());
+        assert!(outbox.waiting.is_empty(), "it was just done");
+        outbox.push(Tick(2_000 + AGAIN_MS), "open".into(), command());
+        assert_eq!(outbox.waiting.len(), 1);
+    }
+
+    /// A node that runs for months does not keep all that it ever proposed.
+    #[test]
+    fn what_was_sent_long_ago_is_forgotten() {
+        let mut outbox = Outbox::default();
+        for (key, now) in [("1", 1_000), ("2", 1_050), ("3", 1_000 + AGAIN_MS)] {
+            outbox.push(Tick(now), key.into(), command());
+            let seq = at(&mut outbox, now);
+            outbox.ended(Tick(now), seq, ProposalEnd::Committed);
+        }
+        let kept: Vec<&str> = outbox.sent.keys().map(String::as_str).collect();
+        assert_eq!(kept, ["2", "3"]);
+    }
+
+    /// Where nobody led, it is tried again when that was given a moment to change.
+    #[test]
+    fn without_a_leader_the_next_try_waits() {
+        let mut outbox = Outbox::default();
+        outbox.push(Tick(1_000), "open".into(), command());
+        let seq = at(&mut outbox, 1_000);
+        outbox.ended(Tick(1_000), seq, ProposalEnd::NoLeader);
+        outbox.push(Tick(1_000), "open".into(), command());
+        assert_eq!(next_at(&mut outbox, 1_019), None);
+        at(&mut outbox, 1_020);
     }
 }

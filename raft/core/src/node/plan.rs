@@ -16,7 +16,7 @@ const FETCH_PATIENCE_MS: u64 = 10_000;
 
 /// How long the others are waited for before an old primary opens again that would serve no better
 /// than before.
-const LAST_RESORT_MS: u64 = 5_000;
+pub(super) const LAST_RESORT_MS: u64 = 5_000;
 
 /// An agent that was not heard for so long may be gone, whatever it reported before.
 const UNHEARD_MS: u64 = 1_000;

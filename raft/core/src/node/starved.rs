@@ -148,3 +148,53 @@ pub(super) fn addresses(cluster: &Cluster, to: &InstanceId) -> BTreeMap<Instance
         .map(|(id, spec)| (id.clone(), (spec.host.clone(), spec.port)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Epoch;
+    use crate::observe::{Fault, Heartbeat, Path};
+    use crate::testing::{World, beat, instance};
+
+    fn heard(rtt_ms: u64, bend: impl Fn(&mut Heartbeat)) -> Watch {
+        let mut watch = Watch::new(Tick(0), None);
+        let mut beat = beat("p", 1);
+        (beat.role, beat.fenced) = (Role::Open(Epoch(1)), false);
+        beat.unacknowledged_ms = Some(700);
+        bend(&mut beat);
+        watch.beat(Tick(1_000), beat, rtt_ms, None, Epoch(1));
+        watch
+    }
+
+    /// How long a write waits says something only of one that serves, and waits as ordered.
+    #[test]
+    fn a_write_waits_on_an_open_primary_with_good_ground() {
+        let world = World::serving("pab", 1);
+        let waits = |bend: &dyn Fn(&mut Heartbeat)| {
+            heard(1, bend).unacknowledged_ms(Tick(1_100), world.cluster())
+        };
+        assert_eq!(waits(&|_| {}), Some(700));
+        assert_eq!(waits(&|beat| beat.fenced = true), None);
+        assert_eq!(waits(&|beat| beat.role = Role::Open(Epoch(2))), None);
+        let broken = |beat: &mut Heartbeat| beat.ground.broken = [Fault::Disabled].into();
+        assert_eq!(waits(&broken), None);
+    }
+
+    /// How old a try is: its age when it was told, the way of that word, and the time since.
+    #[test]
+    fn a_try_grows_older_with_its_way_and_with_time() {
+        let watch = heard(30, |beat| {
+            let path = Path {
+                tried_ms: 200,
+                error: String::new(),
+            };
+            beat.paths = [(instance("a"), path)].into();
+        });
+        let seen = watch.path(Tick(1_500), &instance("a"));
+        assert_eq!(
+            seen.map(|seen| (seen.tried_ms, seen.open)),
+            Some((730, true))
+        );
+        assert!(watch.path(Tick(1_500), &instance("b")).is_none());
+    }
+}

@@ -120,6 +120,14 @@ mod tests {
         pace
     }
 
+    /// Ten samples, a second apart: a hundred in each of the last eight seconds, none before.
+    #[test]
+    fn the_pace_is_that_of_the_last_samples() {
+        let mut beats = vec![(10, false); 20];
+        beats.extend((1..=8).map(|at| (10 + at * 100, false)));
+        assert_eq!(after(&beats).expected_ms(100), Some(1_125));
+    }
+
     #[test]
     fn idle_is_not_still() {
         assert_eq!(after(&[(5, true), (5, true), (5, true)]).still_ms(), 0);
@@ -149,5 +157,22 @@ mod tests {
         assert!(expected(&late).is_some_and(|ms| ms < 6_000));
         // Its GTIDs were reset.
         assert_eq!(expected(&[(10, false), (60, false), (1, false)]), None);
+        assert_eq!(
+            expected(&[(10, false), (60, false), (1, false), (51, false)]),
+            Some(2_000)
+        );
+        // To execute nothing is no reset, and to be level is where the pace begins anew.
+        assert_eq!(
+            expected(&[(10, false), (60, false), (60, false)]),
+            Some(4_000)
+        );
+        let level = [
+            (0, false),
+            (50, false),
+            (50, true),
+            (60, false),
+            (110, false),
+        ];
+        assert_eq!(expected(&level), Some(3_333));
     }
 }

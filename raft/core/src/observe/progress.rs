@@ -137,8 +137,4 @@ impl Progress {
         let nothing_ms = self.arrived.map_or(u64::MAX, |at| now.since_ms(at));
         Some(waits_ms.min(nothing_ms).min(now.since_ms(asked.named)))
     }
-
-    pub fn reported(&self) -> Option<Tick> {
-        self.reported
-    }
 }

@@ -109,3 +109,41 @@ impl Besides {
         self.channels.iter().find(|channel| channel.name.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_and_an_address_read_as_a_server_words_them() {
+        let error = ServerError {
+            number: 1062,
+            text: "Duplicate entry".into(),
+        };
+        assert_eq!(error.to_string(), "error 1062: Duplicate entry");
+        let channel = ChannelSeen {
+            host: "a.example".into(),
+            port: 3307,
+            ..ChannelSeen::default()
+        };
+        assert_eq!(channel.address(), "a.example:3307");
+    }
+
+    /// Either of its threads is enough.
+    #[test]
+    fn a_channel_runs_while_it_receives_or_applies() {
+        for (io, applier_runs, runs) in [
+            (IoThread::Off, false, false),
+            (IoThread::On, false, true),
+            (IoThread::Connecting, false, true),
+            (IoThread::Off, true, true),
+        ] {
+            let channel = ChannelSeen {
+                io,
+                applier_runs,
+                ..ChannelSeen::default()
+            };
+            assert_eq!(channel.runs(), runs, "{io:?}, {applier_runs}");
+        }
+    }
+}

@@ -11,6 +11,7 @@
 //! ```
 
 mod receiver;
+mod signs;
 
 use super::{
     Asked, BeatWord, Detector, Heartbeat, IoThread, MysqldWord, Named, Probe, Progress, Pulse,

@@ -371,23 +371,22 @@ impl Cluster {
         mysqld: Option<Incarnation>,
     ) -> Applied {
         let mut moved = false;
-        if self.epoch == epoch && self.primary == *instance && mysqld.is_some() {
-            self.mysqld = mysqld;
-        }
-        let proved = self
-            .promotion()
-            .is_some_and(|promotion| promotion.acknowledged);
-        if self.epoch == epoch && self.primary == *instance && proved {
-            // The right to open again is used up: another closing is compared anew.
-            self.reopen = None;
-        }
+        let mut proved = false;
         let events = self.progress(epoch, instance, EventKind::Opened, |promotion| {
+            proved = promotion.acknowledged;
             (!promotion.opened).then(|| {
                 moved = promotion.choice.from != promotion.choice.to;
                 (promotion.applied, promotion.opened) = (true, true);
                 "is open"
             })
         })?;
+        if mysqld.is_some() {
+            self.mysqld = mysqld;
+        }
+        if proved {
+            // The right to open again is used up: another closing is compared anew.
+            self.reopen = None;
+        }
         self.slot_ms = 0;
         // Reinstatements, and epochs that never opened, do not count.
         if moved {

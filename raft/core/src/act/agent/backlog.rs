@@ -148,4 +148,50 @@ mod tests {
         let why = "its applier has stopped: 1062: Duplicate entry";
         assert_eq!(held.as_deref(), Some(why));
     }
+
+    #[test]
+    fn a_backlog_stands_still_from_the_look_that_first_shows_it() {
+        let mut pace = Pace::default();
+        pace.look(Tick(0), &holding("p:1-10", "p:1-10"));
+        let held = |pace: &Pace, at: u64, survey: &Survey| {
+            let backlog = pace.backlog(Tick(at), survey, 1_000);
+            backlog.held.is_some()
+        };
+        let behind = holding("p:1-10", "p:1-12");
+        pace.look(Tick(5_000), &behind);
+        assert!(
+            !held(&pace, 5_999, &behind),
+            "it had nothing to apply before"
+        );
+        assert!(held(&pace, 6_000, &behind));
+        let moved = holding("p:1-11", "p:1-12");
+        pace.look(Tick(6_100), &moved);
+        assert!(!held(&pace, 7_099, &moved));
+        assert!(held(&pace, 7_100, &moved), "from the look that saw it move");
+    }
+
+    #[test]
+    fn how_fast_it_applied_long_ago_says_nothing() {
+        let mut pace = Pace::default();
+        let at = |executed: u64| holding(&format!("p:1-{executed}"), "p:1-2000");
+        pace.look(Tick(0), &at(10));
+        pace.look(Tick(100), &at(510));
+        // Ten transactions a second since.
+        let later = 100_000;
+        pace.look(Tick(later), &at(510));
+        pace.look(Tick(later + 1_000), &at(520));
+        let backlog = pace.backlog(Tick(later + 1_000), &at(520), 1_000);
+        assert_eq!(backlog.expected_ms, 148_000);
+    }
+
+    /// The look of exactly so long ago still counts.
+    #[test]
+    fn the_pace_is_that_of_all_its_looks() {
+        let mut pace = Pace::default();
+        let survey = holding("p:1-11", "p:1-20");
+        pace.look(Tick(0), &holding("p:1", "p:1-20"));
+        pace.look(Tick(PACE_MS), &survey);
+        let backlog = pace.backlog(Tick(PACE_MS), &survey, u64::MAX);
+        assert_eq!(backlog.expected_ms, 9_000);
+    }
 }

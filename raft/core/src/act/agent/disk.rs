@@ -94,6 +94,7 @@ fn opens(op: &Op) -> bool {
         | Op::Fence
         | Op::Marker { .. }
         | Op::CleanUp
+        | Op::EndChannel { .. }
         | Op::Cut { .. }
         | Op::Repair { .. }
         | Op::TakeOverScheduled { .. }
@@ -119,9 +120,13 @@ impl Agent {
         });
     }
 
-    pub(super) fn run(&mut self, op: Op, out: &mut Vec<AgentOutput>) -> OpId {
+    fn fresh_op(&mut self) -> OpId {
         self.next_op += 1;
-        let id = OpId(self.next_op);
+        OpId(self.next_op)
+    }
+
+    pub(super) fn run(&mut self, op: Op, out: &mut Vec<AgentOutput>) -> OpId {
+        let id = self.fresh_op();
         let waits = opens(&op);
         self.after_durable(waits, AgentOutput::Run { id, op }, out);
         id
@@ -233,18 +238,19 @@ impl Agent {
 
     /// The fence is in hand again, until its server has exited.
     fn kill_for(&mut self, reply: &Reply, out: &mut Vec<AgentOutput>) {
-        let Some(order) = self.fence_said.take() else {
+        let asked = |order: &mut super::Order| order.token == reply.token;
+        let Some(order) = self.fence_said.take_if(asked) else {
             return;
         };
-        if order.token != reply.token || self.job.is_some() {
+        if self.job.is_some() {
             return;
         }
         self.said = None;
-        self.next_op += 1;
+        let op = self.fresh_op();
         self.job = Some(Job {
             order,
             waits: Waits::Fence,
-            op: OpId(self.next_op),
+            op,
         });
         out.push(AgentOutput::KillServer);
     }

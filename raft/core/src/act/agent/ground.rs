@@ -71,7 +71,7 @@ impl Ground {
     }
 
     /// `next`: the beat that will be the next one to tell of it. Whether there is anything new.
-    fn look(
+    pub fn look(
         &mut self,
         now: Tick,
         begun: Tick,
@@ -196,8 +196,7 @@ impl Agent {
         }
         if !present.is_empty() {
             let sessions = present.into_values().collect();
-            let id = self.run(Op::Cut { sessions }, out);
-            self.side_ops.insert(id);
+            self.run(Op::Cut { sessions }, out);
         }
         let mends = faults
             .iter()
@@ -365,5 +364,19 @@ mod tests {
         let mut of = after("10S");
         of.begin();
         assert!(of.word().strangers.is_empty());
+    }
+
+    /// A new epoch takes with it neither the number of the beat that told last nor the log's place.
+    #[test]
+    fn a_new_epoch_counts_on() {
+        let mut of = after("10S");
+        of.heard(Incarnation(1), 99, at(5), &log(0, &[8], &[]));
+        let since = of.word().since;
+        of.begin();
+        assert_eq!(of.word().since, since);
+        of.heard(Incarnation(1), 120, at(4), &log(0, &[9], &[]));
+        assert!(of.word().strangers.is_empty(), "an older view");
+        of.heard(Incarnation(1), 120, at(5), &log(0, &[9], &[]));
+        assert_eq!(of.word().strangers, [uuid(9)].into());
     }
 }

@@ -28,6 +28,9 @@ mod server;
 mod stall;
 mod time;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::op::{Op, OpDone, OpError, OpId, Survey};
@@ -212,8 +215,6 @@ enum Waits {
     Compare,
     /// Its receiver is stopped before it opens.
     Still,
-    /// Whoever holds what it has to apply is ended.
-    Free,
     /// Stopped, and compared, before it fetches.
     FetchCompare,
     Follow,
@@ -276,7 +277,6 @@ pub struct Agent {
     receives: bool,
     pace: backlog::Pace,
     opened_at: Tick,
-    side_ops: BTreeSet<OpId>,
     /// Fences without an order under way.
     side_fences: BTreeSet<OpId>,
     clean_up: bool,
@@ -288,8 +288,9 @@ pub struct Agent {
     held: Option<content::Held>,
     receiver: Receiver,
     paths: Paths,
-    /// Replication that somebody started on an open primary is being ended.
-    circle: Option<OpId>,
+    /// Replication that nobody ordered is being ended.
+    unordered: Option<OpId>,
+    unordered_due: Tick,
     /// An order to adopt is in hand or failed, and is sent again: the server stays as it is.
     adopting: bool,
     named: Option<NamedPrimary>,
@@ -337,7 +338,6 @@ impl Agent {
             receives: false,
             pace: backlog::Pace::default(),
             opened_at: now,
-            side_ops: BTreeSet::new(),
             side_fences: BTreeSet::new(),
             clean_up: false,
             ground: Ground::default(),
@@ -347,7 +347,8 @@ impl Agent {
             held: None,
             receiver: Receiver::new(now),
             paths: Paths::default(),
-            circle: None,
+            unordered: None,
+            unordered_due: now,
             adopting: false,
             named: None,
             doubt: Some((now, 0)),

@@ -57,7 +57,6 @@ impl Probes {
 
     pub fn clear(&mut self) {
         *self = Self {
-            slept_ms: self.slept_ms,
             gap_ended: self.gap_ended,
             ..Self::default()
         };

@@ -39,7 +39,7 @@ impl Receiver {
     }
 
     /// A look that began then. `by_order`: it replicates from the primary as this agent told it to.
-    fn look(&mut self, begun: Tick, survey: &Survey, by_order: bool) {
+    pub fn look(&mut self, begun: Tick, survey: &Survey, by_order: bool) {
         if begun < self.anew {
             return;
         }

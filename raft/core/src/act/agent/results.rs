@@ -38,7 +38,6 @@ impl Agent {
             return;
         }
         if self.paths.ended(id, &result)
-            || self.side_ops.remove(&id)
             || self.scheduled_ended(now, id, &result)
             || self.common_ended(now, id, &result)
         {
@@ -52,7 +51,7 @@ impl Agent {
             return;
         }
         let repaired = self.repair.take_if(|repair| *repair == id).is_some();
-        if repaired || self.circle.take_if(|circle| *circle == id).is_some() {
+        if repaired || self.unordered.take_if(|op| *op == id).is_some() {
             self.survey_due = now;
             return;
         }
@@ -100,8 +99,7 @@ impl Agent {
             }));
             if self.clean_up {
                 self.clean_up = false;
-                let id = self.run(Op::CleanUp, out);
-                self.side_ops.insert(id);
+                self.run(Op::CleanUp, out);
             }
         }
     }
@@ -113,8 +111,6 @@ impl Agent {
                 out.push(AgentOutput::KillServer);
                 self.job = Some(job);
             }
-            // What holds it is not known; it may open all the same.
-            (Waits::Free, _) => self.apply(job.order, out),
             (Waits::Freeze, OrderKind::Freeze { .. })
                 if matches!(why, OpError::Hangs(_)) && self.may_end_hung() =>
             {
@@ -211,11 +207,7 @@ impl Agent {
             (Waits::Still, OpDone::Frozen(survey)) => {
                 self.survey = Some(*survey);
                 self.opening_moves(now);
-                self.free(order, out);
-            }
-            (Waits::Free, OpDone::ApplierSeen(seen)) => {
-                self.take_applier(now, &seen);
-                self.apply(order, out);
+                self.apply(now, order, out);
             }
             (Waits::Apply, OpDone::Applied) => {
                 self.opening_moves(now);

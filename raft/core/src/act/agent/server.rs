@@ -12,6 +12,8 @@ use super::{Acknowledgement, Agent, AgentOutput, Server, refused};
 
 /// Between two tries to start an applier that stands still.
 const APPLY_AGAIN_MS: u64 = 1_000;
+/// What was started against the log is ended at most so often.
+const UNORDERED_AGAIN_MS: u64 = 1_000;
 
 impl Agent {
     /// Another process is another incarnation, whoever started it: what was said of the one before
@@ -59,7 +61,6 @@ impl Agent {
         self.receiver.restart(now);
         self.disk.withdraw_all();
         self.markers.clear();
-        self.side_ops.clear();
         self.side_fences.clear();
         self.proving = None;
         self.pace = Default::default();
@@ -68,7 +69,7 @@ impl Agent {
         self.ground.server_gone();
         self.scheduled.forget();
         self.common.forget_op();
-        (self.repair, self.circle) = (None, None);
+        (self.repair, self.unordered) = (None, None);
         // At once, not with the next beat.
         self.beat_due = now;
         if let Some(job) = self.job.take() {
@@ -91,6 +92,8 @@ impl Agent {
         self.down_since = None;
         self.start_failure = None;
         self.beat_due = now;
+        // However long it recovered, it has all the time of one that begins.
+        self.opening_moves(now);
         let first = self.seal.server_uuid.is_none();
         // From here on anybody may change it.
         let booted = self.seal.boots.take().is_some();
@@ -140,7 +143,6 @@ impl Agent {
         self.pace.look(now, &survey);
         self.opening_surveyed(now, &survey);
         if let Role::Open(epoch) = self.role {
-            self.end_circle(&survey, out);
             if (survey.super_read_only || survey.offline_mode) && begun > self.opened_at {
                 // Somebody else shut it; the control plane decides whether it opens again.
                 self.role = Role::Closed;
@@ -165,6 +167,7 @@ impl Agent {
             let own = channels.iter().find(|channel| channel.name.is_empty());
             self.source_uuid = own.and_then(|channel| channel.source_uuid);
         }
+        self.end_unordered(now, &survey, out);
         self.look_at_receiver(begun, &survey);
         self.apply_what_came(now, &survey, out);
         self.survey = Some(survey);
@@ -191,20 +194,30 @@ impl Agent {
             && now >= self.apply_due
         {
             self.apply_due = now.plus_ms(APPLY_AGAIN_MS);
-            let id = self.run(Op::StartApplier, out);
-            self.side_ops.insert(id);
+            self.run(Op::StartApplier, out);
         }
     }
 
-    /// A primary replicates from nobody: a receiver that runs on one was started by somebody, toward
-    /// its own replicas perhaps.
-    fn end_circle(&mut self, survey: &Survey, out: &mut Vec<AgentOutput>) {
+    /// A primary replicates from nobody, and a member over the channel of its order alone: the rest
+    /// was started by somebody, on a primary toward its own replicas perhaps.
+    fn end_unordered(&mut self, now: Tick, survey: &Survey, out: &mut Vec<AgentOutput>) {
         let receives = survey.io != crate::observe::IoThread::Off;
-        if receives && self.proving.is_none() && !self.clean_up && !self.hands_off() {
-            let ends = self.circle.is_none();
-            if ends {
-                self.circle = Some(self.run(Op::CleanUp, out));
+        let channels = &survey.ground.channels;
+        let op = match self.role {
+            Role::Open(_) if receives && self.proving.is_none() && !self.clean_up => Op::CleanUp,
+            Role::Following(_) if self.governed() && self.job.is_none() => {
+                match channels.iter().find(|channel| !channel.name.is_empty()) {
+                    Some(channel) => Op::EndChannel {
+                        name: channel.name.clone(),
+                    },
+                    None => return,
+                }
             }
+            _ => return,
+        };
+        if !self.hands_off() && self.unordered.is_none() && now >= self.unordered_due {
+            self.unordered_due = now.plus_ms(UNORDERED_AGAIN_MS);
+            self.unordered = Some(self.run(op, out));
         }
     }
 

@@ -36,9 +36,15 @@ pub(super) struct Opening {
 }
 
 impl Agent {
-    /// An order to open begins, or is repeated.
+    /// An order to open begins, or is repeated. A running primary that is adopted has nothing to
+    /// apply, and what its clients hold is their own affair.
     pub(super) fn watch_opening(&mut self, now: Tick, order: &Order) {
-        let OrderKind::Open { epoch, .. } = order.kind else {
+        let OrderKind::Open {
+            epoch,
+            adopted: false,
+            ..
+        } = order.kind
+        else {
             return;
         };
         if self
@@ -57,7 +63,7 @@ impl Agent {
             holders: Vec::new(),
             ended: BTreeSet::new(),
             look: None,
-            look_due: now.plus_ms(LOOK_MS),
+            look_due: now,
             error: String::new(),
             told: false,
         });
@@ -100,7 +106,7 @@ impl Agent {
         true
     }
 
-    pub(super) fn take_applier(&mut self, now: Tick, seen: &Applier) {
+    fn take_applier(&mut self, now: Tick, seen: &Applier) {
         let Some(opening) = &mut self.opening else {
             return;
         };
@@ -113,16 +119,7 @@ impl Agent {
     }
 
     pub(super) fn tick_opening(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
-        let ends = self.ends_holders();
-        let works = self.server == Server::Up && self.is_opening();
-        let Some(opening) = &self.opening else { return };
-        if works && opening.look.is_none() && now >= opening.look_due {
-            let id = self.run(Op::LookAtApplier { ends }, out);
-            if let Some(opening) = &mut self.opening {
-                opening.look = Some(id);
-                opening.look_due = now.plus_ms(LOOK_MS);
-            }
-        }
+        self.look_at_applier(now, out);
         let stuck = self.stuck(now).is_some();
         if let Some(opening) = &mut self.opening
             && opening.told != stuck
@@ -130,6 +127,20 @@ impl Agent {
             // At once, not with the next beat: the leader waits for it.
             opening.told = stuck;
             self.beat_due = now;
+        }
+    }
+
+    /// Looks, beside the order in hand, when that is due.
+    pub(super) fn look_at_applier(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
+        let ends = self.ends_holders();
+        let works = self.server == Server::Up && self.is_opening();
+        let due = |of: &Opening| of.look.is_none() && now >= of.look_due;
+        if works && self.opening.as_ref().is_some_and(due) {
+            let id = self.run(Op::LookAtApplier { ends }, out);
+            if let Some(opening) = &mut self.opening {
+                opening.look = Some(id);
+                opening.look_due = now.plus_ms(LOOK_MS);
+            }
         }
     }
 

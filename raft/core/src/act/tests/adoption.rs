@@ -45,6 +45,8 @@ fn an_adopted_primary_is_never_shut() {
         desk.order(adopt(), 30),
         "persist(token 30; opened 1), run apply p:1-10"
     );
+    desk.waits(300, &open());
+    assert_eq!(desk.looks, 0, "what its clients hold is their own affair");
     assert_eq!(desk.ends(OpDone::Applied), "say applied, run adopt k=1");
     assert_eq!(
         desk.ends(OpDone::Opened(Opened)),
@@ -102,4 +104,36 @@ fn a_replica_of_an_adopted_primary_remembers_its_source_before_it_reports() {
     );
     assert_eq!(desk.disk.source, None);
     assert!(desk.order(follow(1, "p:1-10"), 30).ends_with("run freeze"));
+}
+
+/// Nobody has ordered an epoch yet: it serves on, however long the founding takes.
+#[test]
+fn a_primary_that_has_only_reported_is_left_open() {
+    let mut desk = about_to_be_adopted();
+    assert_eq!(desk.waits(1_000, &open()), "");
+}
+
+#[test]
+fn to_be_adopted_a_replica_may_let_readers_in_to_be_founded_it_is_closed() {
+    let reports = |order: OrderKind, survey: Survey| {
+        let seal = Seal::blank(cluster_id(), instance("a"));
+        let (mut desk, _) = Desk::with(seal, survey.clone());
+        desk.order(order, 20);
+        let said = match desk.survey {
+            Some(_) => desk.surveyed(survey),
+            None => desk.ends(frozen(survey)),
+        };
+        said.rsplit(", ").next().map(str::to_owned)
+    };
+    let reads = Survey {
+        offline_mode: false,
+        ..fenced()
+    };
+    let said = |fenced| Some(format!("fenced {fenced}"));
+    assert_eq!(reports(report_adopted("b"), reads.clone()), said(true));
+    assert_eq!(reports(report_adopted("b"), open()), said(false));
+    let founds = || OrderKind::Report { adopted: None };
+    assert_eq!(reports(founds(), reads), said(false));
+    assert_eq!(reports(founds(), open()), said(false));
+    assert_eq!(reports(founds(), fenced()), said(true));
 }

@@ -39,6 +39,10 @@ fn a_replica_looks_into_its_own_writes_once_and_tells_which_change_nothing() {
     let said = desk.acknowledged(2, told("a:1-3", ""));
     assert_eq!(said, "run look into a:1-3");
     desk.ends(looked_into("a:1-3", "a:1-2"));
+    let said = desk.acknowledged(2, told("a:1-3,a:5", ""));
+    assert_eq!(said, "run look into a:5", "at once");
+    desk.ends(looked_into("a:5", "a:5"));
+    desk.acknowledged(2, told("a:1-3", ""));
     let said = desk.waits(11_000, &following());
     assert!(!said.contains("look into"), "known: {said}");
     assert_eq!(desk.beats().harmless, set("a:1-2"));
@@ -51,6 +55,19 @@ fn a_replica_looks_into_its_own_writes_once_and_tells_which_change_nothing() {
     desk.waits(110, &following());
     assert_eq!(desk.beats().harmless, set("a:4"));
     assert_eq!(why(&desk), Some("DROP TABLE t"));
+}
+
+/// What a server was asked that is gone is asked of the next one.
+#[test]
+fn a_restart_of_the_server_leaves_no_question_open() {
+    let mut desk = replica();
+    assert_eq!(desk.acknowledged(1, told("a:1", "")), "run look into a:1");
+    desk.tell(AgentInput::ServerExited);
+    desk.comes_up(fenced());
+    desk.order(follow(1, "p:1-10"), 3);
+    desk.ends(OpDone::Followed);
+    let said = desk.waits(11_000, &following());
+    assert!(said.contains("run look into a:1"), "{said}");
 }
 
 #[test]
@@ -105,4 +122,42 @@ fn the_open_primary_writes_what_it_lacks_until_it_has_it() {
     desk.waits(100, &lacking);
     let said = desk.acknowledged(2, mine(true)) + &desk.waits(50, &lacking);
     assert!(!said.contains("write empty"), "{said}");
+}
+
+/// What another primary lacks, or one of another epoch, is not this one's to write.
+#[test]
+fn only_the_named_primary_writes() {
+    let lacking = Survey {
+        executed: set("p:1-10"),
+        ..open()
+    };
+    for other in [named(1, "b"), named(0, "a")] {
+        let other = NamedPrimary {
+            common: set("b:1"),
+            ..other
+        };
+        let mut desk = Desk::serving();
+        desk.waits(100, &lacking);
+        let said = desk.acknowledged(2, other) + &desk.waits(200, &lacking);
+        assert!(!said.contains("write empty"), "{said}");
+    }
+}
+
+#[test]
+fn a_primary_that_cannot_write_says_nothing_of_its_binary_log() {
+    let lacking = Survey {
+        executed: set("p:1-10"),
+        ..open()
+    };
+    let mine = NamedPrimary {
+        own_writes: set("a:9"),
+        common: set("b:1"),
+        ..named(1, "a")
+    };
+    let mut desk = Desk::serving();
+    desk.waits(100, &lacking);
+    assert_eq!(desk.acknowledged(2, mine), "run write empty b:1");
+    desk.fails();
+    desk.waits(200, &lacking);
+    assert_eq!(why(&desk), None);
 }

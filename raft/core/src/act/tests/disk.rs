@@ -30,6 +30,22 @@ fn a_fence_is_done_beside_the_write_and_said_after_it() {
     assert_eq!(desk.writes(), "say confirmed p:1-12");
 }
 
+/// However many have ended before it.
+#[test]
+fn a_write_that_hangs_behind_another_is_slow_too() {
+    let mut desk = stalled(Desk::up());
+    desk.order(fence(1), 20);
+    let (first, _) = desk.handed.clone().expect("something to write");
+    desk.order(freeze(1), 21);
+    desk.tell(AgentInput::Persisted {
+        number: first,
+        ok: true,
+    });
+    assert_eq!(desk.ends(frozen(fenced())), "", "nothing is durable");
+    let said = desk.waits(5_000, &fenced());
+    assert!(said.contains("say frozen p:1-10, undurable"), "{said}");
+}
+
 #[test]
 fn what_follows_waits_for_its_promise() {
     let mut desk = Desk::up();
@@ -123,6 +139,17 @@ fn without_a_disk_only_an_exit_is_a_fence() {
     assert_eq!(desk.writes(), "say exited");
 }
 
+/// It is given as long as a fence may take, and no longer.
+#[test]
+fn the_write_of_a_fence_has_the_time_of_a_fence() {
+    let mut desk = stalled(Desk::serving());
+    desk.order(fence(1), 20);
+    desk.ends(confirmed());
+    let begun = desk.now;
+    while !desk.waits(10, &fenced()).contains("kill") {}
+    assert_eq!(desk.now - begun, Settings::default().fence_ms);
+}
+
 /// No other process is ever called by a number that may be forgotten.
 #[test]
 fn a_new_process_is_spoken_of_once_its_number_is_durable() {
@@ -168,4 +195,63 @@ fn what_it_held_when_it_left_its_source_is_reported() {
     desk.order(open_for(3, "p:1-10"), 40);
     desk.opens("p:1-15");
     assert_eq!(desk.disk.left, BTreeMap::new());
+}
+
+/// The write that was under way before it says nothing of it; the first that holds it does.
+#[test]
+fn a_process_is_durable_with_the_first_write_that_names_it() {
+    let number = |desk: &mut Desk| {
+        desk.waits(110, &fenced());
+        desk.beats().word.mysqld
+    };
+    let written = |desk: &mut Desk, number| desk.tell(AgentInput::Persisted { number, ok: true });
+    let asked = |desk: &Desk| desk.handed.as_ref().expect("something to write").0;
+    let mut desk = Desk::up();
+    desk.tell(AgentInput::ServerExited);
+    let mut desk = stalled(desk);
+    desk.order(freeze(1), 20);
+    let before = asked(&desk);
+    desk.runs(8, true);
+    let by = asked(&desk);
+    desk.order(freeze(2), 21);
+    assert!(before < by && by < asked(&desk));
+    written(&mut desk, before);
+    assert_eq!(number(&mut desk), Incarnation(0));
+    written(&mut desk, by);
+    assert_eq!(number(&mut desk), Incarnation(1));
+}
+
+#[test]
+fn what_was_frozen_is_said_though_its_server_exits_meanwhile() {
+    let mut desk = stalled(Desk::up());
+    desk.order(freeze(1), 20);
+    assert_eq!(desk.ends(frozen(fenced())), "");
+    desk.tell(AgentInput::ServerExited);
+    let said = desk.writes();
+    assert!(said.contains("say frozen p:1-10"), "{said}");
+}
+
+/// Each leader asks anew; the newest order is the one that is to be answered.
+#[test]
+fn a_fence_that_was_asked_for_twice_ends_with_an_exit_too() {
+    let mut desk = stalled(Desk::serving());
+    desk.order(fence(1), 20);
+    desk.ends(confirmed());
+    desk.order(fence(1), 25);
+    desk.ends(confirmed());
+    let said = desk.waits(Settings::default().fence_ms + 100, &fenced());
+    assert!(said.contains("kill"), "{said}");
+    let said = desk.tell(AgentInput::ServerExited);
+    assert!(said.contains("say exited, undurable"), "{said}");
+}
+
+/// A fence that a later order took the place of kills nothing.
+#[test]
+fn an_order_in_hand_is_not_ended_for_a_fence_before_it() {
+    let mut desk = stalled(Desk::serving());
+    desk.order(fence(1), 20);
+    desk.ends(confirmed());
+    desk.order(freeze(1), 21);
+    let said = desk.waits(Settings::default().fence_ms + 100, &fenced());
+    assert!(!said.contains("kill"), "{said}");
 }

@@ -148,3 +148,34 @@ fn a_frozen_one_that_restarted_applies_what_it_received() {
     follows.ends(OpDone::Followed);
     assert_eq!(follows.restarts(left).1, "");
 }
+
+/// What it fetched came by a receiver that may run still, whatever the look before showed.
+#[test]
+fn one_that_has_fetched_is_stopped_before_it_opens() {
+    let mut desk = frozen_desk();
+    desk.order(fetch(1, "p:11-12", "p:1-12"), 21);
+    desk.ends(frozen(fenced()));
+    desk.fails();
+    let said = desk.order(open_for(2, "p:1-10"), 30);
+    assert_eq!(said, "persist(token 30), run freeze");
+    assert!(desk.ends(frozen(fenced())).starts_with("run apply"));
+}
+
+#[test]
+fn only_what_is_left_with_a_stopped_applier_is_started() {
+    let left = Survey {
+        source: Some(("b.example".into(), 3306)),
+        ..holding("p:1-10", "p:11-12")
+    };
+    let runs = Survey {
+        applier_runs: true,
+        ..left.clone()
+    };
+    assert_eq!(frozen_desk().restarts(runs).1, "");
+    let forgot = Survey {
+        source: None,
+        applier_runs: false,
+        ..left
+    };
+    assert_eq!(frozen_desk().restarts(forgot).1, "");
+}

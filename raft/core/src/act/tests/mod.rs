@@ -10,6 +10,7 @@
 mod adoption;
 mod common;
 mod disk;
+mod doubt;
 mod fetch;
 mod orders;
 mod probes;
@@ -22,6 +23,8 @@ mod stall;
 mod standing;
 mod starved;
 mod told;
+mod unordered;
+mod words;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -35,6 +38,7 @@ use crate::ids::{Committed, Epoch, Generation, Incarnation, PlaneId, Position, T
 use crate::observe::{Heartbeat, IoThread, MysqldWord, Role, SourceGround};
 use crate::record::{FenceReport, FreezeReport, State};
 use crate::testing::{World, at, cluster_id, instance, report, set, uuid};
+use words::{changes, op_name, said};
 
 /// Fenced, replicating from nobody.
 fn fenced() -> Survey {
@@ -70,7 +74,7 @@ fn fenced() -> Survey {
     }
 }
 
-fn open() -> Survey {
+pub(super) fn open() -> Survey {
     Survey {
         super_read_only: false,
         offline_mode: false,
@@ -79,7 +83,7 @@ fn open() -> Survey {
 }
 
 /// Replicating from `b`, acknowledging.
-fn following() -> Survey {
+pub(super) fn following() -> Survey {
     Survey {
         source: Some(("b.example".into(), 3306)),
         io: IoThread::On,
@@ -197,7 +201,7 @@ fn process(pid: u32) -> ProcessId {
     }
 }
 
-fn named(epoch: u64, who: &str) -> NamedPrimary {
+pub(super) fn named(epoch: u64, who: &str) -> NamedPrimary {
     NamedPrimary {
         epoch: Epoch(epoch),
         instance: instance(who),
@@ -220,6 +224,9 @@ fn named(epoch: u64, who: &str) -> NamedPrimary {
     }
 }
 
+/// More than follow from one input.
+const ANSWERS_MAX: usize = 100;
+
 struct Desk {
     agent: Agent,
     now: u64,
@@ -233,6 +240,9 @@ struct Desk {
     survey: Option<OpId>,
     markers: Vec<OpId>,
     look: Option<OpId>,
+    /// How often it looked at the applier, and whether it was to end what holds it.
+    looks: usize,
+    look_ends: Option<bool>,
     /// What a look at the applier shows.
     applier: Applier,
     /// By host: where the agent tries whether it could follow.
@@ -253,6 +263,8 @@ impl Desk {
             survey: None,
             markers: Vec::new(),
             look: None,
+            looks: 0,
+            look_ends: None,
             applier: Applier::default(),
             logins: BTreeMap::new(),
             beat: None,
@@ -304,7 +316,10 @@ impl Desk {
     fn tell(&mut self, input: AgentInput) -> String {
         let mut lines = Vec::new();
         let mut next = VecDeque::from([input]);
+        let mut left = ANSWERS_MAX;
         while let Some(input) = next.pop_front() {
+            assert!(left > 0, "each answer makes it ask again");
+            left -= 1;
             let outputs = self.agent.handle(Tick(self.now), input);
             lines.extend(outputs.into_iter().filter_map(|o| self.line(o)));
             if !self.disk_hangs
@@ -350,8 +365,10 @@ impl Desk {
                         return None;
                     }
                     // Answered at once.
-                    Op::LookAtApplier { .. } => {
+                    Op::LookAtApplier { ends } => {
                         self.look = Some(id);
+                        self.looks += 1;
+                        self.look_ends = Some(*ends);
                         return None;
                     }
                     Op::Marker { .. } => self.markers.push(id),
@@ -436,6 +453,14 @@ impl Desk {
         self.ended(id, Ok(OpDone::Marked(marker())))
     }
 
+    /// Ticks until a survey is under way, and leaves it so.
+    fn begins_a_look(&mut self) {
+        while self.survey.is_none() {
+            self.now += 10;
+            self.tell(AgentInput::Tick);
+        }
+    }
+
     /// Ticks every 10 ms for so long, surveys answered by `survey`; what it did meanwhile.
     fn waits(&mut self, ms: u64, survey: &Survey) -> String {
         let mut lines = Vec::new();
@@ -467,117 +492,4 @@ impl Desk {
     fn beats(&self) -> &Heartbeat {
         self.beat.as_ref().expect("it has beaten")
     }
-}
-
-fn op_name(op: &Op) -> String {
-    match op {
-        Op::Survey => "survey".into(),
-        Op::Freeze => "freeze".into(),
-        Op::Fence => "fence".into(),
-        Op::Fetch { host, .. } => format!("fetch {host}"),
-        Op::LookAtApplier { .. } => "look at applier".into(),
-        Op::StartApplier => "start applier".into(),
-        Op::WaitApplied { set } => format!("apply {}", crate::testing::short(set)),
-        Op::Follow {
-            host,
-            acking,
-            online,
-            ..
-        } => {
-            let how = if *acking { "acking" } else { "silently" };
-            let kept = if *online { "" } else { ", offline" };
-            format!("follow {host} {how}{kept}")
-        }
-        Op::LookInto { set } => format!("look into {}", crate::testing::short(set)),
-        Op::WriteEmpty { set } => format!("write empty {}", crate::testing::short(set)),
-        Op::PrepareOpen { members } => {
-            assert_eq!(
-                *members,
-                [uuid("b")].into(),
-                "whoever else is attached is cut"
-            );
-            "prepare".into()
-        }
-        Op::Open { k } => format!("open k={k}"),
-        Op::Adopt { k } => format!("adopt k={k}"),
-        Op::Marker { create: true, .. } => "first marker".into(),
-        Op::Marker { epoch, .. } => format!("marker {epoch}"),
-        Op::CleanUp => "clean up".into(),
-        Op::Cut { sessions } => format!("cut {sessions:?}"),
-        Op::Repair { k } => format!("repair {k}"),
-        Op::TakeOverScheduled { take_over } => format!("take over {take_over:?}"),
-        Op::LookAtScheduled => "look at events".into(),
-        Op::LogIn { host, .. } => format!("log in at {host}"),
-    }
-}
-
-fn said(said: &Said) -> String {
-    match said {
-        Said::Reported { fenced, .. } => format!("say reported, fenced {fenced}"),
-        Said::Frozen { report } => {
-            let held = crate::testing::short(&report.holds());
-            format!("say frozen {held}{}", durability(report.undurable))
-        }
-        Said::Fenced {
-            report, undurable, ..
-        } => match report {
-            FenceReport::Confirmed {
-                final_set, broken, ..
-            } => {
-                let faults = broken.iter().map(|fault| format!(", {fault}"));
-                let faults: String = faults.collect();
-                format!("say confirmed {}{faults}", crate::testing::short(final_set))
-            }
-            FenceReport::Exited => format!("say exited{}", durability(*undurable)),
-        },
-        Said::Following => "say following".into(),
-        Said::WillNotFollow { extra } => {
-            format!("say will not follow: {}", crate::testing::short(extra))
-        }
-        Said::Applied => "say applied".into(),
-        Said::Opened { .. } => "say opened".into(),
-        Said::Acknowledged { floor } => {
-            format!("say acknowledged {}", crate::testing::short(floor))
-        }
-        Said::Refused { why } => format!("refused: {why}"),
-    }
-}
-
-fn durability(undurable: bool) -> &'static str {
-    if undurable { ", undurable" } else { "" }
-}
-
-fn changes(old: &Seal, new: &Seal) -> String {
-    let mut found = Vec::new();
-    let mut changed = |differs: bool, what: String| {
-        if differs {
-            found.push(what);
-        }
-    };
-    let epoch = |epoch: Option<Epoch>| epoch.map_or("none".into(), |epoch| epoch.to_string());
-    let uuid_known = new.server_uuid.is_some();
-    changed(
-        old.server_uuid != new.server_uuid,
-        format!("uuid {uuid_known}"),
-    );
-    changed(old.mysqld != new.mysqld, format!("mysqld {}", new.mysqld));
-    let at = new
-        .token
-        .as_ref()
-        .map(|token| token.at.index.0)
-        .unwrap_or(0);
-    changed(old.token != new.token, format!("token {at}"));
-    changed(
-        old.frozen != new.frozen,
-        format!("frozen {}", epoch(new.frozen)),
-    );
-    changed(old.shut != new.shut, format!("shut {}", epoch(new.shut)));
-    changed(
-        old.opened != new.opened,
-        format!("opened {}", epoch(new.opened)),
-    );
-    if let Some((source, of)) = &new.source {
-        changed(old.source != new.source, format!("source {source} {of}"));
-    }
-    found.join("; ")
 }

@@ -286,6 +286,39 @@ fn a_newer_order_kills_the_session_of_the_older() {
 }
 
 #[test]
+fn a_newer_order_of_the_same_kind_is_carried_out() {
+    let mut desk = Desk::up();
+    desk.order(follow(2, "p:1-10"), 30);
+    desk.ends(frozen(fenced()));
+    assert_eq!(desk.ends(OpDone::Followed), "", "not seen yet");
+    assert_eq!(desk.order(follow(2, "p:1-10"), 30), "", "on its way");
+    assert_eq!(
+        desk.order(follow(2, "p:1-10"), 31),
+        "persist(token 31), run follow b.example acking"
+    );
+}
+
+/// What an order does to a server while it is in hand is no loss.
+#[test]
+fn what_is_gone_while_an_order_is_in_hand_is_not_lost() {
+    let (mut desk, _) = Desk::with(enrolled_seal(), holding("p:1-10", "p:1-12"));
+    desk.order(follow(2, "p:1-12"), 30);
+    assert_eq!(desk.waits(300, &holding("p:1-10", "p:1-10")), "");
+    assert!(desk.agent.seal().lost.is_empty());
+    // The same with nothing in hand.
+    let (mut desk, _) = Desk::with(enrolled_seal(), holding("p:1-10", "p:1-12"));
+    desk.waits(300, &holding("p:1-10", "p:1-10"));
+    assert_eq!(desk.agent.seal().lost, set("p:11-12"));
+}
+
+#[test]
+fn when_the_server_last_answered_is_known() {
+    let desk = Desk::boot(enrolled_seal());
+    assert_eq!(desk.agent.answered(), None);
+    assert_eq!(Desk::up().agent.answered(), Some(Tick(1_000)));
+}
+
+#[test]
 fn a_repeated_order_gets_its_answer_again() {
     let mut desk = Desk::up();
     desk.order(freeze(1), 20);
@@ -452,4 +485,32 @@ fn one_that_is_online_is_taken_offline_by_its_order_and_never_the_other_way() {
     desk.ends(OpDone::Followed);
     desk.waits(200, &following());
     assert_eq!(desk.order(follow(1, "p:1-10"), 20), "say following");
+}
+
+#[test]
+fn an_agent_that_remembers_no_cluster_obeys_no_order_of_an_epoch() {
+    let (mut desk, _) = Desk::with(Seal::blank(cluster_id(), instance("a")), fenced());
+    let said = desk.order(follow(1, "p:1-10"), 20);
+    assert!(
+        said.starts_with("refused: this agent has no memory of this cluster"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_order_that_is_carried_out_is_answered_again_without_another_statement() {
+    let mut desk = Desk::serving();
+    let said = desk.order(open_for(1, "p:1-10"), 2);
+    assert!(!said.contains("run") && said.starts_with("say"), "{said}");
+}
+
+/// No look has shown it stopped since it was told to receive.
+#[test]
+fn one_that_was_told_to_follow_is_stopped_before_it_opens() {
+    let mut desk = Desk::up();
+    desk.order(follow(1, "p:1-10"), 20);
+    desk.ends(frozen(fenced()));
+    desk.ends(OpDone::Followed);
+    let said = desk.order(open_for(2, "p:1-10"), 30);
+    assert!(said.ends_with("run freeze"), "{said}");
 }

@@ -4,12 +4,17 @@ use super::*;
 use crate::act::ServerSeen;
 
 impl Desk {
+    /// What is seen of its server from outside.
+    pub(super) fn seen_as(&mut self, moved: bool, ending: bool) -> String {
+        self.tell(AgentInput::ServerSeen(ServerSeen { moved, ending }))
+    }
+
     /// Looked at twice a second for so long, without an answer from it; what the agent did.
     fn looked_at(&mut self, ms: u64, moved: bool, ending: bool) -> String {
         let mut lines = Vec::new();
         for _ in 0..ms / 500 {
             self.now += 500;
-            lines.push(self.tell(AgentInput::ServerSeen(ServerSeen { moved, ending })));
+            lines.push(self.seen_as(moved, ending));
         }
         lines.retain(|line| !line.is_empty());
         lines.join(", ")

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::record::{Idle, Owed, ScheduledSaid, TakeOver, TakenOver};
+use std::collections::BTreeSet;
 
 fn told(owed: Owed, index: u64) -> NamedPrimary {
     NamedPrimary {
@@ -97,6 +98,20 @@ fn once_nothing_is_due_what_is_seen_is_told() {
     assert!(!later.contains("take over"), "{later}");
 }
 
+/// Nothing of what was seen before a server was shut is told once it is open again.
+#[test]
+fn what_was_seen_before_it_was_shut_is_forgotten() {
+    let mut desk = Desk::serving();
+    desk.acknowledged(1, told(Owed::Nothing, 10));
+    desk.ends(OpDone::ScheduledSeen(Idle::Named(BTreeSet::new())));
+    desk.waits(200, &scheduler("ON"));
+    assert!(desk.beats().scheduled.is_some());
+    let mut shut = scheduler("OFF");
+    (shut.super_read_only, shut.offline_mode) = (true, true);
+    desk.waits(300, &shut);
+    assert_eq!(word(&mut desk), None);
+}
+
 /// A closed server's scheduler is off by order.
 #[test]
 fn what_a_shut_one_shows_is_not_told() {
@@ -134,4 +149,66 @@ fn another_than_the_named_primary_does_nothing() {
     };
     let said = desk.acknowledged(2, over);
     assert!(!said.contains("take over"), "{said}");
+}
+
+#[test]
+fn what_hangs_is_not_asked_again() {
+    let mut desk = Desk::serving();
+    assert_eq!(desk.acknowledged(1, told(this(), 10)), TAKES_OVER);
+    let later = desk.waits(3_000, &open());
+    assert!(!later.contains("take over"), "{later}");
+}
+
+/// What the server was asked that is gone is asked of the next one.
+#[test]
+fn an_exit_leaves_no_question_open() {
+    let mut desk = Desk::serving();
+    let looks = "run look at events";
+    assert_eq!(desk.acknowledged(1, told(Owed::Nothing, 10)), looks);
+    desk.tell(AgentInput::ServerExited);
+    desk.comes_up(fenced());
+    let number = desk.disk.mysqld.0;
+    desk.order(reopen(1, number), 30);
+    desk.ends(prepared("p:1-10"));
+    let said = desk.ends(OpDone::Opened(Opened));
+    assert!(said.contains(looks), "{said}");
+}
+
+#[test]
+fn an_answer_to_what_is_not_due_any_more_is_not_told() {
+    let mut desk = Desk::serving();
+    desk.acknowledged(1, told(this(), 10));
+    desk.acknowledged(2, told(Owed::Nothing, 11));
+    desk.ends(done(&["app.tick"]));
+    assert_eq!(word(&mut desk).and_then(|said| said.taken_over), None);
+    let mut desk = Desk::serving();
+    desk.acknowledged(1, told(Owed::Nothing, 10));
+    desk.acknowledged(2, told(this(), 11));
+    desk.ends(OpDone::ScheduledSeen(Idle::Named(BTreeSet::new())));
+    assert_eq!(word(&mut desk).and_then(|said| said.idle), None);
+}
+
+/// A look that began in the very moment of the node's word may be from before.
+#[test]
+fn a_look_from_before_the_word_is_not_told() {
+    let mut desk = Desk::serving();
+    desk.survey = None;
+    desk.begins_a_look();
+    desk.acknowledged(1, told(Owed::Nothing, 10));
+    desk.surveyed(scheduler("ON"));
+    desk.survey = None;
+    for _ in 0..15 {
+        desk.now += 10;
+        desk.tell(AgentInput::Tick);
+    }
+    assert_eq!(
+        desk.beats().scheduled.as_ref().and_then(|said| said.runs),
+        None
+    );
+    desk.surveyed(scheduler("ON"));
+    desk.waits(110, &scheduler("ON"));
+    assert_eq!(
+        desk.beats().scheduled.as_ref().and_then(|said| said.runs),
+        Some(true)
+    );
 }

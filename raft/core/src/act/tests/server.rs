@@ -1,11 +1,10 @@
-//! What it finds its server to be; strangers; markers and doubt.
+//! What it finds its server to be; strangers.
 
+use super::starved::{connected, replica};
 use super::*;
-use crate::act::{ProbeAt, SemiSyncDump};
+use crate::act::SemiSyncDump;
 use crate::gtid::Uuid;
 use crate::observe::Fault;
-
-// ---- what it finds
 
 #[test]
 fn a_server_that_came_up_open_is_fenced() {
@@ -287,165 +286,117 @@ fn what_is_gone_from_it_is_told() {
 }
 
 #[test]
-fn replication_that_runs_on_an_open_primary_is_ended() {
-    let mut desk = Desk::serving();
-    desk.waits(100, &open());
-    desk.acknowledged(1, named(1, "a"));
-    let circle = Survey {
-        source: Some(("b.example".into(), 3306)),
-        io: IoThread::Connecting,
-        ..open()
+fn whose_primary_another_is_cuts_nobody_and_mends_nothing() {
+    let mut off = open();
+    (off.ground.source.enabled, off.ground.source.status) = (false, false);
+    off.semi_sync_dumps = vec![SemiSyncDump {
+        uuid: Some(uuid("z")),
+        session: 9,
+    }];
+    let log = crate::record::Ground {
+        strangers: [uuid("x")].into(),
+        ..Default::default()
     };
-    assert_eq!(desk.waits(100, &circle), "run clean up");
-    assert_eq!(desk.waits(200, &circle), "", "one at a time");
+    let other = NamedPrimary {
+        ground: log,
+        at: at(99),
+        ..named(1, "b")
+    };
+    let mut desk = Desk::serving();
+    desk.acknowledged(1, other);
+    let said = desk.waits(150, &off);
+    assert!(!said.contains("cut") && !said.contains("repair"), "{said}");
+    let word = &desk.beats().ground;
+    assert!(
+        word.strangers.is_empty() && word.broken.is_empty(),
+        "{word:?}"
+    );
 }
 
-// ---- markers and doubt
+/// What a survey shows that began in the very moment of the opening is from before.
+#[test]
+fn an_opening_is_not_undone_by_a_look_from_before() {
+    let mut desk = Desk::up();
+    desk.order(open_for(1, "p:1-10"), 20);
+    desk.ends(OpDone::Applied);
+    desk.ends(prepared("p:1-10"));
+    desk.begins_a_look();
+    desk.ends(OpDone::Opened(Opened));
+    desk.surveyed(fenced());
+    assert_eq!(desk.agent.role(), Role::Open(Epoch(1)));
+    desk.waits(200, &fenced());
+    assert_eq!(desk.agent.role(), Role::Closed, "shut since");
+}
 
 #[test]
-fn markers_go_out_fast_until_one_is_acknowledged() {
+fn one_that_follows_nobody_lets_no_client_in_and_a_replica_writes_nothing() {
+    let online = Survey {
+        offline_mode: false,
+        ..fenced()
+    };
     let mut desk = Desk::up();
-    desk.order(open_for(2, "p:1-10"), 20);
-    desk.opens("p:1-10");
-    assert_eq!(desk.markers.len(), 1);
-    desk.waits(60, &open());
-    assert_eq!(desk.markers.len(), 4, "every 20 ms");
-    desk.waits(1_000, &open());
-    assert_eq!(desk.markers.len(), 8, "at most eight in flight");
-    assert_eq!(desk.marked(), "say acknowledged p:1-11");
-    for _ in 0..7 {
-        assert_eq!(desk.marked(), "", "said once");
-    }
+    desk.order(freeze(1), 2);
+    desk.ends(frozen(fenced()));
+    let (mut desk, _) = desk.restarts(fenced());
+    assert_eq!(desk.agent.role(), Role::Closed);
+    assert_eq!(desk.waits(100, &online), "run fence");
+    let mut desk = replica();
+    let replicates = Survey {
+        offline_mode: false,
+        ..connected(1)
+    };
+    assert_eq!(desk.waits(200, &replicates), "", "read by clients");
+    let writable = Survey {
+        super_read_only: false,
+        ..replicates
+    };
+    assert_eq!(desk.waits(100, &writable), "run fence");
+}
+
+#[test]
+fn what_it_is_after_a_restart_is_what_it_does_and_what_it_was_told() {
+    let role = |source: u64, opened, survey: Survey| {
+        let seal = Seal {
+            source: Some((instance("b"), Epoch(source))),
+            opened,
+            server_uuid: Some(uuid("a")),
+            token: Some(token(2, 1)),
+            ..enrolled_seal()
+        };
+        Desk::with(seal, survey).0.agent.role()
+    };
+    assert_eq!(role(2, None, following()), Role::Following(Epoch(2)));
+    assert_eq!(role(2, None, fenced()), Role::Closed, "it receives nothing");
+    assert_eq!(role(1, Some(Epoch(2)), open()), Role::Open(Epoch(2)));
     assert_eq!(
-        desk.waits(2_000, &open()),
-        "run marker 2",
-        "then one at a time, once a second"
+        role(2, Some(Epoch(2)), open()),
+        Role::Closed,
+        "it followed since"
     );
 }
 
 #[test]
-fn the_first_epoch_makes_its_table_one_at_a_time() {
-    let mut desk = Desk::up();
-    desk.order(open_for(1, "p:1-10"), 20);
-    desk.opens("p:1-10");
-    desk.waits(1_000, &open());
-    assert_eq!(desk.markers.len(), 1);
-}
-
-#[test]
-fn a_marker_of_an_earlier_epoch_proves_nothing() {
+fn what_it_last_saw_and_heard_can_be_asked_for() {
     let mut desk = Desk::serving();
-    desk.waits(1_000, &open());
-    let old = desk.markers.pop().expect("a write probe");
-    desk.order(fence(1), 20);
-    desk.ends(confirmed());
-    desk.order(open_for(2, "p:1-12"), 30);
-    desk.opens("p:1-12");
-    assert_eq!(desk.ended(old, Ok(OpDone::Marked(marker()))), "");
-    assert_eq!(desk.marked(), "say acknowledged p:1-11");
+    assert_eq!(desk.agent.named(), None);
+    desk.waits(100, &open());
+    desk.acknowledged(1, named(1, "a"));
+    assert_eq!(desk.agent.survey(), Some(&open()));
+    assert_eq!(desk.agent.named(), Some(&named(1, "a")));
 }
 
 #[test]
-fn replication_is_forgotten_after_the_first_write() {
-    let seal = enrolled_seal();
-    let replica = Survey {
-        source: Some(("p.example".into(), 3306)),
-        ..fenced()
-    };
-    let (mut desk, _) = Desk::with(seal, replica);
-    desk.order(open_for(2, "p:1-10"), 20);
-    desk.opens("p:1-10");
-    assert_eq!(desk.marked(), "say acknowledged p:1-11, run clean up");
-}
-
-#[test]
-fn after_a_gap_503_until_confirmed() {
-    let doubtful = || {
-        let mut desk = Desk::serving();
-        desk.waits(100, &open());
-        desk.now += 600;
-        desk.tell(AgentInput::Tick);
-        assert_eq!(desk.agent.serving(), None, "it slept");
-        let before = desk.beats().word.beat - 1;
-        (desk, before)
-    };
-    // A node confirms a beat that was sent after it.
-    let (mut desk, before) = doubtful();
-    desk.acknowledged(before, named(1, "a"));
-    assert_eq!(desk.agent.serving(), None, "the answer to an older beat");
-    desk.acknowledged(before + 1, named(1, "a"));
-    assert_eq!(desk.agent.serving(), Some(Epoch(1)));
-    // Not if its epoch is over, or another's.
-    for other in [named(2, "b"), named(1, "b"), named(2, "a")] {
-        let (mut desk, before) = doubtful();
-        desk.acknowledged(before + 1, other);
-        assert_eq!(desk.agent.serving(), None);
-    }
-    let (mut desk, before) = doubtful();
-    let deposed = NamedPrimary {
-        deposed: true,
-        ..named(1, "a")
-    };
-    desk.acknowledged(before + 1, deposed);
-    assert_eq!(desk.agent.serving(), None);
-    // Or k of V acknowledge a write begun after it.
-    let (mut desk, _) = doubtful();
-    desk.marked();
-    assert_eq!(desk.agent.serving(), None, "begun before it");
-    desk.waits(1_000, &open());
-    desk.marked();
-    assert_eq!(desk.agent.serving(), Some(Epoch(1)));
-    // 500 ms are none.
-    let mut desk = Desk::serving();
-    desk.now += 500;
-    desk.tell(AgentInput::Tick);
-    assert_eq!(desk.agent.serving(), Some(Epoch(1)));
-}
-
-#[test]
-fn one_that_nobody_acknowledges_fences_itself() {
-    for known in [true, false] {
-        let mut desk = Desk::serving();
-        if known {
-            let named = NamedPrimary {
-                unacked_fence_ms: 20_000,
-                ..named(1, "a")
-            };
-            desk.acknowledged(1, named);
-        }
-        let bound_ms = if known { 20_000 } else { 30_000 };
-        desk.waits(1_000, &open());
-        let [probe] = desk.markers[..] else {
-            panic!("one probe: {:?}", desk.markers)
+fn only_who_followed_since_it_was_primary_is_started_at_once() {
+    for (source, starts) in [(1, false), (2, true), (3, true)] {
+        let seal = Seal {
+            source: Some((instance("b"), Epoch(source))),
+            opened: Some(Epoch(2)),
+            server_uuid: Some(uuid("a")),
+            token: Some(token(3, 1)),
+            ..enrolled_seal()
         };
-        let waits = Survey {
-            ack_waits: 1,
-            probes: [(probe, ProbeAt::Acknowledgement)].into(),
-            ..open()
-        };
-        assert_eq!(desk.waits(bound_ms - 100, &waits), "");
-        assert_eq!(desk.agent.serving(), Some(Epoch(1)));
-        let said = desk.waits(1_200, &waits);
-        assert!(said.starts_with("persist(), run fence"), "{said:?}");
-        assert_eq!(desk.disk.unacknowledged, Some(Epoch(1)), "it says so");
-        assert_eq!(desk.agent.serving(), None);
+        let (mut desk, _) = Desk::with(seal, fenced());
+        let said = desk.tell(AgentInput::ServerExited) + &desk.waits(50, &fenced());
+        assert_eq!(said.contains("start"), starts, "of epoch {source}: {said}");
     }
-}
-
-#[test]
-fn told_of_a_deposition_it_answers_503_at_once() {
-    let deposed = || NamedPrimary {
-        deposed: true,
-        ..named(1, "a")
-    };
-    for told in [deposed(), named(2, "b")] {
-        let mut desk = Desk::serving();
-        desk.acknowledged(1, told);
-        assert_eq!(desk.agent.serving(), None);
-    }
-    // A node that lags behind takes nothing back.
-    let mut desk = Desk::serving();
-    desk.acknowledged(1, deposed());
-    desk.acknowledged(2, named(1, "a"));
-    assert_eq!(desk.agent.serving(), None);
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::act::ProbeAt;
 
 /// A replica of `p`, of epoch 1, whose receiver has connected.
-fn replica() -> Desk {
+pub(super) fn replica() -> Desk {
     let (mut desk, _) = Desk::with(enrolled_seal(), fenced());
     desk.order(follow_of("p"), 2);
     desk.ends(OpDone::Frozen(Box::new(fenced())));
@@ -48,7 +48,7 @@ fn follow_of(letter: &str) -> OrderKind {
 }
 
 /// Follows `p`, which has sent so many heartbeats.
-fn connected(heartbeats: u64) -> Survey {
+pub(super) fn connected(heartbeats: u64) -> Survey {
     Survey {
         source: Some(("p.example".into(), 3306)),
         heartbeats,

@@ -148,6 +148,16 @@ fn it_says_what_was_demanded_and_what_was_found() {
     assert!(found.iter().any(|words| words == short), "{found:?}");
     let judged = starving("SS_", "wwh", 2).judge();
     assert_eq!(judged.threshold_ms, 5_000);
+    let counts = |judged: &Judgement| {
+        let strangers = judged.findings.iter().filter_map(|of| match of {
+            Finding::Strangers { count } => Some(*count),
+            _ => None,
+        });
+        strangers.collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&judged), Vec::<usize>::new());
+    let with_two = starving("SS_", "wwh", 2).strangers(2).judge();
+    assert_eq!(counts(&with_two), [2]);
     let found: Vec<String> = judged.findings.iter().map(ToString::to_string).collect();
     for words in [
         "2 of 3 nodes saw it gather no acknowledgement for 5000 ms; 2 must",

@@ -137,6 +137,102 @@ fn feasible_says_what_is_missing() {
         "{why}"
     );
     assert!(why.ends_with("bring back one of: c"), "{why}");
+    let why = with(2, "a").expect("two are needed");
+    assert!(why.ends_with("bring back one of: b, c"), "{why}");
     let why = with(3, "").expect("one is needed");
     assert!(why.contains("no replica that may be promoted"), "{why}");
+}
+
+#[test]
+fn a_proof_has_a_word_for_machines_and_a_sentence_for_people() {
+    let ids = |letters: &str| {
+        letters
+            .chars()
+            .map(|of| instance(&of.to_string()))
+            .collect()
+    };
+    let strangers = |letters: &[&str]| letters.iter().map(|of| crate::testing::uuid(of)).collect();
+    let all = [
+        (
+            Proof::Founding { adopted: false },
+            "founding",
+            "there was no primary before",
+        ),
+        (
+            Proof::Founding { adopted: true },
+            "founding",
+            "the open primary is adopted",
+        ),
+        (
+            Proof::Exited { frozen: ids("ab") },
+            "exited",
+            "the old mysqld has exited, and a, b are frozen",
+        ),
+    ];
+    for (proof, name, words) in all {
+        assert_eq!((proof.name(), proof.to_string().as_str()), (name, words));
+    }
+    let frozen = |of: &[&str]| Proof::AckersFrozen {
+        frozen: ids("ab"),
+        of: ids("abc"),
+        k: 2,
+        strangers: strangers(of),
+    };
+    assert_eq!(frozen(&[]).name(), "ackers_frozen");
+    let (none, one) = (frozen(&[]).to_string(), frozen(&["z"]).to_string());
+    assert!(none.contains("a, b") && none.contains("2 of 3"), "{none}");
+    assert_ne!(none, one, "strangers are said");
+}
+
+/// Of two, one has lost a part of what it held: it may alone have held what was acknowledged.
+fn one_forgot() -> World {
+    let mut world = deposed("pab", 1);
+    world.freeze(report("a", "p:1-20", ""));
+    world.freeze(FreezeReport {
+        forgot: Some("it lost p:21".into()),
+        ..report("b", "p:1-20", "")
+    });
+    world
+}
+
+#[test]
+fn zero_is_not_claimed_where_too_few_remember() {
+    let mut world = one_forgot();
+    world.cluster_mut().policy.max_loss = MaxLoss::Any;
+    let choice = choose(world.cluster()).expect("a loss is allowed");
+    assert_eq!(choice.loss, LossBound::Unknown);
+    assert_eq!(check(world.cluster(), &choice), Vec::<String>::new());
+    let claimed = Choice {
+        loss: LossBound::Zero,
+        ..choice
+    };
+    assert!(!check(world.cluster(), &claimed).is_empty());
+}
+
+#[test]
+fn who_ranks_after_it_is_said_with_the_reason() {
+    let mut world = deposed("pab", 1);
+    for letter in ["a", "b"] {
+        world.freeze(report(letter, "p:1-20", ""));
+    }
+    let why = choose(world.cluster()).expect("a candidate").why;
+    let after = "b: qualified, ranks after a".to_owned();
+    assert!(why.contains(&after), "{why:?}");
+}
+
+/// Where too few remember, the old primary's own word is what is needed.
+#[test]
+fn a_final_set_is_needed_where_too_few_remember() {
+    let mut world = one_forgot();
+    world.confirm("p:1-14");
+    let choice = choose(world.cluster()).expect("a candidate");
+    assert!(choice.need.is_superset_of(&set("p:1-14")));
+    assert_eq!(check(world.cluster(), &choice), Vec::<String>::new());
+    let less = Choice {
+        need: set("p:1-12"),
+        ..choice
+    };
+    let laws = check(world.cluster(), &less);
+    let law = "the need contains the final set";
+    assert!(laws.iter().any(|of| of.contains(law)), "{laws:?}");
 }

@@ -97,3 +97,31 @@ fn one_that_would_serve_no_better_returns_only_if_nobody_else_qualifies() {
     world.must(fenced(1, "p", confirmed(false)));
     waits(&world, "it could not write");
 }
+
+/// What could be missing on one that did not open can be missing on an old primary that is tried again:
+/// so much, and no more.
+#[test]
+fn one_that_is_tried_again_may_lack_what_it_lacked() {
+    let sound = |taken_back: Option<LossBound>, loss: LossBound| {
+        let mut world = deposed("pab", 1);
+        world.confirm("p:1-14");
+        let mut choice = choose(world.cluster()).expect("it is back");
+        choice.loss = loss;
+        let crate::record::Stage::Deposed(record) = &mut world.cluster_mut().stage else {
+            panic!("it is deposed");
+        };
+        record.withdrawn = taken_back.map(|loss| crate::record::Withdrawn {
+            why: "it applies nothing".into(),
+            loss,
+        });
+        let broken = check(world.cluster(), &choice);
+        !broken.contains(&"no more may be lost than is proved, or allowed".to_owned())
+    };
+    let (zero, unknown) = (LossBound::Zero, LossBound::Unknown);
+    assert!(sound(None, zero.clone()));
+    assert!(sound(Some(zero.clone()), zero.clone()));
+    assert!(!sound(Some(unknown.clone()), zero.clone()));
+    assert!(!sound(None, unknown.clone()));
+    assert!(!sound(Some(zero), unknown.clone()));
+    assert!(sound(Some(unknown.clone()), unknown));
+}

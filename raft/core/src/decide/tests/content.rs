@@ -174,6 +174,11 @@ fn one_that_forgot_is_silent_and_tells_nothing() {
         "c for p:1-14",
         "what a and c hold, either one"
     );
+    // The checker takes no word of it either.
+    let mut choice = choose(world.cluster()).expect("c");
+    assert_eq!(check(world.cluster(), &choice), Vec::<String>::new());
+    choice.need = set("p:1-12");
+    assert!(!check(world.cluster(), &choice).is_empty());
     // What it loses after its first report changes nothing.
     let mut world = deposed("pab", 1);
     world.freeze(report("a", "p:1-20", ""));

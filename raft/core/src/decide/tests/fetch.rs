@@ -302,3 +302,16 @@ proptest! {
         }
     }
 }
+
+/// Nothing is fetched for one that will not be chosen: where the old primary is back in time, and where
+/// more could be missing than is allowed.
+#[test]
+fn where_nobody_could_be_chosen_by_it_nothing_is_fetched() {
+    let mut back = one_behind();
+    back.confirm("p:1-20");
+    assert_eq!(told(&back), "p for p:1-20");
+    assert_eq!(options(&back), [""; 0]);
+    let mut doubtful = one_behind();
+    doubtful.cluster_mut().ground.broken = [crate::observe::Fault::Disabled].into();
+    assert_eq!(options(&doubtful), [""; 0]);
+}

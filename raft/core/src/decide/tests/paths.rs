@@ -245,3 +245,21 @@ fn the_old_primary_opens_again_only_if_nobody_else_qualifies() {
     }
     assert_eq!(told(&world), "a for p:1-14");
 }
+
+#[test]
+fn who_is_approved_must_be_the_one_that_fares_better() {
+    let mut registration = registration("pab", 1);
+    registration.policy.automation = crate::policy::Automation::Off;
+    // `a` can log in at `b`, and nobody at `a`.
+    let paths = "a>b+9 b>a-9";
+    let world = starving_as(registration, "ab", &[paths, paths]);
+    let feasible = |to: &str| {
+        let allows = crate::record::Approval {
+            to: Some(instance(to)),
+            ..crate::record::Approval::default()
+        };
+        crate::decide::feasible_with(world.cluster(), &allows)
+    };
+    assert_eq!(feasible("b"), Ok(()));
+    assert!(feasible("a").is_err());
+}

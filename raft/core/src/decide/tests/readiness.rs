@@ -121,3 +121,22 @@ fn who_must_agree_is_told_apart() {
         "the end of min_interval_s, 91 s from now, or an approval"
     );
 }
+
+#[test]
+fn a_primary_that_has_proved_nothing_is_not_ready_to_be_replaced() {
+    let mut world = World::serving("pab", 1);
+    let promotion = crate::testing::promotion_of(world.cluster_mut());
+    promotion.acknowledged = false;
+    let found = told(&readiness(world.cluster(), known(&EVEN)));
+    assert_eq!(found, "p is to open, and has no acknowledged write yet");
+}
+
+#[test]
+fn who_must_agree_is_told_also_where_nobody_qualifies() {
+    let mut world = World::serving("pab", 1);
+    world.cluster_mut().policy.automation = Automation::Advise;
+    let own = [("a", "p:1-12,a:1", ""), ("b", "p:1-12,b:1", "")];
+    let found = readiness(world.cluster(), known(&own));
+    assert!(!found.ready);
+    assert_eq!(found.waits, ["an operator's approval"]);
+}

@@ -87,3 +87,20 @@ fn what_cannot_be_carried_over_is_named_on_the_primary() {
         assert!(findings[0].found.ends_with(&format!("such are {name}")));
     }
 }
+
+/// A thousand of them do not make a sentence of a thousand names.
+#[test]
+fn eight_are_named_and_the_others_counted() {
+    for (events, ends) in [(8, "e7, e8"), (9, "e7, e8, 1 more"), (11, "e8, 3 more")] {
+        let mut case = healthy();
+        case.facts("p").events = (1..=events)
+            .map(|at| ScheduledEvent {
+                name: format!("e{at}"),
+                once: true,
+                definer_exists: true,
+            })
+            .collect();
+        let found = &case.report().findings[0].found;
+        assert!(found.ends_with(ends), "{found}");
+    }
+}

@@ -203,13 +203,61 @@ fn variable(rule: Rule, name: &str, value: &str, mend: &str) {
     });
 }
 
+/// What a registration waits for, and what it does not.
+#[test]
+fn what_is_starting_may_pass() {
+    let may_pass = |change: &dyn Fn(&mut Case)| {
+        let mut case = healthy();
+        change(&mut case);
+        let findings = case.report().findings;
+        assert_eq!(findings.len(), 1);
+        findings[0].may_pass()
+    };
+    assert!(may_pass(&|case| {
+        case.evidence.remove(&instance("a"));
+    }));
+    assert!(!may_pass(&|case| {
+        case.facts("a").plugins.remove("clone");
+    }));
+    let passing: Vec<&Rule> = Rule::ALL.iter().filter(|rule| rule.may_pass()).collect();
+    assert_eq!(passing, [&Rule::Agent, &Rule::Server]);
+}
+
+/// Each names the rule, the instance if there is one, what was found, and its mend.
+#[test]
+fn a_finding_is_one_sentence() {
+    let mut case = healthy();
+    case.facts("a").plugins.remove("clone");
+    let said = case.report().findings[0].to_string();
+    assert!(
+        said.starts_with("clone_plugin on a: not active: clone"),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("; mend: INSTALL PLUGIN clone SONAME 'mysql_clone.so'"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_subject_is_what_is_to_be_registered() {
+    let case = healthy();
+    let subject = Subject::registration(&case.registration);
+    assert_eq!(subject.cluster(), &case.registration.cluster);
+    assert_eq!(subject.instances(), &case.registration.instances);
+    assert!(subject.may_be_open(&instance("p")));
+    assert!(!subject.may_be_open(&instance("a")));
+}
+
 #[test]
 fn names_are_stable_and_all_different() {
     let names: BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
     assert_eq!(names.len(), Rule::ALL.len());
     for rule in Rule::ALL {
         assert_eq!(Rule::named(rule.name()), Some(*rule));
+        assert_eq!(rule.to_string(), rule.name());
     }
+    assert_eq!(Rule::named("gtid_mood"), None);
     let policy = Policy {
         gives_up: BTreeSet::from(["gtid_mood".to_owned(), "gtid_mode".to_owned()]),
         ..Policy::default()

@@ -75,6 +75,45 @@ fn the_server_and_what_can_stop_it() {
     );
 }
 
+/// A filter takes nothing from who neither acknowledges nor may be primary.
+#[test]
+fn who_takes_part_replicates_everything() {
+    for (acker, never, barred) in [
+        (true, true, true),
+        (false, false, true),
+        (true, false, true),
+        (false, true, false),
+    ] {
+        let mut case = healthy();
+        let ackers: &[&str] = if acker { &["a", "b"] } else { &["b"] };
+        case.registration.ackers = ackers.iter().map(|id| instance(id)).collect();
+        if never {
+            let spec = case.registration.instances.get_mut(&instance("a"));
+            spec.expect("an instance").promotion = PromotionRule::Never;
+        }
+        case.facts("a")
+            .filters
+            .push("REPLICATE_IGNORE_DB app".into());
+        let found = case.report().findings;
+        let said = found.iter().any(|f| f.rule == "replication_filters");
+        assert_eq!(said, barred, "acker {acker}, never {never}: {found:?}");
+    }
+}
+
+/// Without the plugins there are no settings of theirs: said once, not once a setting.
+#[test]
+fn missing_plugins_are_one_finding() {
+    for plugin in ["rpl_semi_sync_source", "rpl_semi_sync_replica"] {
+        breaks(Rule::SemiSyncPlugins, plugin, "INSTALL PLUGIN", |case| {
+            let facts = case.facts("a");
+            facts.plugins.remove(plugin);
+            facts
+                .variables
+                .retain(|name, _| !name.starts_with("rpl_semi_sync"));
+        });
+    }
+}
+
 #[test]
 fn a_newer_server_is_no_candidate() {
     let mut case = healthy();

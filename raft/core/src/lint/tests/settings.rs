@@ -190,6 +190,37 @@ fn settings_as_they_will_be() {
             case.facts("a").persisted.insert(name.into(), value.into());
         });
     }
+    // Both, where the line below the persisted one is wrong too; and not where it is right.
+    for (written, both) in [("10000", true), ("1", false)] {
+        let mut case = healthy();
+        let options = &mut case.boot("a").options;
+        options.remove("persisted_globals_load");
+        options.insert("sync_relay_log".into(), written.into());
+        case.facts("a")
+            .persisted
+            .insert("sync_relay_log".into(), "0".into());
+        let mend = &case.report().findings[0].mend;
+        assert!(
+            mend.starts_with("RESET PERSIST IF EXISTS sync_relay_log"),
+            "{mend}"
+        );
+        assert_eq!(
+            mend.contains("under [mysqld]: sync_relay_log=1"),
+            both,
+            "{mend}"
+        );
+    }
+    // Other words for the same.
+    let mut case = healthy();
+    for (name, value) in [
+        ("super_read_only", "1"),
+        ("skip_replica_start", "true"),
+        ("binlog_error_action", "1"),
+    ] {
+        let options = &mut case.boot("a").options;
+        options.insert(name.into(), value.into());
+    }
+    assert_eq!(case.report().findings, []);
     // What is not loaded undoes nothing.
     let mut case = healthy();
     case.facts("a")

@@ -83,3 +83,22 @@ fn a_commit_costs_the_round_trip_to_the_kth_acker() {
         case.report().costs[0].contains("the 2nd nearest decides, a, one round trip of 40.0 ms")
     );
 }
+
+#[test]
+fn zones_are_domains_where_they_are_stated() {
+    let of = |zones: [&str; 3]| {
+        let mut case = healthy();
+        case.registration.policy.survive = Survive::Zone;
+        for (letter, zone) in ["p", "a", "b"].into_iter().zip(zones) {
+            let spec = case.registration.instances.get_mut(&instance(letter));
+            spec.expect("an instance").zone = zone.into();
+        }
+        case.report().findings
+    };
+    assert_eq!(of(["1", "2", "3"]), []);
+    assert_eq!(of(["1", "1", "2"]).len(), 1, "a goes with p");
+    // Nothing is said of what is lost together while that is not known of everybody.
+    let found = of(["1", "1", ""]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].instance, Some(instance("b")));
+}

@@ -203,9 +203,20 @@ fn accounts() {
         },
     );
     let mut case = healthy();
-    case.facts("a").accounts = Some(Err("SELECT command denied".into()));
-    let rules: Vec<_> = case.report().findings.into_iter().map(|f| f.rule).collect();
-    assert_eq!(rules, ["replication_grants", "connection_admin"]);
+    let mut unread = |accounts, why: &str| {
+        case.facts("a").accounts = accounts;
+        let findings = case.report().findings;
+        let rules: Vec<_> = findings.iter().map(|f| f.rule.as_str()).collect();
+        assert_eq!(rules, ["replication_grants", "connection_admin"]);
+        for finding in findings {
+            assert!(finding.found.ends_with(why), "{}", finding.found);
+        }
+    };
+    unread(
+        Some(Err("SELECT command denied".into())),
+        "SELECT command denied",
+    );
+    unread(None, "its agent says nothing of them");
     breaks(
         Rule::AgentGrants,
         "channels cannot be read: denied",
@@ -241,4 +252,52 @@ fn accounts() {
             }
         });
     }
+}
+
+/// Before its founding a replica may be set up to follow anybody; where it receives, that is so.
+#[test]
+fn a_receiver_that_rests_tells_of_a_chain_only_where_it_is_adopted() {
+    for (founding, receives, said) in [
+        (Founding::New, false, false),
+        (Founding::New, true, true),
+        (Founding::Adopted, false, true),
+        (Founding::Adopted, true, true),
+    ] {
+        let mut case = healthy();
+        case.registration.founding = founding;
+        let channel = &mut case.facts("a").channels[0];
+        (channel.host, channel.receives) = ("x.example".into(), receives);
+        channel.source_uuid = None;
+        let found = case.report().findings;
+        let star = found.iter().any(|f| f.rule == "star");
+        assert_eq!(star, said, "{founding:?}, receives {receives}: {found:?}");
+    }
+}
+
+/// By the server that it is, or by the address: either tells whom it replicates from.
+#[test]
+fn a_chain_is_named_by_the_replica_that_is_its_source() {
+    for (host, port, source) in [
+        ("alias.example", 3307, Some(uuid("b"))),
+        ("b.example", 3306, None),
+        ("b.example", 3306, Some(uuid("b"))),
+    ] {
+        let mut case = healthy();
+        let channel = &mut case.facts("a").channels[0];
+        (channel.host, channel.port, channel.source_uuid) = (host.into(), port, source);
+        let found = case.report().findings;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].found.contains("from b, which is a replica itself"),
+            "{found:?}"
+        );
+    }
+    let mut case = healthy();
+    case.facts("a").channels[0].host = "x.example".into();
+    case.facts("a").channels[0].source_uuid = None;
+    let found = case.report().findings;
+    assert!(
+        found[0].found.contains("which is none of this cluster"),
+        "{found:?}"
+    );
 }

@@ -65,3 +65,98 @@ fn one_that_is_open_to_clients_follows_as_ordered_unless_it_is_to_stay_offline()
     assert_eq!(told(&world, "a", reachable), BTreeSet::from(["follow"]));
     assert_eq!(told(&world, "a", |_| {}), BTreeSet::new());
 }
+
+fn p_is_closed(beat: &mut Heartbeat) {
+    (beat.role, beat.fenced, beat.replica) = (Role::Closed, true, None);
+}
+
+/// To open again is asked of one run of its server alone.
+#[test]
+fn an_order_to_reopen_is_repeated_to_the_server_that_it_names() {
+    let mut world = world();
+    let mysqld = beat("p", 1).word.mysqld;
+    world.must(Command::Reopen {
+        cluster: cluster_id(),
+        epoch: Epoch(1),
+        instance: instance("p"),
+        mysqld,
+    });
+    assert!(told(&world, "p", p_is_closed).contains("reopen"));
+    let another = |beat: &mut Heartbeat| {
+        p_is_closed(beat);
+        beat.word.mysqld = Incarnation(mysqld.0 + 1);
+    };
+    assert!(!told(&world, "p", another).contains("reopen"));
+}
+
+/// One that was left behind is shut until it is seen to be.
+#[test]
+fn an_order_to_fence_is_repeated_until_the_server_is_shut() {
+    let mut behind = world();
+    behind.cluster_mut().left_behind.insert(instance("b"));
+    let fence = BTreeSet::from(["fence"]);
+    let shut = |beat: &mut Heartbeat| beat.role = Role::Closed;
+    assert_eq!(told(&behind, "b", shut), BTreeSet::new());
+    let reachable = |beat: &mut Heartbeat| (beat.role, beat.fenced) = (Role::Closed, false);
+    assert_eq!(told(&behind, "b", reachable), fence);
+    let open = |beat: &mut Heartbeat| beat.role = Role::Open(Epoch(0));
+    assert_eq!(told(&behind, "b", open), fence);
+    // Where the primary is deposed, its answer is wanted, however it looks.
+    let mut deposed = world();
+    deposed.silence("p:1-12");
+    assert!(told(&deposed, "p", p_is_closed).contains("fence"));
+}
+
+/// When an order is sent to `letter`, in milliseconds, whose beats are like this.
+fn sent(letter: &str, seconds: u64, bend: impl Fn(u64, &mut Heartbeat)) -> Vec<u64> {
+    let world = world();
+    let mut node = node(1, &world, &[]);
+    node.handle(Tick(0), leads(1, Some(1)));
+    node.handle(Tick(0), NodeInput::Applied(world.committed()));
+    let mut sent = Vec::new();
+    for number in 1..=seconds * 10 {
+        let now = Tick(number * 100);
+        let mut beat = beat(letter, number);
+        bend(number, &mut beat);
+        let beat = Box::new(beat);
+        let mut outputs = node.handle(now, NodeInput::Beat { beat, rtt_ms: 1 });
+        outputs.extend(node.handle(now, NodeInput::Tick));
+        let mine = outputs.iter().any(|output| {
+            matches!(output, NodeOutput::Order(order) if order.get().instance == instance(letter))
+        });
+        sent.extend(mine.then_some(now.0));
+    }
+    sent
+}
+
+fn gaps(sent: &[u64]) -> Vec<u64> {
+    let pairs = sent.iter().zip(&sent[1..]);
+    pairs.map(|(from, to)| to - from).collect()
+}
+
+/// What stands in the way of following is said, and each repetition may cost a replica something.
+#[test]
+fn an_order_to_follow_is_repeated_at_longer_and_longer_intervals() {
+    let stopped = |_, beat: &mut Heartbeat| replica(beat).applier_runs = false;
+    let times = sent("a", 60, stopped);
+    // Each 250, 500, 1,000 ms and so on, at the beat that comes then or next.
+    assert_eq!(gaps(&times)[..6], [300, 500, 1_000, 2_000, 4_000, 8_000]);
+    assert_eq!(gaps(&times)[6], 16_000);
+}
+
+/// Another run of its server, or of its agent, has not heard it.
+#[test]
+fn a_server_or_an_agent_that_restarted_is_told_at_once() {
+    for which in [0, 1] {
+        let times = sent("a", 20, |number, beat| {
+            replica(beat).applier_runs = false;
+            if number >= 100 {
+                let word = &mut beat.word;
+                let run = [&mut word.mysqld, &mut word.agent][which].0 + 1;
+                *[&mut word.mysqld, &mut word.agent][which] = Incarnation(run);
+            }
+        });
+        assert!(times.contains(&10_000), "{times:?}");
+        assert!(times.contains(&10_300), "and as often as anew: {times:?}");
+    }
+}

@@ -106,6 +106,20 @@ fn who_reported_first_is_asked_again_too() {
     assert_eq!(plane.world.cluster().epoch, Epoch(1));
 }
 
+/// Whoever has not reported is asked as often as anybody is; whose report is refused, more rarely.
+#[test]
+fn who_says_nothing_is_asked_four_times_a_second() {
+    let mut plane = registered();
+    plane.runs(10_000);
+    for letter in ["p", "a", "b"] {
+        let times = plane.times(&format!("order {letter} report"));
+        assert!(
+            (33..=41).contains(&times),
+            "{letter} is asked {times} times"
+        );
+    }
+}
+
 #[test]
 fn who_has_reported_is_left_alone_while_others_are_missing() {
     let mut plane = registered();

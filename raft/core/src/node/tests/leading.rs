@@ -2,14 +2,10 @@
 
 use super::*;
 use crate::observe::{Fault, GroundWord, SightKind};
-use crate::record::FenceReport;
 
 #[test]
 fn answers_become_commands() {
-    let mut plane = Plane::new(world());
-    plane.down.insert("p");
-    plane.runs(4_000);
-    plane.said();
+    let mut plane = deposed();
     plane.tell(1, frozen("a", "p:1-12"));
     plane.runs(40);
     plane.never("records a frozen");
@@ -32,10 +28,7 @@ fn answers_become_commands() {
 
 #[test]
 fn orders_are_repeated_until_the_log_shows_their_effect() {
-    let mut plane = Plane::new(world());
-    plane.down.insert("p");
-    plane.runs(4_000);
-    plane.lines.clear();
+    let mut plane = deposed();
     plane.runs(1_000);
     let times = plane
         .lines
@@ -104,21 +97,7 @@ fn an_old_primarys_confirmed_set_alone_waits_for_its_ackers() {
         plane.runs(200);
         plane.lines.clear();
         let asked = plane.now;
-        let report = FenceReport::Confirmed {
-            received: set(""),
-            final_set: set("p:1-12"),
-            server_uuid: uuid("p"),
-            unacknowledged: false,
-            mysqld: None,
-            broken: BTreeSet::new(),
-        };
-        let (undurable, unopened) = (false, None);
-        let said = Said::Fenced {
-            report,
-            undurable,
-            unopened,
-        };
-        plane.tell(0, reply(1, "p", said));
+        plane.tell(0, fenced("p", confirmed(false)));
         for letter in answers {
             plane.tell(0, frozen(letter, "p:1-12"));
         }

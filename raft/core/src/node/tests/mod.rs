@@ -2,18 +2,26 @@
 //! primary, `a` and `b` its ackers; probes and beats come and go as the hosts do.
 
 mod alarms;
+mod cadence;
 mod carried_out;
+mod cost;
+mod eyes;
 mod founding;
+mod ground;
 mod hearing;
 mod leading;
+mod planning;
+mod reopening;
 mod stalling;
 mod starved;
 mod voting;
 mod waiting;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::{Leads, Node, NodeInput, NodeOutput, NodeSettings, ProposalEnd};
+use super::{Leads, Node, NodeInput, NodeOutput, NodeSettings, ProposalEnd, Standing};
 use crate::act::{Reply, Said};
 use crate::agree::Verdict;
 use crate::alarm::Change;
@@ -22,12 +30,15 @@ use crate::observe::{
     Besides, ChannelSeen, Heartbeat, MysqldWord, Probe, Pulse, Role, Seen, SourceGround,
 };
 use crate::policy::Automation;
-use crate::record::{Command, Founding, FreezeReport, PromotionRule, Registration};
+use crate::record::{Command, FenceReport, Founding, FreezeReport, PromotionRule, Registration};
 use crate::testing::{
-    World, at, beat, cluster_id, instance, opened, registration, report, set, uuid, word,
+    World, at, beat, cluster_id, instance, opened, promotion_of, registration, report, set, uuid,
+    word,
 };
 
 const STEP_MS: u64 = 20;
+
+type Bend = Box<dyn Fn(&str, &mut Heartbeat)>;
 
 struct Plane {
     world: World,
@@ -43,11 +54,21 @@ struct Plane {
     exited: BTreeSet<&'static str>,
     /// Ackers whose read position goes on, whoever is cut off.
     hear: bool,
+    /// What a fresh or a warm look finds read only, beside the replicas.
+    shut: BTreeSet<&'static str>,
     /// Replicas that somebody pointed elsewhere.
     elsewhere: BTreeSet<&'static str>,
     /// Replication alone is cut.
     starves: Option<starved::Cut>,
+    /// What else the beat of one of them says.
+    bend: Bend,
+    /// What a probe sees of the primary's ground, where all is as ordered.
+    sees: fn(SourceGround) -> Option<SourceGround>,
     probes: Vec<(usize, String, Probe, u64)>,
+    /// How long the leader took for each input, where somebody measures.
+    took: Option<Vec<Duration>>,
+    /// Which node made durable that it saw the primary of an epoch.
+    remembered: Vec<(usize, Epoch)>,
     lines: Vec<(u64, String)>,
     alarms: Vec<String>,
 }
@@ -95,9 +116,14 @@ impl Plane {
             gone: BTreeSet::new(),
             exited: BTreeSet::new(),
             hear: false,
+            shut: BTreeSet::new(),
             elsewhere: BTreeSet::new(),
             starves: None,
+            bend: Box::new(|_, _| {}),
+            sees: Some,
             probes: Vec::new(),
+            took: None,
+            remembered: Vec::new(),
             lines: Vec::new(),
             alarms: Vec::new(),
         };
@@ -123,7 +149,12 @@ impl Plane {
         if self.gone.contains(&i) {
             return;
         }
-        for output in self.nodes[i].handle(Tick(self.now), input) {
+        let (now, node) = (Tick(self.now), &mut self.nodes[i]);
+        let outputs = match &mut self.took {
+            Some(took) if i == 0 => cost::timed(took, || node.handle(now, input)),
+            _ => node.handle(now, input),
+        };
+        for output in outputs {
             match output {
                 NodeOutput::Probe { instance, probe } => {
                     self.probes.push((i, instance.to_string(), probe, self.now));
@@ -150,7 +181,8 @@ impl Plane {
                 NodeOutput::Alarm { change, .. } => {
                     self.alarms.push(alarm_line(&change));
                 }
-                NodeOutput::Acknowledge { .. } | NodeOutput::Remember { .. } => {}
+                NodeOutput::Remember { epoch, .. } => self.remembered.push((i, epoch)),
+                NodeOutput::Acknowledge { .. } => {}
             }
         }
     }
@@ -170,7 +202,7 @@ impl Plane {
                 let up = self.reaches(i, &host) && !self.exited.contains(host.as_str());
                 let pulse = if up {
                     Pulse::Answered {
-                        fenced: host != "p",
+                        fenced: host != "p" || self.shut.contains(host.as_str()),
                     }
                 } else {
                     Pulse::Failed { reset: false }
@@ -197,7 +229,7 @@ impl Plane {
         Seen {
             server_uuid: uuid(host),
             executed: set("p:1-12"),
-            ground: Some(SourceGround::ordered(self.world.cluster().ackers.k)),
+            ground: (self.sees)(SourceGround::ordered(self.world.cluster().ackers.k)),
         }
     }
 
@@ -246,7 +278,36 @@ impl Plane {
         if let Some(cut) = &self.starves {
             cut.shows(self.now, host, &mut beat);
         }
+        (self.bend)(host, &mut beat);
         beat
+    }
+
+    /// How often a line that begins so was said.
+    fn times(&self, line: &str) -> usize {
+        let lines = self.lines.iter();
+        lines.filter(|(_, said)| said.starts_with(line)).count()
+    }
+
+    /// When a line like this was said last.
+    fn last(&self, line: &str) -> u64 {
+        let mut lines = self.lines.iter().rev();
+        let found = lines.find(|(_, said)| said.contains(line));
+        found
+            .unwrap_or_else(|| panic!("{line:?} in {:?}", self.lines))
+            .0
+    }
+
+    /// The plane is at this level: node 3 knows no more, and is not there.
+    fn at_level(&mut self, level: u32) {
+        self.gone.insert(2);
+        self.world.state.level = level;
+        self.world.state.knows.insert(NodeId(3), level);
+        self.show_state();
+    }
+
+    /// What the leader says of the cluster.
+    fn standing(&self) -> Standing {
+        self.nodes[0].standing(&cluster_id()).expect("it leads")
     }
 
     /// What happened since it was last asked, each thing said once.
@@ -316,18 +377,63 @@ fn world() -> World {
     world
 }
 
+/// `p` is deposed, and nobody has answered yet.
+fn deposed() -> Plane {
+    let mut plane = Plane::new(world());
+    plane.down.insert("p");
+    plane.runs(4_000);
+    plane.lines.clear();
+    plane
+}
+
+fn token(epoch: u64, index: u64) -> Token {
+    Token {
+        plane: PlaneId::from("plane"),
+        generation: Generation::INITIAL,
+        epoch: Epoch(epoch),
+        at: at(index),
+    }
+}
+
 fn reply(index: u64, letter: &str, said: Said) -> NodeInput {
     NodeInput::Reply(Box::new(Reply {
-        token: Token {
-            plane: PlaneId::from("plane"),
-            generation: Generation::INITIAL,
-            epoch: Epoch(1),
-            at: at(index),
-        },
+        token: token(1, index),
         cluster: cluster_id(),
         instance: instance(letter),
         said,
     }))
+}
+
+fn in_epoch(epoch: u64, input: NodeInput) -> NodeInput {
+    match input {
+        NodeInput::Reply(mut reply) => {
+            reply.token.epoch = Epoch(epoch);
+            NodeInput::Reply(reply)
+        }
+        other => other,
+    }
+}
+
+fn fenced(letter: &str, report: FenceReport) -> NodeInput {
+    let (undurable, unopened) = (false, None);
+    let said = Said::Fenced {
+        report,
+        undurable,
+        unopened,
+    };
+    reply(1, letter, said)
+}
+
+/// `p` is shut, and this is all that it executed.
+fn confirmed(unacknowledged: bool) -> FenceReport {
+    FenceReport::Confirmed {
+        received: set(""),
+        final_set: set("p:1-12"),
+        server_uuid: uuid("p"),
+        unacknowledged,
+        mysqld: None,
+        broken: BTreeSet::new(),
+    }
 }
 
 fn frozen(letter: &str, executed: &str) -> NodeInput {

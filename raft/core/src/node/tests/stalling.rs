@@ -3,7 +3,7 @@
 use super::*;
 use crate::act::ProcessId;
 use crate::observe::Stuck;
-use crate::record::{Backlog, FenceReport};
+use crate::record::Backlog;
 
 fn run() -> ProcessId {
     ProcessId {
@@ -15,10 +15,14 @@ fn run() -> ProcessId {
 
 /// `a` is chosen for epoch 2; the reports of `b` say this.
 fn chosen(of_b: Backlog) -> Plane {
-    let mut plane = Plane::new(world());
+    chosen_of(world(), [("b", of_b), ("a", Backlog::default())].to_vec())
+}
+
+fn chosen_of(world: World, reports: Vec<(&str, Backlog)>) -> Plane {
+    let mut plane = Plane::new(world);
     plane.down.insert("p");
     plane.runs(4_000);
-    for (letter, backlog) in [("b", of_b), ("a", Backlog::default())] {
+    for (letter, backlog) in reports {
         let report = FreezeReport {
             agent: Some(run()),
             backlog,
@@ -33,20 +37,10 @@ fn chosen(of_b: Backlog) -> Plane {
     plane
 }
 
-fn in_epoch_2(input: NodeInput) -> NodeInput {
-    match input {
-        NodeInput::Reply(mut reply) => {
-            reply.token.epoch = Epoch(2);
-            NodeInput::Reply(reply)
-        }
-        other => other,
-    }
-}
-
 /// Frozen anew.
 fn again(letter: &str) -> NodeInput {
     let report = report(letter, "p:1-12", "p:13-20");
-    in_epoch_2(reply(1, letter, Said::Frozen { report }))
+    in_epoch(2, reply(1, letter, Said::Frozen { report }))
 }
 
 fn stalls(plane: &mut Plane) {
@@ -95,9 +89,24 @@ fn it_is_withdrawn_where_another_is_expected_to_do_better() {
         undurable: false,
         unopened: Some(run()),
     };
-    plane.tell(0, in_epoch_2(reply(1, "a", said)));
+    plane.tell(0, in_epoch(2, reply(1, "a", said)));
     plane.runs(100);
     plane.when("1 chooses b");
+}
+
+/// Its answer alone can say that it never began to open: for two seconds that is worth more than haste.
+#[test]
+fn the_fence_of_one_that_was_withdrawn_is_waited_for_a_while() {
+    let reports = ["c", "b", "a"].map(|letter| (letter, Backlog::default()));
+    let mut plane = chosen_of(World::serving("pabc", 2), reports.to_vec());
+    stalls(&mut plane);
+    plane.when("1 withdraws a");
+    let withdrawn = plane.now;
+    plane.tell(0, again("b"));
+    plane.tell(0, again("c"));
+    plane.runs(3_000);
+    let waited_ms = plane.when("1 chooses b") - withdrawn;
+    assert!((1_900..=2_040).contains(&waited_ms), "{waited_ms} ms");
 }
 
 fn held() -> Backlog {
@@ -139,4 +148,56 @@ fn it_is_waited_for_where_nobody_is_and_that_is_said() {
     let expected = "a has made no progress toward epoch 2 for 3000 ms (it applies nothing), and \
                     nobody else qualifies";
     assert!(said.contains(expected), "{said}");
+}
+
+/// What one that was chosen is doing, each in words of its own.
+#[test]
+fn what_is_waited_for_before_it_opens_is_said() {
+    let said = |bend: &dyn Fn(&mut Heartbeat)| {
+        let mut plane = chosen(Backlog::default());
+        let mut beat = beat("a", 1_000_000);
+        beat.role = Role::Frozen(Epoch(1));
+        beat.executed = set("p:1-20");
+        bend(&mut beat);
+        let beat = Box::new(beat);
+        plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
+        plane.tell(0, NodeInput::Tick);
+        plane.standing().waits.join("; ")
+    };
+    assert!(said(&|_| {}).contains("a is to open for epoch 2: its agent opens it;"));
+    let applies = said(&|beat| beat.executed = set("p:1-12"));
+    assert!(applies.contains("it has yet to apply"), "{applies}");
+    assert!(applies.contains(":13-20;"), "{applies}");
+    let starts = said(&|beat| beat.word.says = MysqldWord::Starting);
+    assert!(starts.contains("its mysqld is not up"), "{starts}");
+    let mut plane = chosen(Backlog::default());
+    plane.down.insert("a");
+    plane.runs(3_000);
+    let waits = plane.standing().waits.join("; ");
+    assert!(waits.contains("its agent is not heard"), "{waits}");
+}
+
+/// Whose sessions were ended on it is recorded once, by the word of an agent that has its order.
+#[test]
+fn whose_sessions_were_ended_is_recorded_once() {
+    let recorded = |epoch: Option<u64>, freed: &[&str], level: u32| {
+        let mut plane = chosen(Backlog::default());
+        plane.at_level(level);
+        for number in 1..=5 {
+            let mut beat = beat("a", 1_000_000 + number);
+            beat.token = epoch.map(|epoch| token(epoch, 1));
+            beat.freed = freed.iter().map(|who| (*who).to_owned()).collect();
+            let beat = Box::new(beat);
+            plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
+            plane.runs(STEP_MS);
+        }
+        plane.times("1 Freed")
+    };
+    use crate::record::{FEATURE_LEVEL, THIRD};
+    assert_eq!(recorded(Some(2), &["app@%"], FEATURE_LEVEL), 1);
+    assert_eq!(recorded(Some(2), &["app@%"], THIRD), 1);
+    assert_eq!(recorded(Some(2), &["app@%"], THIRD - 1), 0);
+    assert_eq!(recorded(Some(1), &["app@%"], FEATURE_LEVEL), 0);
+    assert_eq!(recorded(None, &["app@%"], FEATURE_LEVEL), 0);
+    assert_eq!(recorded(Some(2), &[], FEATURE_LEVEL), 0);
 }

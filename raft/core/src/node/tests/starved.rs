@@ -193,3 +193,24 @@ fn members_of_v_are_told_who_may_be_next() {
     );
     assert_eq!(told("p"), Vec::<String>::new());
 }
+
+/// One that never served starves nobody, and who does not know the level could not read the vote.
+#[test]
+fn it_is_asked_about_where_it_served_and_everybody_understands() {
+    let voted = |bend: &dyn Fn(&mut Plane)| {
+        let mut plane = Plane::new(world());
+        bend(&mut plane);
+        plane.show_state();
+        cut(&mut plane);
+        plane.runs(4_000);
+        plane.times("1 votes starved") > 0
+    };
+    assert!(voted(&|_| {}));
+    assert!(!voted(&|plane| {
+        plane.at_level(crate::record::THIRD - 1);
+    }));
+    assert!(!voted(&|plane| {
+        let promotion = promotion_of(plane.world.cluster_mut());
+        promotion.acknowledged = false;
+    }));
+}

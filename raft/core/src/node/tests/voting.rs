@@ -114,20 +114,34 @@ fn while_its_ackers_hear_it_nothing_is_promoted() {
     plane.when("epoch 1 of p deposed");
 }
 
-/// A leader that was busy in the very moment finds it later.
-#[test]
-fn an_inquest_expires_however_late_the_leader_looks() {
+/// `p`'s ackers hear it, which no node does; when the inquest was opened that is open now.
+fn isolated() -> (Plane, u64) {
     let mut plane = Plane::new(world());
     plane.hear = true;
     plane.down.insert("p");
     plane.runs(10_000);
-    let mut opened = plane.lines.iter().rev();
-    let opened = opened.find(|(_, line)| line.ends_with("opens an inquest"));
-    let (opened, _) = *opened.expect("an inquest");
+    let opened = plane.last("opens an inquest");
+    (plane, opened)
+}
+
+/// A leader that was busy in the very moment finds it later.
+#[test]
+fn an_inquest_expires_however_late_the_leader_looks() {
+    let (mut plane, opened) = isolated();
     plane.runs(opened + 29_960 - plane.now);
     plane.never("expired without a verdict");
     plane.now += 100;
     plane.runs(100);
+    plane.when("1 closes it: expired without a verdict");
+}
+
+/// Thirty seconds, and the next look.
+#[test]
+fn an_inquest_that_settles_nothing_has_its_time() {
+    let (mut plane, opened) = isolated();
+    plane.runs(30_000 - (plane.now - opened));
+    plane.never("expired without a verdict");
+    plane.runs(STEP_MS);
     plane.when("1 closes it: expired without a verdict");
 }
 

@@ -78,10 +78,16 @@ fn the_time_of_a_slot_is_logged() {
 #[test]
 fn a_voter_that_is_gone_is_asked_anew_while_it_waits() {
     let mut plane = waiting();
+    let voted = plane.last("2 votes silent");
     plane.gone.insert(1);
     plane.lines.clear();
     plane.runs(6_000);
-    plane.when("1 closes it: node 2 votes no more, and is asked anew");
+    let closed = plane.when("1 closes it: node 2 votes no more, and is asked anew");
+    assert!(
+        (voted + 3_020..=voted + 3_040).contains(&closed),
+        "{}",
+        closed - voted
+    );
     let inquest = plane.world.cluster().inquest.clone().expect("asked anew");
     assert!(!inquest.votes.contains_key(&NodeId(2)));
     opens(&mut plane);

@@ -27,6 +27,7 @@ fn it_waits_in_vain_while_nothing_arrives() {
         Some(5_000),
     );
     // An old report is none.
+    deaf(&[(0, waits(0), 1, None)], 310, Some(0));
     deaf(&[(0, waits(0), 1, None)], 311, None);
     // A heartbeat arrived.
     deaf(

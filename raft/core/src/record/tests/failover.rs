@@ -253,3 +253,25 @@ fn followers_join_or_refuse() {
     let promotion = world.cluster().promotion().expect("named");
     assert_eq!(promotion.followers[&instance("a")], Follower::Joined);
 }
+
+/// That the chosen one has applied what it received is an event, once.
+#[test]
+fn what_is_applied_is_told_once() {
+    let mut world = World::serving("pab", 1);
+    world.silence("p:1-12");
+    for letter in ["a", "b"] {
+        world.freeze(report(letter, "p:1-20", ""));
+    }
+    promoted(&mut world);
+    let applied = |world: &mut World| {
+        let events = world.must(Command::Applied {
+            cluster: cluster_id(),
+            epoch: Epoch(2),
+            instance: instance("a"),
+        });
+        let words = events.into_iter().map(|event| event.what);
+        words.collect::<Vec<_>>()
+    };
+    assert_eq!(applied(&mut world), ["a has applied all that it received"]);
+    assert_eq!(applied(&mut world), [""; 0]);
+}

@@ -7,6 +7,7 @@ mod guards;
 mod incident;
 mod level;
 mod limits;
+mod policy;
 mod properties;
 mod register;
 mod scheduled;

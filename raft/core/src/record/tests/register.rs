@@ -486,3 +486,25 @@ fn an_adopted_floor_stands_only_with_its_first_marker() {
     assert!(world.cluster().floor_stands);
     assert_eq!(world.cluster().floor, set("p:1-12"));
 }
+
+#[test]
+fn as_many_ackers_as_are_weighed_and_no_more() {
+    let registers = |letters: &str| {
+        let mut world = World::of("xyz");
+        let registration = Box::new(registration(letters, 1));
+        world.run(Command::Register(registration)).is_ok()
+    };
+    assert!(registers("pabcdefghi"), "nine");
+    assert!(!registers("pabcdefghij"), "ten");
+}
+
+#[test]
+fn a_name_has_letters_digits_and_three_signs() {
+    for (name, fits) in [("a-b", true), ("a_b", true), ("a.b", true), ("a+b", false)] {
+        let mut world = World::of("xyz");
+        let mut registration = Box::new(registration("pab", 1));
+        registration.cluster = name.into();
+        let ran = world.run(Command::Register(registration));
+        assert_eq!(ran.is_ok(), fits, "{name}");
+    }
+}

@@ -58,6 +58,8 @@ fn settled_world() -> World {
 
 fn fail_over(world: &mut World) {
     world.silence("p:1-12");
+    let word = seen(false, &["app.late"]);
+    assert!(!world.cluster().lacks_scheduled(&word), "nobody is open");
     world.freeze(report("a", "p:1-20", ""));
     world.freeze(report("b", "p:1-20", ""));
     promoted(world);
@@ -66,7 +68,10 @@ fn fail_over(world: &mut World) {
 #[test]
 fn a_promoted_one_takes_them_over_once_after_its_first_acknowledged_write() {
     let mut world = settled_world();
-    let events = world.must(said(1, "p", seen(true, &["app.off"])));
+    let word = seen(true, &["app.off"]);
+    assert!(world.cluster().lacks_scheduled(&word));
+    let events = world.must(said(1, "p", word.clone()));
+    assert!(!world.cluster().lacks_scheduled(&word));
     let words: Vec<_> = events.iter().map(|event| event.what.as_str()).collect();
     assert_eq!(
         words,

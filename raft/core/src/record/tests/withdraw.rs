@@ -4,6 +4,7 @@ use super::*;
 use crate::act::ProcessId;
 use crate::decide::{Choice, LossBound};
 use crate::record::{Ackers, Backlog};
+use crate::testing::promotion_of;
 
 fn run(started: u64) -> ProcessId {
     ProcessId {
@@ -143,6 +144,21 @@ fn one_that_never_began_to_open_stays_in_v_and_adds_nothing_to_the_need() {
     assert!(world.cluster().left_behind.contains(&instance("p")));
 }
 
+/// Whatever its followers hold beyond, nobody was answered for it.
+#[test]
+fn what_was_written_under_one_that_never_began_to_open_is_not_needed() {
+    let mut world = chosen("pabc", 2);
+    world.must(withdraw("a"));
+    world.must(shut(Some(7)));
+    for letter in ["b", "c"] {
+        world.freeze(FreezeReport {
+            replicated_from: Some(instance("a")),
+            ..by(letter, "p:1-20,a:1", 7)
+        });
+    }
+    assert_eq!(short(&next(&world).need), "p:1-20");
+}
+
 #[test]
 fn one_that_may_have_opened_is_a_former_primary() {
     // No word of it; or of a run that began after the choice, whose file may be an older one.
@@ -160,14 +176,19 @@ fn one_that_may_have_opened_is_a_former_primary() {
 
 #[test]
 fn as_many_may_be_missing_as_before_the_first_choice() {
-    // Four of V, one needed: three may be missing, and V' of three still needs one.
-    let mut world = chosen("pabcd", 1);
-    assert_eq!(world.cluster().ackers, ackers("bcd", 1));
-    world.must(withdraw("a"));
-    world.must(shut(Some(7)));
-    assert_eq!(world.cluster().inherited(), ackers("abcd", 1));
-    frozen_again(&mut world, "bcd");
-    assert_eq!(next(&world).ackers, ackers("acd", 1));
+    // Four of V, one needed: three may be missing, and V' of three still needs one. Three needed:
+    // one may be missing, and V' needs two.
+    for (v, k, k_next) in [("abcd", 1, 1), ("abcd", 3, 2), ("abcde", 2, 1)] {
+        let mut world = chosen(&format!("p{v}"), k);
+        assert_eq!(world.cluster().ackers, ackers(&v[1..], k_next));
+        world.must(withdraw("a"));
+        world.must(shut(Some(7)));
+        assert_eq!(world.cluster().inherited(), ackers(v, k));
+        frozen_again(&mut world, &v[1..]);
+        let again = next(&world);
+        assert_eq!(again.ackers, ackers(&format!("a{}", &v[2..]), k_next));
+        world.must(Command::Choose(Box::new(again)));
+    }
 }
 
 #[test]
@@ -188,9 +209,7 @@ fn nobody_else_means_the_same_again() {
 #[test]
 fn what_could_be_missing_on_the_first_could_be_on_the_next() {
     let mut world = chosen("pabc", 2);
-    if let Stage::Named(promotion) = &mut world.cluster_mut().stage {
-        promotion.choice.loss = LossBound::Unknown;
-    }
+    promotion_of(world.cluster_mut()).choice.loss = LossBound::Unknown;
     world.must(withdraw("a"));
     world.must(shut(Some(7)));
     // Not all have been heard: nobody is tried again yet.
@@ -213,12 +232,11 @@ fn what_could_be_missing_on_the_first_could_be_on_the_next() {
 #[test]
 fn an_approval_covers_it_and_whom_it_names_until_that_one_stalls() {
     let mut world = chosen("pabc", 2);
-    if let Stage::Named(promotion) = &mut world.cluster_mut().stage {
-        let after = promotion.after.as_mut().unwrap();
-        after.approval.to = Some(instance("a"));
-        after.approval.errant = set("b:1");
-        after.approved_by = Some("dba".into());
-    }
+    let promotion = promotion_of(world.cluster_mut());
+    let after = promotion.after.as_mut().unwrap();
+    after.approval.to = Some(instance("a"));
+    after.approval.errant = set("b:1");
+    after.approved_by = Some("dba".into());
     world.must(withdraw("a"));
     let record = world.cluster().deposition().unwrap();
     assert_eq!(record.approval.to, None);
@@ -232,10 +250,9 @@ fn an_approval_covers_it_and_whom_it_names_until_that_one_stalls() {
 fn what_the_first_votes_told_is_carried_on() {
     for (region_fails, ground_age_ms) in [(true, Some(70)), (false, None)] {
         let mut world = chosen("pabc", 2);
-        if let Stage::Named(promotion) = &mut world.cluster_mut().stage {
-            let after = promotion.after.as_mut().unwrap();
-            (after.region_fails, after.ground_age_ms) = (region_fails, ground_age_ms);
-        }
+        let promotion = promotion_of(world.cluster_mut());
+        let after = promotion.after.as_mut().unwrap();
+        (after.region_fails, after.ground_age_ms) = (region_fails, ground_age_ms);
         world.must(withdraw("a"));
         let record = world.cluster().deposition().unwrap();
         let told = (record.region_fails, record.ground_age_ms);
@@ -254,14 +271,33 @@ fn how_soon_one_is_expected_to_open_comes_before_any_preference() {
         held: None,
     };
     let table = [
-        (slow(0), slow(0), slow(0), "a"),
-        (slow(2_900), slow(0), slow(0), "a"), // within the time in which none counts as stalled
-        (slow(9_000), slow(0), slow(0), "b"),
-        (slow(9_000), held.clone(), slow(8_000), "c"),
-        (held.clone(), held.clone(), slow(90_000), "c"),
-        (held.clone(), held.clone(), held.clone(), "a"),
+        (slow(0), slow(0), slow(0), "a", ""),
+        // Within the time in which none counts as stalled.
+        (slow(3_000), slow(0), slow(0), "a", ""),
+        (slow(9_000), slow(0), slow(0), "b", ""),
+        (
+            slow(9_000),
+            held.clone(),
+            slow(8_000),
+            "c",
+            "; has 8000 ms to apply",
+        ),
+        (
+            held.clone(),
+            held.clone(),
+            slow(90_000),
+            "c",
+            "; has 90000 ms to apply",
+        ),
+        (
+            held.clone(),
+            held.clone(),
+            held.clone(),
+            "a",
+            "; applies nothing: nothing of 3 transactions for 1200 ms",
+        ),
     ];
-    for (of_a, of_b, of_c, chosen) in table {
+    for (of_a, of_b, of_c, chosen, told) in table {
         let mut world = World::serving("pabc", 2);
         world.silence("p:1-12");
         for (letter, backlog) in [("a", of_a), ("b", of_b), ("c", of_c)] {
@@ -272,6 +308,7 @@ fn how_soon_one_is_expected_to_open_comes_before_any_preference() {
         }
         let choice = next(&world);
         assert_eq!(choice.to, instance(chosen), "{:?}", choice.why);
+        assert!(choice.why[0].ends_with(told), "{:?}", choice.why);
     }
 }
 
@@ -297,4 +334,29 @@ fn a_plane_of_an_earlier_level_takes_nothing_back() {
     world.state.level = SECOND;
     let why = world.refusal(withdraw("a"));
     assert!(why.contains("came with feature level 3"), "{why}");
+}
+
+/// A member of V that had not reported by then, and has all that is needed now, is as good as one that
+/// had.
+#[test]
+fn who_caught_up_since_may_be_next() {
+    let mut world = World::serving("pabc", 2);
+    world.silence("p:1-12");
+    for letter in ["a", "b"] {
+        world.freeze(by(letter, "p:1-20", 7));
+    }
+    promoted(&mut world);
+    let next = |unheard: &str, caught_up: &[(&str, &str)]| {
+        let caught_up = caught_up
+            .iter()
+            .map(|(letter, holds)| (instance(letter), by(letter, holds, 7)))
+            .collect();
+        let unheard = instances(unheard);
+        crate::decide::successor(world.cluster(), None, &unheard, &caught_up)
+    };
+    assert_eq!(next("", &[]), Some(instance("b")));
+    assert_eq!(next("b", &[]), None);
+    assert_eq!(next("b", &[("c", "p:1-20")]), Some(instance("c")));
+    assert_eq!(next("b", &[("c", "p:1-19")]), None);
+    assert_eq!(next("bc", &[("c", "p:1-20")]), None);
 }

@@ -1,6 +1,5 @@
 //! Nodes with real files and real connections, each on a runtime of its own: dropping that is a
 //! crash. Nothing here waits for a time, only for conditions, with a deadline.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 mod wait;
 

@@ -1,10 +1,8 @@
 //! Three nodes: commit, leaders that go, followers that come back.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Plane, proposal};
+use crate::common::{DEADLINE, Plane, proposal};
 use primacy_core::ids::{LogIndex, NodeId};
 use primacy_raft::{ProposeError, ReadError};
 

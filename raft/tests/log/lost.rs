@@ -1,11 +1,9 @@
 //! A node that has lost its log is not that node any more. On real files and connections.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{DEADLINE, Plane};
+use crate::common::{DEADLINE, Plane};
 use primacy_core::ids::{LogIndex, NodeId, Position};
 use primacy_raft::Entered;
 

@@ -1,11 +1,9 @@
 //! Directories that are not as they were left.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::Plane;
+use crate::common::{self, Plane};
 use primacy_core::ids::{LogIndex, NodeId};
 use primacy_raft::{Config, Handle};
 

@@ -1,9 +1,7 @@
 //! A node that knows only lower feature levels than the log's stops before it applies anything
 //! under the new one: as a follower, after a restart, and when it is sent a snapshot.
 
-mod common;
-
-use common::{DEADLINE, Plane, proposal};
+use crate::common::{DEADLINE, Plane, proposal};
 use primacy_core::ids::{LogIndex, NodeId, PlaneId};
 use primacy_core::record::{Command, Proposal};
 use primacy_raft::StartError;
