@@ -18,6 +18,8 @@ pub enum ProposalEnd {
     NoLeader,
 }
 
+/// Commands go in the order of their keys, and take effect so: what rests on another one has a later
+/// key.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: BTreeMap<String, Command>,
@@ -46,6 +48,11 @@ impl Outbox {
     /// Proposes a command whose content is new each time.
     pub fn push_now(&mut self, key: String, command: Command) {
         self.waiting.insert(key, command);
+    }
+
+    /// What the next proposal will say.
+    pub fn waiting(&self) -> impl Iterator<Item = &Command> {
+        self.waiting.values()
     }
 
     pub fn next(

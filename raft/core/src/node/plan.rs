@@ -65,10 +65,40 @@ impl Node {
             forsaken: self.forsaken(now, cluster, &unheard),
             unheard,
         };
+        if let Some(foreseen) = self.foreseen(cluster)
+            && let Some(deposition) = foreseen.deposition()
+            && let Ok(choice) = choose_with(&foreseen, &with)
+        {
+            return self.propose(now, &foreseen, deposition, choice);
+        }
         match self.make(cluster, with) {
             (Ok(choice), _) => self.propose(now, cluster, deposition, choice),
             (Err(reasons), options) => self.fetch(now, cluster, deposition, &reasons, options),
         }
+    }
+
+    /// The cluster as it will be once the reports are in the log that the next proposal brings: a choice
+    /// that rests on them goes along, and is judged after them. If anything comes between, it is refused
+    /// and made anew.
+    fn foreseen(&self, cluster: &Cluster) -> Option<Cluster> {
+        let mut foreseen: Option<Cluster> = None;
+        for command in self.outbox.waiting() {
+            let Command::Freeze {
+                cluster: id,
+                epoch,
+                instance,
+                report,
+            } = command
+            else {
+                continue;
+            };
+            if *id == cluster.id {
+                let after = foreseen.get_or_insert_with(|| cluster.clone());
+                // One that is refused changes nothing.
+                let _ = after.frozen(*epoch, instance, report);
+            }
+        }
+        foreseen
     }
 
     /// Whose agents this node does not hear now.
@@ -164,7 +194,8 @@ impl Node {
         }
         let broken = check(cluster, &choice);
         if broken.is_empty() {
-            let key = format!("choose/{}", cluster.id);
+            // Later than `frozen/…`.
+            let key = format!("next/{}", cluster.id);
             self.outbox
                 .push(now, key, Command::Choose(Box::new(choice)));
         } else {

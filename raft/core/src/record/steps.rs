@@ -168,7 +168,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn frozen(
+    pub(crate) fn frozen(
         &mut self,
         epoch: Epoch,
         instance: &InstanceId,

@@ -16,6 +16,18 @@ fn returns(plane: &mut Plane, unacknowledged: bool) {
     plane.tell(0, fenced("p", confirmed(unacknowledged)));
 }
 
+/// The last report and the choice that rests on it are one entry: a failover waits for one less.
+#[test]
+fn the_choice_goes_with_the_report_that_it_waited_for() {
+    let mut plane = deposed();
+    plane.tell(0, frozen("a", "p:1-12"));
+    plane.never("1 chooses");
+    let before = plane.world.committed().at().index.next();
+    plane.tell(0, frozen("b", "p:1-12"));
+    plane.when("1 chooses a");
+    assert_eq!(plane.world.committed().at().index, before, "one entry");
+}
+
 /// A candidate whose agent is gone could not be seen to open, or to fail.
 #[test]
 fn who_is_not_heard_is_not_chosen_while_another_qualifies() {
