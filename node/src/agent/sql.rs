@@ -30,7 +30,7 @@ use crate::clock;
 use crate::config::{AgentConfig, reload};
 use crate::mysqld::applier;
 use crate::mysqld::fence::fence;
-use crate::mysqld::follow::{Followed, Source, SourceTransport, follow, receive};
+use crate::mysqld::follow::{Followed, Source, SourceTransport, Terms, follow, receive};
 use crate::mysqld::inspect::{inspect, inspect_branches};
 use crate::mysqld::ops;
 use crate::mysqld::session::{Session, within};
@@ -338,11 +338,8 @@ impl Shared {
         let deadline = within(STEP_LIMIT);
         self.superseded().await;
         let mut opener = self.begin(sessions, Errand::Opens, deadline).await?;
-        ops::cut_strangers(&mut opener, members, deadline)
-            .await
-            .map_err(|error| op_error(&error))?;
-        let found = ops::executed(&mut opener, deadline).await;
-        let (server_uuid, executed) = found.map_err(|error| session_error(&error))?;
+        let found = ops::prepare(&mut opener, members, deadline).await;
+        let (server_uuid, executed) = found.map_err(|error| op_error(&error))?;
         let prepared = OpDone::Prepared {
             executed: set(&executed)?,
             server_uuid: uuid(&server_uuid)?,
@@ -444,20 +441,24 @@ impl Shared {
                 acking,
                 heartbeat_ms,
                 online,
+                compared,
             } => {
                 let source = self.source(host, port, heartbeat_ms);
-                // A fenced instance that serves reads lets its readers in.
-                match online {
-                    true => ops::go_online(session, deadline).await,
-                    false => ops::go_offline(session, deadline).await,
-                }
-                .map_err(failed)?;
-                let followed = follow(session, &source, acking, deadline).await;
+                let compared = compared.map(|set| set.compact().to_string());
+                let terms = Terms {
+                    acking,
+                    // A fenced instance that serves reads lets its readers in.
+                    clients: Some(online),
+                    compared: compared.as_deref(),
+                };
+                let followed = follow(session, &source, terms, deadline).await;
                 let followed = followed.map_err(|error| {
                     OpError::Unknown(format!("{:#}", anyhow::Error::new(error)))
                 })?;
-                if followed == Followed::AnotherLogin {
-                    self.door.replication.turn();
+                match followed {
+                    Followed::HoldsMore => return Ok(OpDone::HoldsMore),
+                    Followed::AnotherLogin => self.door.replication.turn(),
+                    _ => {}
                 }
                 Ok(OpDone::Followed)
             }

@@ -6,14 +6,15 @@
 //! nothing to lose.
 //!
 //! **Invariant:** comparing this replica with its source is the caller's, and comes first: a
-//! diverged replica stops at its first conflict and yet goes on acknowledging.
+//! diverged replica stops at its first conflict and yet goes on acknowledging. What it was compared with
+//! goes along, where that was a while ago.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{
-    inspect::{PULSE, Replica, ThreadState, pulse, read_pulse},
+    inspect::{PULSE, Pulse, Replica, ThreadState, pulse, read_pulse},
     ops::{OpsError, START_APPLIER, at, fenced_pulse, start_applier, unapplied},
     session::{Login, Session, SessionError, quote, text},
 };
@@ -60,10 +61,34 @@ pub enum Followed {
     /// It was told to for the first time, or since its last reset.
     First,
     Repointed,
+    /// It holds more than it was compared with. Its receiver was stopped, and nothing else done.
+    HoldsMore,
+}
+
+/// What goes along with an order to follow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms<'a> {
+    pub acking: bool,
+    /// Whether clients are let in; `None` leaves that as it is.
+    pub clients: Option<bool>,
+    /// All that it may hold when it turns from another source to this one.
+    pub compared: Option<&'a str>,
+}
+
+impl Terms<'_> {
+    /// Its acknowledgements count; all else stays as it is.
+    pub fn acking() -> Self {
+        Self {
+            acking: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// ER_ACCESS_DENIED_ERROR, as the receiver reports it.
 const ACCESS_DENIED: u32 = 1045;
+/// ER_DATA_OUT_OF_RANGE.
+const OUT_OF_RANGE: u16 = 1690;
 
 /// Replicates from `source`, acknowledging or not.
 ///
@@ -76,38 +101,26 @@ const ACCESS_DENIED: u32 = 1045;
 pub async fn follow(
     session: &mut Session,
     source: &Source,
-    acking: bool,
+    terms: Terms<'_>,
     deadline: Instant,
 ) -> Result<Followed, OpsError> {
-    let now = fenced_pulse(session, deadline).await?;
-    let outcome = match &now.replica {
-        None => Followed::First,
-        Some(replica) if source.is(replica) => {
-            let semi = now.semi_sync;
-            let as_wished = semi.replica_enabled == acking
-                && !semi.source_enabled
-                && (semi.replica_status == acking || replica.io == ThreadState::Connecting);
-            let refused = replica.io == ThreadState::Connecting
-                && matches!(&replica.io_error, Some(fault) if fault.code == ACCESS_DENIED);
-            if as_wished && refused {
-                Followed::AnotherLogin
-            } else if as_wished && replica.io != ThreadState::No {
-                return keep_applying(session, replica, deadline).await;
-            } else {
-                Followed::Repointed
-            }
-        }
-        Some(_) => Followed::Repointed,
+    let clients = match terms.clients {
+        Some(true) => "SET GLOBAL offline_mode=OFF; ",
+        Some(false) => "SET GLOBAL offline_mode=ON; ",
+        None => "",
     };
+    let now = fenced_pulse(session, clients, deadline).await?;
+    let outcome = outcome(&now, source, terms.acking);
+    let replica = now.replica.as_ref();
+    if let (Followed::Already, Some(replica)) = (outcome, replica) {
+        return keep_applying(session, replica, deadline).await;
+    }
+    let here = replica.is_some_and(|of| source.is(of));
     let mut names = true;
-    if outcome != Followed::First {
+    if replica.is_some_and(|of| of.sql != ThreadState::Yes) {
         match keep_applier(session, deadline).await {
             // It stays where it is: what it was told of the source is all that it needs.
-            Err(OpsError::WouldDiscard { .. })
-                if now.replica.as_ref().is_some_and(|of| source.is(of)) =>
-            {
-                names = false;
-            }
+            Err(OpsError::WouldDiscard { .. }) if here => names = false,
             kept => kept?,
         }
     }
@@ -115,21 +128,60 @@ pub async fn follow(
         Followed::First => "",
         _ => "STOP REPLICA IO_THREAD; ",
     };
+    let check = match terms.compared.filter(|_| !here) {
+        Some(set) => holds_no_more(set).map_err(at("compare it once more"))?,
+        None => String::new(),
+    };
     let name = match names {
         true => name_source(source, outcome).map_err(at("name the source"))?,
         false => String::new(),
     };
     // The source side blocks an applier whose commits nobody acknowledges: off on every replica.
-    let acking = if acking { "ON" } else { "OFF" };
+    let acking = if terms.acking { "ON" } else { "OFF" };
     let sql = format!(
-        "{stop}{name}SET GLOBAL rpl_semi_sync_source_enabled=OFF; \
+        "{stop}{check}{name}SET GLOBAL rpl_semi_sync_source_enabled=OFF; \
          SET GLOBAL rpl_semi_sync_replica_enabled={acking}; START REPLICA"
     );
-    session
-        .execute(&sql, deadline)
-        .await
-        .map_err(at("point the replica at its source"))?;
-    Ok(outcome)
+    match session.execute(&sql, deadline).await {
+        Err(error) if error.code() == Some(OUT_OF_RANGE) && !check.is_empty() => {
+            Ok(Followed::HoldsMore)
+        }
+        answer => answer
+            .map(|()| outcome)
+            .map_err(at("point the replica at its source")),
+    }
+}
+
+/// What there is to do.
+fn outcome(now: &Pulse, source: &Source, acking: bool) -> Followed {
+    let Some(replica) = &now.replica else {
+        return Followed::First;
+    };
+    let semi = &now.semi_sync;
+    let as_wished = source.is(replica)
+        && semi.replica_enabled == acking
+        && !semi.source_enabled
+        && (semi.replica_status == acking || replica.io == ThreadState::Connecting);
+    let refused = replica.io == ThreadState::Connecting
+        && matches!(&replica.io_error, Some(fault) if fault.code == ACCESS_DENIED);
+    if as_wished && refused {
+        Followed::AnotherLogin
+    } else if as_wished && replica.io != ThreadState::No {
+        Followed::Already
+    } else {
+        Followed::Repointed
+    }
+}
+
+/// A statement that fails with `OUT_OF_RANGE`, and ends those after it, where more is here than this.
+/// In the same text as they are: nobody adds anything between the look and what follows from it.
+fn holds_no_more(set: &str) -> Result<String, SessionError> {
+    let set = quote(set)?;
+    Ok(format!(
+        "SELECT 9223372036854775807 + IF(GTID_SUBSET(CONCAT_WS(',', @@global.gtid_executed, \
+         (SELECT MAX(RECEIVED_TRANSACTION_SET) FROM performance_schema.replication_connection_status \
+         WHERE CHANNEL_NAME='')), {set}), 0, 1); "
+    ))
 }
 
 /// The receiver does what it should; the applier may need to be started.
@@ -153,7 +205,7 @@ pub async fn receive(
     set: &str,
     deadline: Instant,
 ) -> Result<(), OpsError> {
-    follow(session, source, false, deadline).await?;
+    follow(session, source, Terms::default(), deadline).await?;
     let set = quote(set).map_err(at("name what is fetched"))?;
     let sql = format!(
         "SELECT CAST(IFNULL(MAX(GTID_SUBSET({set}, CONCAT_WS(',', RECEIVED_TRANSACTION_SET, \

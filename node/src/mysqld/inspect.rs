@@ -187,7 +187,7 @@ SELECT CONCAT(FILTER_NAME,'=',FILTER_RULE) AS filter
 
 /// Dump threads announce themselves in user variables of their own; those of older servers have
 /// other names for them, which a source takes as well.
-const DUMPS: &str = "
+pub(super) const DUMPS: &str = "
 SELECT CAST(t.PROCESSLIST_ID AS CHAR) AS id,
  MAX(IF(v.VARIABLE_NAME IN ('replica_uuid','slave_uuid'), CAST(v.VARIABLE_VALUE AS CHAR), NULL))
   AS uuid,
@@ -237,13 +237,9 @@ pub async fn inspect(session: &mut Session, deadline: Instant) -> Result<Inspect
 }
 
 /// The replicas that are connected.
-pub(super) async fn dumps(
-    session: &mut Session,
-    deadline: Instant,
-) -> Result<Vec<Dump>, SessionError> {
-    let sets = session.ask(DUMPS, deadline).await?;
-    let rows = sets.first().into_iter().flatten();
-    rows.map(read_dump).collect()
+pub(super) fn read_dumps(rows: Option<&Rows>) -> Result<Vec<Dump>, SessionError> {
+    let rows = rows.ok_or(SessionError::Unexpected("the connected replicas"))?;
+    rows.iter().map(read_dump).collect()
 }
 
 /// What `inspect` sees, and which branches are prepared, in the same round trip; `None` where the
@@ -306,9 +302,7 @@ pub async fn newest_binlog(
 
 pub(super) fn read_inspection(sets: &[Rows]) -> Result<Inspection, SessionError> {
     let mut pulse = read_pulse(sets)?;
-    let dumps = sets
-        .get(5)
-        .ok_or(SessionError::Unexpected("the connected replicas"))?;
+    let dumps = read_dumps(sets.get(5))?;
     let waits = first(sets, 6)?;
     let applied = first(sets, 7)?;
     if let Some(cause) = text(applied, "error").and_then(|error| cause(&error)) {
@@ -317,7 +311,7 @@ pub(super) fn read_inspection(sets: &[Rows]) -> Result<Inspection, SessionError>
     let applied = text(applied, "committed");
     Ok(Inspection {
         pulse,
-        dumps: dumps.iter().map(read_dump).collect::<Result<_, _>>()?,
+        dumps,
         waiting_for_ack: count(waits, "ack")?,
         oldest_ack_wait_s: text(waits, "oldest").and_then(|seconds| seconds.parse().ok()),
         waiting_for_global_lock: count(waits, "global_lock")?,

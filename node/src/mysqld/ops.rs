@@ -12,7 +12,8 @@ use primacy_core::gtid::Uuid;
 use tokio::time::Instant;
 
 use super::inspect::{
-    Inspection, Pulse, Replica, ThreadState, dumps, inspection, pulse, read_inspection,
+    DUMPS, Inspection, PULSE, Pulse, Replica, ThreadState, inspection, read_dumps, read_inspection,
+    read_pulse,
 };
 use super::session::{Rows, Session, SessionError, flag, gtid_set, number, quote, text, within};
 
@@ -117,14 +118,6 @@ pub async fn go_online(session: &mut Session, deadline: Instant) -> Result<(), O
         .execute("SET GLOBAL offline_mode=OFF", deadline)
         .await
         .map_err(at("go online"))
-}
-
-/// Keeps clients out of an instance that replicates.
-pub async fn go_offline(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
-    session
-        .execute("SET GLOBAL offline_mode=ON", deadline)
-        .await
-        .map_err(at("keep clients out"))
 }
 
 /// Has everything received applied, and waits for that: the applier of one that restarted is
@@ -238,13 +231,14 @@ pub async fn open(
     let sql = format!(
         "{}; \
          SET GLOBAL rpl_semi_sync_source_enabled=ON; \
-         SET GLOBAL super_read_only=OFF; SET GLOBAL read_only=OFF; SET GLOBAL offline_mode=OFF",
+         SET GLOBAL super_read_only=OFF; SET GLOBAL read_only=OFF; SET GLOBAL offline_mode=OFF; \
+         {EXECUTED}",
         ground(acks)
     );
-    session.execute(&sql, deadline).await.map_err(at("open"))?;
-    let (_, executed) = executed(session, deadline)
-        .await
-        .map_err(at("read what it has"))?;
+    let sets = session.ask(&sql, deadline).await;
+    let (_, executed) = sets
+        .and_then(|sets| read_executed(sets.first()))
+        .map_err(at("open"))?;
     Ok(executed)
 }
 
@@ -315,20 +309,26 @@ pub async fn kill_sessions(
 
 /// Ends the connection of every replica whose acknowledgements would count and that is none of these
 /// servers, and waits until it has ended: it was let in under an epoch before, and nobody counts it.
-pub async fn cut_strangers(
+/// Returns the `server_uuid` and what is executed, read after that. One round trip where there is none.
+pub async fn prepare(
     session: &mut Session,
     members: &BTreeSet<Uuid>,
     deadline: Instant,
-) -> Result<(), OpsError> {
-    let attached = dumps(session, deadline)
-        .await
-        .map_err(at("see who is attached"))?;
+) -> Result<(String, String), OpsError> {
+    let read = "see who is attached, and what it has";
+    let sql = format!("{DUMPS}; {EXECUTED}");
+    let sets = session.ask(&sql, deadline).await.map_err(at(read))?;
+    let attached = read_dumps(sets.first()).map_err(at(read))?;
     let strangers: Vec<u64> = attached
         .iter()
         .filter(|dump| dump.semi_sync && !dump.uuid().is_some_and(|uuid| members.contains(&uuid)))
         .map(|dump| dump.processlist_id)
         .collect();
-    end_sessions(session, &strangers, deadline).await
+    if strangers.is_empty() {
+        return read_executed(sets.get(1)).map_err(at(read));
+    }
+    end_sessions(session, &strangers, deadline).await?;
+    executed(session, deadline).await.map_err(at(read))
 }
 
 /// Ends sessions and waits until the server has none of them any more: what one was at is done by
@@ -379,27 +379,33 @@ pub(super) async fn unapplied(
     }
 }
 
+const EXECUTED: &str = "SELECT @@server_uuid AS uuid, @@global.gtid_executed AS executed";
+
+/// Its `server_uuid`, and what it has executed.
 pub(crate) async fn executed(
     session: &mut Session,
     deadline: Instant,
 ) -> Result<(String, String), SessionError> {
-    let sql = "SELECT @@server_uuid AS uuid, @@global.gtid_executed AS executed";
-    let sets = session.ask(sql, deadline).await?;
-    let row = sets.first().and_then(|rows| rows.first());
+    read_executed(session.ask(EXECUTED, deadline).await?.first())
+}
+
+fn read_executed(rows: Option<&Rows>) -> Result<(String, String), SessionError> {
+    let row = rows.and_then(|rows| rows.first());
     let row = row.ok_or(SessionError::Unexpected("executed"))?;
     let uuid = text(row, "uuid").ok_or(SessionError::Unexpected("uuid"))?;
     Ok((uuid, gtid_set(row, "executed")?))
 }
 
-/// What an instance is; refuses what only a fenced one may do, and what would acknowledge waiting
-/// commits. One round trip.
+/// What an instance is, after these statements; refuses what only a fenced one may do, and what would
+/// acknowledge waiting commits. One round trip.
 pub(super) async fn fenced_pulse(
     session: &mut Session,
+    first: &str,
     deadline: Instant,
 ) -> Result<Pulse, OpsError> {
-    let now = pulse(session, deadline)
-        .await
-        .map_err(at("look at the replica"))?;
+    let sets = session.ask(&format!("{first}{PULSE}"), deadline).await;
+    let now = sets.and_then(|sets| read_pulse(&sets));
+    let now = now.map_err(at("look at the replica"))?;
     if !now.super_read_only {
         return Err(OpsError::NotFenced);
     }

@@ -76,6 +76,14 @@ impl World {
         }
     }
 
+    /// Somebody sees that a replica does not replicate, and starts it: about when it is told to follow.
+    fn thaw_one(&mut self, record: &Deposition) {
+        let frozen: Vec<usize> = record.frozen.keys().map(|id| self.host_of(id)).collect();
+        let host = frozen[self.rng.index(frozen.len())];
+        let us = self.rng.below(20_000);
+        self.strike(Fault::Thawed(host), us, 1);
+    }
+
     /// Every way between these places and the control plane.
     pub(super) fn ways_to_nodes(&self, places: &[usize]) -> Vec<(usize, usize)> {
         let nodes = 0..self.nodes.len();
@@ -156,6 +164,8 @@ impl World {
                 .map_or(0, |was| was.frozen.len());
             if record.frozen.len() > had && !self.faults.relay_lost && self.rng.chance(90) {
                 self.lose_what_was_reported(&new, record);
+            } else if record.frozen.len() > had && self.rng.chance(120) {
+                self.thaw_one(record);
             }
         }
         let reinstated = new

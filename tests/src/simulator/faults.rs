@@ -45,6 +45,8 @@ pub enum Fault {
     Election,
     /// A frozen replica loses its relay log and its agent's memory, after its report is in the log.
     RelayLost(usize),
+    /// Somebody starts the receiver of a frozen replica again; it acknowledges nothing.
+    Thawed(usize),
     /// An operator aborts what has been started; its end lifts that.
     Abort,
     /// A host is lost for good, with its disk.
@@ -93,6 +95,7 @@ impl Fault {
             Fault::Stranger => "stranger",
             Fault::Election => "election",
             Fault::RelayLost(_) => "relay log lost",
+            Fault::Thawed(_) => "frozen receiver started",
             Fault::Abort => "abort",
             Fault::Death(_) => "host dead for good",
             Fault::SemiSyncOff => "semi-sync off",
@@ -107,7 +110,7 @@ impl Fault {
     }
 
     /// Every kind that a run without operators is to show.
-    pub const KINDS: [&str; 26] = [
+    pub const KINDS: [&str; 27] = [
         "server killed",
         "paused",
         "agent killed",
@@ -125,6 +128,7 @@ impl Fault {
         "stranger",
         "election",
         "relay log lost",
+        "frozen receiver started",
         "host dead for good",
         "semi-sync off",
         "semi-sync flipped",
@@ -462,6 +466,7 @@ impl World {
                 self.start_io(stranger);
             }
             Fault::Election => self.elect(),
+            Fault::Thawed(host) => self.start_receiver(*host, false),
             Fault::Abort => self.abort(),
             Fault::Death(host) => self.die_for_good(*host),
             Fault::SemiSyncOff => self.switch_semi_sync(None),
@@ -548,7 +553,8 @@ impl World {
             | Fault::ClockRate(..)
             | Fault::Errant(_)
             | Fault::Election
-            | Fault::RelayLost(_) => {}
+            | Fault::RelayLost(_)
+            | Fault::Thawed(_) => {}
         }
     }
 

@@ -431,9 +431,20 @@ impl World {
                 host: source,
                 acking,
                 online,
+                compared,
                 ..
             } => {
                 let source = host_number(source);
+                let looks = self.options.planted != Some(Planted::FollowUnlooked);
+                let compared = compared.as_ref().filter(|_| looks);
+                if let Some(compared) = compared
+                    && self.servers[host].source != Some(source)
+                {
+                    self.stop_io(host);
+                    if !self.servers[host].holds().is_subset_of(compared) {
+                        return Ok(OpDone::HoldsMore);
+                    }
+                }
                 self.follow(host, source, *acking);
                 self.servers[host].offline = !online;
                 OpDone::Followed

@@ -384,7 +384,7 @@ impl World {
                 server.semi_source |= server.opened.is_some();
             }
             What::XaCommit { key } => self.xa_commit(host, key),
-            What::Repair => self.repair(host),
+            What::Repair => self.start_receiver(host, true),
             other => unreachable!("not a server's: {other:?}"),
         }
     }

@@ -46,6 +46,7 @@ planted! {
     OldPrimaryCounts, "old-primary-counts", "counts the old primary in the next V";
     OwnErrant, "own-errant", "takes transactions of the deposed primary for errant";
     FollowUncompared, "follow-uncompared", "follows without comparing first";
+    FollowUnlooked, "follow-unlooked", "follows though it holds more than when it was compared";
     LateSession, "late-session", "an op given up is not killed, and takes effect later";
     PurgedRelay, "purged-relay", "re-points with the applier stopped, which purges the relay log";
     ReportBeforeFreeze, "report-before-freeze", "reads what it holds before its IO thread stopped";

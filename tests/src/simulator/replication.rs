@@ -372,15 +372,19 @@ impl World {
         self.apply_soon(host);
     }
 
-    /// Planted: somebody's loop starts a stopped IO thread again.
-    pub(super) fn repair(&mut self, host: usize) {
+    /// Somebody starts a stopped IO thread again.
+    pub(super) fn start_receiver(&mut self, host: usize, acking: bool) {
         let server = &mut self.servers[host];
+        if !server.gate.runs() {
+            return;
+        }
         if server.io.state == IoThread::Off && server.source.is_some() && server.super_read_only {
-            server.acking = true;
+            server.acking = acking;
             self.start_io(host);
         }
     }
 
+    /// Planted: a loop does.
     pub(super) fn maybe_repair(&mut self, host: usize) {
         if self.options.planted == Some(Planted::RepairThaws) {
             let us = self.rng.between(10_000, 500_000);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use primacy::mysqld::follow::{Source, SourceTransport, follow};
+use primacy::mysqld::follow::{Source, SourceTransport, Terms, follow};
 use primacy::mysqld::ops::open;
 use primacy::mysqld::session::{Address, Login, Session, Target, Transport, within};
 use primacy_core::decide::{LossBound, Proof};
@@ -107,7 +107,7 @@ async fn running_cluster(hand: &mut Hand) {
             transport: SourceTransport::PublicKey,
             heartbeat: Duration::from_millis(250),
         };
-        let followed = follow(&mut session, &source, true, within(LIMIT)).await;
+        let followed = follow(&mut session, &source, Terms::acking(), within(LIMIT)).await;
         followed.expect("it is told to replicate");
     }
     let opener = Session::connect(&hand.target("db-1", &agent), within(LIMIT)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use primacy::mysqld::bringup::{Instance, spawn};
-use primacy::mysqld::follow::{Source, SourceTransport, follow};
+use primacy::mysqld::follow::{Source, SourceTransport, Terms, follow};
 use primacy::mysqld::inspect::inspect;
 use primacy::mysqld::process::Watched;
 use primacy::mysqld::session::{Address, Session, Target, Transport, within};
@@ -306,7 +306,7 @@ async fn a_stranger_that_acknowledges_is_cut() {
         transport: SourceTransport::PublicKey,
         heartbeat: Duration::from_millis(250),
     };
-    follow(&mut session, &source, true, within(LIMIT))
+    follow(&mut session, &source, Terms::acking(), within(LIMIT))
         .await
         .expect("nothing refuses it");
     let seen = inspect(&mut session, within(LIMIT)).await;

@@ -5,7 +5,7 @@ use std::{num::NonZeroU16, time::Duration};
 use super::rig::{Rig, START_LIMIT, soon, timed, until};
 use crate::mysqld::{
     bringup::spawn,
-    follow::{Followed, SourceTransport, follow},
+    follow::{Followed, SourceTransport, Terms, follow},
     inspect::{ThreadState, inspect, pulse},
     marker, ops,
     session::Session,
@@ -42,9 +42,12 @@ async fn found_write_promote_and_return() {
     .await
     .unwrap();
     let source = rig.source(1, SourceTransport::PublicKey);
-    let outcome = timed("follow, again", follow(&mut second, &source, true, soon()))
-        .await
-        .unwrap();
+    let outcome = timed(
+        "follow, again",
+        follow(&mut second, &source, Terms::acking(), soon()),
+    )
+    .await
+    .unwrap();
     assert_eq!(outcome, Followed::Repointed);
     let mut opener = rig.opener(1).await;
     let executed = timed("open", ops::open(&mut opener, ONE, soon()))
@@ -73,7 +76,9 @@ async fn found_write_promote_and_return() {
     let returned = pulse(&mut old, soon()).await.unwrap();
     assert!(returned.super_read_only && !returned.semi_sync.source_enabled);
     assert_eq!(
-        follow(&mut old, &source, false, soon()).await.unwrap(),
+        follow(&mut old, &source, Terms::default(), soon())
+            .await
+            .unwrap(),
         Followed::First
     );
     until("the old primary has every row", || async {
@@ -97,7 +102,11 @@ async fn found(rig: &Rig) {
     let source = rig.source(0, SourceTransport::Tls);
     for index in [1, 2] {
         let mut replica = rig.session(index).await;
-        let outcome = timed("follow, first", follow(&mut replica, &source, true, soon())).await;
+        let outcome = timed(
+            "follow, first",
+            follow(&mut replica, &source, Terms::acking(), soon()),
+        )
+        .await;
         assert_eq!(outcome.unwrap(), Followed::First);
     }
     let mut opener = rig.opener(0).await;
@@ -140,7 +149,9 @@ async fn found(rig: &Rig) {
         );
         assert_eq!(replica.source_uuid, primary_uuid);
         assert!(seen.semi_sync.replica_status && replica.read_log_pos > 0);
-        let outcome = follow(&mut session, &source, true, soon()).await.unwrap();
+        let outcome = follow(&mut session, &source, Terms::acking(), soon())
+            .await
+            .unwrap();
         assert_eq!(outcome, Followed::Already);
         replicas.push(seen.server_uuid);
     }
@@ -234,7 +245,9 @@ async fn restarted_replica_keeps_what_it_received(rig: &mut Rig) {
         Err(ops::OpsError::WouldDiscard { .. })
     ));
     let source = rig.source(0, SourceTransport::PublicKey);
-    follow(&mut replica, &source, true, soon()).await.unwrap();
+    follow(&mut replica, &source, Terms::acking(), soon())
+        .await
+        .unwrap();
     let wait = Duration::from_secs(5);
     ops::wait_applied(&mut replica, frozen.pulse.received(), wait)
         .await

@@ -13,7 +13,7 @@ use nix::libc;
 use super::rig::{Rig, soon, timed, until};
 use crate::mysqld::{
     fence::fence,
-    follow::{SourceTransport, follow},
+    follow::{SourceTransport, Terms, follow},
     inspect::inspect,
     ops,
     session::Session,
@@ -64,7 +64,7 @@ async fn fences_a_healthy_primary_and_a_stuck_one() {
         inspect(&mut own, soon()).await.unwrap().waiting_for_ack > 0
     })
     .await;
-    let refused = follow(&mut session, &source, false, soon()).await;
+    let refused = follow(&mut session, &source, Terms::default(), soon()).await;
     assert!(
         matches!(refused, Err(ops::OpsError::NotFenced)),
         "{refused:?}"

@@ -2,7 +2,7 @@
 
 use super::rig::{Rig, soon, until};
 use crate::mysqld::{
-    follow::{Followed, Source, SourceTransport, follow},
+    follow::{Followed, Source, SourceTransport, Terms, follow},
     inspect::{Replica, ThreadState, pulse},
     session::{Address, Login, Session, Target, Transport},
 };
@@ -59,7 +59,9 @@ async fn a_broken_applier_costs_no_acknowledgement() {
     let source = rig.source(0, SourceTransport::PublicKey);
     let logs = relay_logs(&rig, 1);
     for row in 2..40 {
-        let followed = follow(&mut session, &source, true, soon()).await.unwrap();
+        let followed = follow(&mut session, &source, Terms::acking(), soon())
+            .await
+            .unwrap();
         assert!(matches!(followed, Followed::Applying | Followed::Already));
         does(&mut app, &format!("INSERT INTO app.t VALUES ({row})")).await;
         assert_ne!(replica(&mut session).await.io, ThreadState::No);
@@ -94,7 +96,9 @@ async fn the_right_password_of_several_is_found() {
         }
     }
     while !matches!(&replica(&mut session).await.io_error, Some(fault) if fault.code == 1045) {}
-    let followed = follow(&mut session, &source, true, soon()).await.unwrap();
+    let followed = follow(&mut session, &source, Terms::acking(), soon())
+        .await
+        .unwrap();
     assert_eq!(followed, Followed::AnotherLogin);
     while replica(&mut session).await.io != ThreadState::Yes {}
     // A mode that somebody set for the server changes nothing.
@@ -106,8 +110,72 @@ async fn the_right_password_of_several_is_found() {
         ..source
     };
     let mut anew = rig.session(1).await;
-    let followed = follow(&mut anew, &source, true, soon()).await.unwrap();
+    let followed = follow(&mut anew, &source, Terms::acking(), soon())
+        .await
+        .unwrap();
     assert_eq!(followed, Followed::Repointed);
     while replica(&mut session).await.io != ThreadState::Yes {}
+    rig.end().await;
+}
+
+/// What it was compared with goes along with the order: what came since, applied or only received,
+/// keeps it where it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_more_than_it_was_compared_with_turns_nowhere() {
+    let Some(rig) = Rig::start(2).await else {
+        return;
+    };
+    let mut session = rig.replicating().await;
+    let mut app = rig.app(0).await;
+    does(&mut app, "CREATE TABLE app.t (id INT PRIMARY KEY)").await;
+    let here = rig.source(0, SourceTransport::PublicKey);
+    let named = |host: &str| Source {
+        host: host.into(),
+        ..here.clone()
+    };
+    let holds = async |session: &mut Session| {
+        let seen = pulse(session, soon()).await.unwrap();
+        [seen.received(), &seen.gtid_executed].join(",")
+    };
+    let all = holds(&mut session).await;
+    let mut tries = async |host: &str, compared: &str| {
+        let terms = Terms {
+            compared: Some(compared),
+            ..Terms::acking()
+        };
+        let followed = follow(&mut session, &named(host), terms, soon()).await;
+        let followed = followed.unwrap();
+        if followed == Followed::Repointed {
+            until("it replicates", async || {
+                replica(&mut rig.session(1).await).await.io == ThreadState::Yes
+            })
+            .await;
+        }
+        let now = replica(&mut session).await;
+        (followed, now.source_host, now.io)
+    };
+    let turned = tries("localhost", &all).await;
+    let expected = (
+        Followed::Repointed,
+        "localhost".to_owned(),
+        ThreadState::Yes,
+    );
+    assert_eq!(turned, expected);
+
+    does(&mut root(&rig, 1).await, "STOP REPLICA SQL_THREAD").await;
+    does(&mut app, "INSERT INTO app.t VALUES (1)").await;
+    let kept = (Followed::HoldsMore, "localhost".to_owned(), ThreadState::No);
+    assert_eq!(tries(&here.host, &all).await, kept, "received");
+    does(&mut root(&rig, 1).await, "START REPLICA SQL_THREAD").await;
+    until("it is applied", || async {
+        let sql = "SELECT 1 FROM app.t WHERE id=1";
+        let sets = root(&rig, 1).await.ask(sql, soon()).await.unwrap();
+        !sets[0].is_empty()
+    })
+    .await;
+    assert_eq!(tries(&here.host, &all).await, kept, "and applied");
+    // Where it replicates from already there is nothing to compare.
+    let same = tries("localhost", &all).await;
+    assert_eq!(same.0, Followed::Repointed);
     rig.end().await;
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::mysqld::{
     bringup::{Instance, spawn},
     fetch::{Server, find_or_fetch},
-    follow::{Source, SourceTransport, follow},
+    follow::{Source, SourceTransport, Terms, follow},
     ops,
     process::Watched,
     session::{Address, Login, Session, Target, Transport, within},
@@ -153,7 +153,9 @@ impl Rig {
     pub async fn replicating(&self) -> Session {
         let mut replica = self.session(1).await;
         let source = self.source(0, SourceTransport::PublicKey);
-        follow(&mut replica, &source, true, soon()).await.unwrap();
+        follow(&mut replica, &source, Terms::acking(), soon())
+            .await
+            .unwrap();
         self.open().await;
         replica
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::rig::{Rig, soon, until};
 use crate::mysqld::{
     fence::fence,
-    follow::{SourceTransport, follow},
+    follow::{SourceTransport, Terms, follow},
     ops,
     session::{Session, within},
 };
@@ -137,5 +137,7 @@ async fn one_round(rig: &Rig, replica: &mut Session, round: usize) {
     }
     rig.open().await;
     let source = rig.source(0, SourceTransport::PublicKey);
-    follow(replica, &source, true, soon()).await.unwrap();
+    follow(replica, &source, Terms::acking(), soon())
+        .await
+        .unwrap();
 }

@@ -32,14 +32,17 @@ pub enum Op {
     StartApplier,
     /// Wait until everything in the set is executed.
     WaitApplied { set: GtidSet },
-    /// Point to a source, start replicating. The IO thread is stopped already. Clients are let in, or
-    /// kept out.
+    /// Point to a source, start replicating. Clients are let in, or kept out.
+    ///
+    /// Where `compared` is given and it replicates from elsewhere, its IO thread is stopped once more and
+    /// what it holds is read again; if that is more than was compared, nothing is done.
     Follow {
         host: String,
         port: u16,
         acking: bool,
         heartbeat_ms: u64,
         online: bool,
+        compared: Option<GtidSet>,
     },
     /// Receive from this one, acknowledging nothing, until the set is held or patience ends; then as
     /// `Freeze`.
@@ -207,6 +210,8 @@ pub enum OpDone {
     ApplierStarted,
     Applied,
     Followed,
+    /// It holds more than it was compared with: it was not pointed anywhere.
+    HoldsMore,
     /// The session stands; this is what it read.
     Prepared {
         executed: GtidSet,

@@ -114,6 +114,8 @@ impl Agent {
         if self.seal.mysqld != disk.mysqld && disk.mysqld_by <= disk.written {
             disk.mysqld_by = disk.asked;
         }
+        // The newest holds what those before it held: one write, however often it changed.
+        out.retain(|output| !matches!(output, AgentOutput::Persist { .. }));
         out.push(AgentOutput::Persist {
             number: disk.asked,
             seal: self.seal.clone(),

@@ -27,6 +27,7 @@ mod scheduled;
 mod server;
 mod stall;
 mod time;
+mod turning;
 
 #[cfg(test)]
 mod tests;
@@ -264,6 +265,7 @@ pub struct Agent {
     /// An order to follow whose effect is not seen yet, and one that had none.
     joining: Option<Joining>,
     resting: Option<Resting>,
+    turning: Option<turning::Turning>,
     /// The newest answer, repeated if its order is.
     said: Option<(Token, &'static str, Said)>,
     /// Markers under way, and what came of others.
@@ -329,6 +331,7 @@ impl Agent {
             job: None,
             joining: None,
             resting: None,
+            turning: None,
             said: None,
             markers: Probes::default(),
             marker_due: now,

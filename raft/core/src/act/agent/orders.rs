@@ -33,6 +33,9 @@ impl Agent {
             return self.say_once(&order, refused(&why), out);
         }
         self.joining = None;
+        if !matches!(order.kind, OrderKind::Follow { .. }) {
+            self.turning = None;
+        }
         self.end_opening(&order);
         let before = self.seal.clone();
         if let Some(job) = self.job.take()
@@ -218,17 +221,7 @@ impl Agent {
                 self.step(order, Waits::FetchCompare, Op::Freeze, out);
             }
             OrderKind::Fence { .. } => self.step(order, Waits::Fence, Op::Fence, out),
-            OrderKind::Follow { epoch, source, .. } => {
-                if !self.seal.may_follow(epoch) {
-                    let why = format!("frozen for an epoch not below {epoch}");
-                    return self.say(&order, refused(&why), out);
-                }
-                if self.seal.source == Some((source, epoch)) {
-                    // Compared already, and nobody else could write to it since.
-                    return self.follow(order, out);
-                }
-                self.step(order, Waits::Compare, Op::Freeze, out);
-            }
+            OrderKind::Follow { .. } => self.begin_to_follow(order, out),
             OrderKind::Open {
                 epoch, k, adopted, ..
             } => {
@@ -325,41 +318,6 @@ impl Agent {
         self.step(order, Waits::Freeze, op, out);
     }
 
-    pub(super) fn follow(&mut self, order: Order, out: &mut Vec<AgentOutput>) {
-        let OrderKind::Follow {
-            epoch,
-            source,
-            host,
-            port,
-            acking,
-            heartbeat_ms,
-            online,
-            ..
-        } = order.kind.clone()
-        else {
-            return;
-        };
-        if self.seal.source.as_ref() != Some(&(source.clone(), epoch)) {
-            self.role = Role::Closed;
-            let holds = self.survey.as_ref().map(Survey::holds).unwrap_or_default();
-            let uuid = self.source_uuid.take();
-            self.seal.turn(source, epoch, &holds, uuid);
-            self.persist(out);
-        }
-        self.step(
-            order,
-            Waits::Follow,
-            Op::Follow {
-                host,
-                port,
-                acking,
-                heartbeat_ms,
-                online,
-            },
-            out,
-        );
-    }
-
     pub(super) fn shut(
         &mut self,
         order: &Order,
@@ -387,12 +345,20 @@ impl Agent {
     }
 
     pub(super) fn say_once(&mut self, order: &Order, said: Said, out: &mut Vec<AgentOutput>) {
-        let reply = Reply {
-            token: order.token.clone(),
+        self.reply_to(order.token.clone(), said, out);
+    }
+
+    pub(super) fn reply_to(&mut self, token: Token, said: Said, out: &mut Vec<AgentOutput>) {
+        let reply = self.reply_for(token, said);
+        self.reply(reply, out);
+    }
+
+    pub(super) fn reply_for(&self, token: Token, said: Said) -> Reply {
+        Reply {
+            token,
             cluster: self.seal.cluster.clone(),
             instance: self.seal.instance.clone(),
             said,
-        };
-        self.reply(reply, out);
+        }
     }
 }

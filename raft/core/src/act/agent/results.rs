@@ -1,9 +1,9 @@
 //! What the server answered, and the next step of the order in hand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::super::op::{Marker, Op, OpDone, OpError, OpId, Survey};
-use super::super::order::{Adopted, Order, OrderKind, Reply, Said};
+use super::super::order::{Adopted, Order, OrderKind, Said};
 use super::super::seal::Left;
 use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, InstanceId, Tick};
@@ -53,6 +53,9 @@ impl Agent {
         let repaired = self.repair.take_if(|repair| *repair == id).is_some();
         if repaired || self.unordered.take_if(|op| *op == id).is_some() {
             self.survey_due = now;
+            if let Ok(OpDone::Frozen(survey)) = result {
+                self.frozen_again(*survey, out);
+            }
             return;
         }
         if self.side_fences.remove(&id) {
@@ -91,17 +94,26 @@ impl Agent {
             let floor = marker.after.clone();
             let said = Said::Acknowledged { floor };
             self.said = Some((token.clone(), name, said.clone()));
-            out.push(AgentOutput::Reply(Reply {
-                token,
-                cluster: self.seal.cluster.clone(),
-                instance: self.seal.instance.clone(),
-                said,
-            }));
+            out.push(AgentOutput::Reply(self.reply_for(token, said)));
             if self.clean_up {
                 self.clean_up = false;
                 self.run(Op::CleanUp, out);
             }
         }
+    }
+
+    /// Somebody had started its receiver: what came in meanwhile may have been acknowledged, and is told
+    /// like what it held before.
+    fn frozen_again(&mut self, survey: Survey, out: &mut Vec<AgentOutput>) {
+        let report = self.report(&survey);
+        self.survey = Some(survey);
+        let Some((token, name, Said::Frozen { .. })) = &self.said else {
+            return;
+        };
+        let (token, name) = (token.clone(), *name);
+        let said = Said::Frozen { report };
+        self.said = Some((token.clone(), name, said.clone()));
+        self.reply_to(token, said, out);
     }
 
     pub(super) fn failed(&mut self, job: Job, why: &OpError, out: &mut Vec<AgentOutput>) {
@@ -187,23 +199,9 @@ impl Agent {
                     self.shut(&order, epoch, report, out);
                 }
             }
-            (Waits::Compare, OpDone::Frozen(survey)) => {
-                let extra = self.extra(&order, &survey);
-                self.survey = Some(*survey);
-                if extra.is_empty() {
-                    self.follow(order, out);
-                } else {
-                    self.role = Role::Closed;
-                    self.say(&order, Said::WillNotFollow { extra }, out);
-                }
-            }
-            (Waits::Follow, OpDone::Followed) => {
-                if let OrderKind::Follow { epoch, .. } = order.kind {
-                    self.receiver.restart(now);
-                    self.role = Role::Following(epoch);
-                    self.joins(now, order);
-                }
-            }
+            (Waits::Compare, OpDone::Frozen(survey)) => self.compared(order, *survey, out),
+            (Waits::Follow, OpDone::Followed) => self.followed(now, order),
+            (Waits::Follow, OpDone::HoldsMore) => self.turn_back(order, out),
             (Waits::Still, OpDone::Frozen(survey)) => {
                 self.survey = Some(*survey);
                 self.opening_moves(now);
@@ -254,18 +252,6 @@ impl Agent {
             self.seal
                 .turn(adopted.primary.clone(), Epoch(1), &holds, None);
             self.persist(out);
-        }
-    }
-
-    /// What the instance holds beyond what the new primary does.
-    pub(super) fn extra(&self, order: &Order, survey: &Survey) -> GtidSet {
-        let OrderKind::Follow { within, own, .. } = &order.kind else {
-            return GtidSet::default();
-        };
-        let extra = survey.holds().subtract(within);
-        match own {
-            Some(own) => extra.without(&BTreeSet::from([*own])),
-            None => extra,
         }
     }
 

@@ -198,13 +198,14 @@ impl Agent {
         }
     }
 
-    /// A primary replicates from nobody, and a member over the channel of its order alone: the rest
-    /// was started by somebody, on a primary toward its own replicas perhaps.
+    /// A primary replicates from nobody, nor does one that is frozen, and a member over the channel of
+    /// its order alone: the rest was started by somebody, on a primary toward its own replicas perhaps.
     fn end_unordered(&mut self, now: Tick, survey: &Survey, out: &mut Vec<AgentOutput>) {
         let receives = survey.io != crate::observe::IoThread::Off;
         let channels = &survey.ground.channels;
         let op = match self.role {
             Role::Open(_) if receives && self.proving.is_none() && !self.clean_up => Op::CleanUp,
+            Role::Frozen(_) if receives && self.job.is_none() => Op::Freeze,
             Role::Following(_) if self.governed() && self.job.is_none() => {
                 match channels.iter().find(|channel| !channel.name.is_empty()) {
                     Some(channel) => Op::EndChannel {

@@ -106,7 +106,7 @@ fn a_freeze_that_nothing_is_written_of_says_so_and_is_said_anew() {
         assert_eq!(desk.writes(), "say frozen p:1-10", "once");
         assert_eq!(
             desk.order(follow(2, "p:1-10"), 31),
-            "persist(token 31), run freeze",
+            "persist(token 31; source b 2), run follow b.example acking with p:1-10 at most",
             "it obeys again"
         );
     }

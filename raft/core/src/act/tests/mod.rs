@@ -23,6 +23,7 @@ mod stall;
 mod standing;
 mod starved;
 mod told;
+mod turning;
 mod unordered;
 mod words;
 

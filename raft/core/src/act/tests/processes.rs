@@ -53,7 +53,7 @@ fn what_it_started_is_closed_as_it_stands() {
     let mut desk = starting();
     assert_eq!(
         desk.order(fence(1), 20),
-        "persist(token 20), persist(shut 1), say exited"
+        "persist(token 20; shut 1), say exited"
     );
     assert_eq!(desk.disk.boots, Some(Incarnation(1)));
     // So it is after a restart of the agent, as long as it has not come up.

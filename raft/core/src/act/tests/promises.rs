@@ -57,7 +57,7 @@ fn an_exit_answers_the_fence() {
     );
     assert_eq!(
         desk.order(fence(1), 20),
-        "persist(token 20), persist(shut 1), say exited"
+        "persist(token 20; shut 1), say exited"
     );
     assert_eq!(desk.order(fence(1), 20), "say exited", "asked again");
     // While it fences.

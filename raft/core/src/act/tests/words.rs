@@ -17,11 +17,15 @@ pub(super) fn op_name(op: &Op) -> String {
             host,
             acking,
             online,
+            compared,
             ..
         } => {
             let how = if *acking { "acking" } else { "silently" };
             let kept = if *online { "" } else { ", offline" };
-            format!("follow {host} {how}{kept}")
+            let compared = compared
+                .as_ref()
+                .map_or(String::new(), |set| format!(" with {} at most", short(set)));
+            format!("follow {host} {how}{kept}{compared}")
         }
         Op::LookInto { set } => format!("look into {}", short(set)),
         Op::WriteEmpty { set } => format!("write empty {}", short(set)),
