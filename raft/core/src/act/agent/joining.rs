@@ -11,6 +11,8 @@ use crate::ids::{Tick, Token};
 use crate::observe::IoThread;
 
 const REST_MS: u64 = 250;
+/// Before the first look: it connects meanwhile, and is not kept from it.
+const CONNECTS_MS: u64 = 20;
 const REST_MS_MAX: u64 = 30_000;
 
 /// The source refuses the account: another password may be right (ER_ACCESS_DENIED_ERROR).
@@ -65,13 +67,19 @@ fn effect(order: &Order, survey: &Survey) -> Effect {
 impl Agent {
     pub(super) fn joins(&mut self, now: Tick, order: Order) {
         self.joining = Some(Joining { order, since: now });
-        self.survey_due = now;
+        self.survey_due = now.plus_ms(CONNECTS_MS);
     }
 
     pub(super) fn is_joining(&self, order: &Order) -> bool {
         self.joining.as_ref().is_some_and(|joining| {
             joining.order.token == order.token && joining.order.kind.name() == order.kind.name()
         })
+    }
+
+    /// It was told to follow just now, and connects.
+    pub(super) fn connects(&self, now: Tick) -> bool {
+        let joining = self.joining.as_ref();
+        joining.is_some_and(|joining| now.since_ms(joining.since) < REST_MS)
     }
 
     /// A survey that began at `begun` was taken in.

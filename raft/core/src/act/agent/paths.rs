@@ -64,7 +64,9 @@ impl Paths {
 
 impl Agent {
     pub(super) fn tick_paths(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
-        let Some(named) = self.named.as_ref().filter(|_| self.server == Server::Up) else {
+        // What it is ordered to do comes first.
+        let idle = self.server == Server::Up && self.job.is_none() && !self.connects(now);
+        let Some(named) = self.named.as_ref().filter(|_| idle) else {
             return;
         };
         let doubts = self.receiver.doubts(now, named.replica_stale_ms);

@@ -95,10 +95,6 @@ impl Agent {
             let said = Said::Acknowledged { floor };
             self.said = Some((token.clone(), name, said.clone()));
             out.push(AgentOutput::Reply(self.reply_for(token, said)));
-            if self.clean_up {
-                self.clean_up = false;
-                self.run(Op::CleanUp, out);
-            }
         }
     }
 

@@ -13,7 +13,8 @@ use crate::gtid::GtidSet;
 use crate::ids::{Epoch, Tick, Token};
 use crate::observe::{Role, Stuck};
 
-/// Between two looks at the applier.
+/// Between two looks at the applier, and before the first: mostly it has done all by then, and a look
+/// costs it time.
 const LOOK_MS: u64 = 100;
 
 /// What an order to open has come to, over all repetitions of it.
@@ -63,7 +64,7 @@ impl Agent {
             holders: Vec::new(),
             ended: BTreeSet::new(),
             look: None,
-            look_due: now,
+            look_due: now.plus_ms(LOOK_MS),
             error: String::new(),
             told: false,
         });

@@ -7,6 +7,8 @@ use crate::observe::{Heartbeat, MysqldWord, ReplicaReport, Role, TICK_GAP_MS, Wo
 
 use super::{Agent, AgentOutput, Server};
 
+const CLEAN_UP_MS: u64 = 250;
+
 impl Agent {
     pub(super) fn tick(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
         if now.since_ms(self.last_tick) > TICK_GAP_MS {
@@ -29,12 +31,24 @@ impl Agent {
         }
         self.tick_markers(now, out);
         self.tick_opening(now, out);
+        self.tick_clean_up(now, out);
         self.tick_scheduled(now, out);
         self.tick_common(now, out);
         self.tick_restart(now, out);
         self.tick_paths(now, out);
         if now >= self.beat_due {
             self.beat(now, out);
+        }
+    }
+
+    /// It forgets its former life once it is proved, and has served for a moment: until then the disk is
+    /// needed for what is new.
+    fn tick_clean_up(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
+        let open = matches!(self.role, Role::Open(_)) && self.server == Server::Up;
+        let served = now.since_ms(self.opened_at) >= CLEAN_UP_MS;
+        if self.clean_up && open && served && self.proving.is_none() {
+            self.clean_up = false;
+            self.run(Op::CleanUp, out);
         }
     }
 

@@ -47,16 +47,30 @@ fn a_marker_of_an_earlier_epoch_proves_nothing() {
 }
 
 #[test]
-fn replication_is_forgotten_after_the_first_write() {
+fn replication_is_forgotten_a_while_after_the_first_write() {
     let seal = enrolled_seal();
     let replica = Survey {
         source: Some(("p.example".into(), 3306)),
         ..fenced()
     };
-    let (mut desk, _) = Desk::with(seal, replica);
+    let (mut desk, _) = Desk::with(seal, replica.clone());
     desk.order(open_for(2, "p:1-10"), 20);
     desk.opens("p:1-10");
+    desk.waits(300, &open());
     assert_eq!(desk.marked(), "say acknowledged p:1-11, run clean up");
+    // Its first write was acknowledged sooner.
+    desk.order(fence(2), 30);
+    desk.ends(confirmed());
+    let (mut desk, _) = desk.restarts(replica);
+    desk.order(open_for(3, "p:1-10"), 40);
+    desk.opens("p:1-10");
+    assert_eq!(desk.marked(), "say acknowledged p:1-11");
+    let said = desk.waits(240, &open());
+    assert!(!said.contains("clean up"), "{said}");
+    let said = desk.waits(20, &open());
+    assert!(said.contains("run clean up"), "{said}");
+    let said = desk.waits(2_000, &open());
+    assert!(!said.contains("clean up"), "once: {said}");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn durable_before_it_acts() {
         "",
         "its effect is not seen yet"
     );
-    assert_eq!(desk.surveyed(following()), "say following");
+    assert_eq!(desk.waits(20, &following()), "say following");
     // open
     let mut desk = Desk::up();
     assert_eq!(

@@ -175,6 +175,33 @@ fn log_in(desk: &mut Desk, why: &str) {
 
 const BOTH: &str = "run log in at b.example, run log in at c.example";
 
+/// To try them costs both servers time that an order needs more.
+#[test]
+fn no_path_is_tried_while_an_order_is_carried_out() {
+    let addresses = || {
+        let at = ("c.example".to_owned(), 3306);
+        NamedPrimary {
+            addresses: [(instance("c"), at)].into(),
+            ..named(2, "b")
+        }
+    };
+    let (mut desk, _) = Desk::with(enrolled_seal(), fenced());
+    desk.order(follow(2, "p:1-10"), 2);
+    assert_eq!(desk.acknowledged(1, addresses()), "");
+    assert_eq!(
+        desk.ends(frozen(fenced())),
+        "persist(source b 2), run follow b.example acking"
+    );
+    desk.ends(OpDone::Followed);
+    let connects = Survey {
+        io: IoThread::Connecting,
+        ..following()
+    };
+    assert_eq!(desk.waits(240, &connects), "");
+    // One that does not get there may need another to be chosen.
+    assert_eq!(desk.waits(20, &connects), "run log in at c.example");
+}
+
 #[test]
 fn paths_are_tried_every_ten_seconds_and_more_often_in_doubt() {
     let mut desk = replica();

@@ -22,7 +22,8 @@ fn one_that_stands_frozen_is_not_stopped_again() {
     let mut desk = stands_frozen();
     assert_eq!(desk.order(follow(2, "p:1-12"), 30), TURNS);
     assert_eq!(desk.ends(OpDone::Followed), "");
-    assert_eq!(desk.surveyed(following()), "say following");
+    assert_eq!(desk.waits(10, &following()), "", "it connects");
+    assert_eq!(desk.waits(10, &following()), "say following");
     // From here on it has what its source sends: it is compared with nothing.
     desk.waits(200, &fenced());
     assert_eq!(
