@@ -2,6 +2,7 @@
 //! end depends on the memory that it has to give back.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::world::Place;
 /// An InnoDB buffer pool is allocated in larger pieces than this, and nothing else is.
 const PIECE_MIN: u64 = 64 << 20;
 const AT_ONCE: usize = 1 << 20;
+const PAGE: usize = 4 << 10;
 const START_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -47,7 +49,8 @@ pub(super) async fn fill(place: &Place, pool_mb: u32) -> anyhow::Result<()> {
         filled
     })
     .await?
-    .context("--pool-mb: the pool cannot be made resident")
+    .context("--pool-mb: the pool cannot be made resident")?;
+    Ok(())
 }
 
 /// What of a process is in memory, in MB.
@@ -94,28 +97,46 @@ fn piece(line: &str) -> Option<(u64, u64)> {
         .then_some((from, to))
 }
 
-fn touch(pid: u32, pieces: &[(u64, u64)]) -> anyhow::Result<()> {
+/// How many bytes were written back: a region may have guard pages in it, between the stacks of its
+/// threads, and pages that are gone since; these are left out, one by one.
+fn touch(pid: u32, pieces: &[(u64, u64)]) -> anyhow::Result<u64> {
     let memory: File = OpenOptions::new()
         .read(true)
         .write(true)
         .open(format!("/proc/{pid}/mem"))?;
     let mut bytes = vec![0; AT_ONCE];
+    let mut touched = 0;
     for (from, to) in pieces {
         let mut at = *from;
         while at < *to {
             let some = &mut bytes[..AT_ONCE.min((to - at) as usize)];
-            let written = memory
-                .read_exact_at(some, at)
-                .and_then(|()| memory.write_all_at(some, at));
-            match written {
-                // Guard pages, between the stacks of its threads: nothing of the pool.
-                Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => {}
-                written => written.with_context(|| format!("at {at:x} of {from:x}-{to:x}"))?,
+            if write_back(&memory, at, some)? {
+                touched += some.len() as u64;
+            } else {
+                for (number, page) in some.chunks_mut(PAGE).enumerate() {
+                    if write_back(&memory, at + (number * PAGE) as u64, page)? {
+                        touched += page.len() as u64;
+                    }
+                }
             }
             at += some.len() as u64;
         }
     }
-    Ok(())
+    Ok(touched)
+}
+
+/// Whether all of it is there.
+fn write_back(memory: &File, at: u64, bytes: &mut [u8]) -> anyhow::Result<bool> {
+    let written = memory
+        .read_exact_at(bytes, at)
+        .and_then(|()| memory.write_all_at(bytes, at));
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => Ok(false),
+        // Less than that is there.
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("at {at:x}")),
+    }
 }
 
 #[cfg(test)]
@@ -135,5 +156,31 @@ mod tests {
         ] {
             assert_eq!(piece(other), None, "{other}");
         }
+    }
+
+    /// Whatever of a region is not there, what is there is all written back.
+    #[test]
+    fn what_is_not_there_is_left_out() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .expect("sleep");
+        let pid = child.id();
+        send(pid, Signal::SIGSTOP);
+        stopped(pid).expect("it stops");
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("its maps");
+        let stack = maps.lines().find(|line| line.ends_with("[stack]"));
+        let (from, to) = stack
+            .and_then(|line| line.split(' ').next()?.split_once('-'))
+            .expect("a stack");
+        let address = |text| u64::from_str_radix(text, 16).expect("an address");
+        let (from, to) = (address(from), address(to));
+        let around = [(from - 64 * PAGE as u64, from + PAGE as u64), (from, to)];
+        let touched = touch(pid, &around);
+        let beyond = touch(pid, &[(to - PAGE as u64, to + 64 * PAGE as u64)]);
+        child.kill().expect("it is ended");
+        child.wait().expect("it has ended");
+        assert_eq!(touched.expect("from nowhere"), PAGE as u64 + to - from);
+        assert!(beyond.expect("to nowhere") >= PAGE as u64);
     }
 }
