@@ -77,11 +77,17 @@ impl World {
     }
 
     /// Somebody sees that a replica does not replicate, and starts it: about when it is told to follow.
-    fn thaw_one(&mut self, record: &Deposition) {
+    /// It matters where its old source still has something for it.
+    fn maybe_thaw_one(&mut self, primary: usize, record: &Deposition) {
         let frozen: Vec<usize> = record.frozen.keys().map(|id| self.host_of(id)).collect();
         let host = frozen[self.rng.index(frozen.len())];
-        let us = self.rng.below(20_000);
-        self.strike(Fault::Thawed(host), us, 1);
+        let source = &self.servers[primary];
+        let more = !source.holds().is_subset_of(&self.servers[host].holds());
+        let matters = more && source.gate.runs();
+        if self.rng.chance(if matters { 300 } else { 20 }) {
+            let us = self.rng.below(20_000);
+            self.strike(Fault::Thawed(host), us, 1);
+        }
     }
 
     /// Every way between these places and the control plane.
@@ -164,8 +170,8 @@ impl World {
                 .map_or(0, |was| was.frozen.len());
             if record.frozen.len() > had && !self.faults.relay_lost && self.rng.chance(90) {
                 self.lose_what_was_reported(&new, record);
-            } else if record.frozen.len() > had && self.rng.chance(120) {
-                self.thaw_one(record);
+            } else if record.frozen.len() > had {
+                self.maybe_thaw_one(primary, record);
             }
         }
         let reinstated = new
