@@ -76,18 +76,16 @@ impl World {
         }
     }
 
-    /// Somebody sees that a replica does not replicate, and starts it: about when it is told to follow.
-    /// It matters where its old source still has something for it.
-    fn maybe_thaw_one(&mut self, primary: usize, record: &Deposition) {
-        let frozen: Vec<usize> = record.frozen.keys().map(|id| self.host_of(id)).collect();
-        let host = frozen[self.rng.index(frozen.len())];
-        let source = &self.servers[primary];
-        let more = !source.holds().is_subset_of(&self.servers[host].holds());
-        let matters = more && source.gate.runs();
-        if self.rng.chance(if matters { 300 } else { 20 }) {
-            let us = self.rng.below(20_000);
-            self.strike(Fault::Thawed(host), us, 1);
-        }
+    /// Somebody sees that a replica does not replicate, and starts it: just when it is told to follow,
+    /// while its agent sleeps over what it saw before.
+    fn thaw_one(&mut self, primary: usize, before: usize) {
+        let others: Vec<usize> = (0..self.members)
+            .filter(|host| *host != primary && *host != before)
+            .collect();
+        let host = others[self.rng.index(others.len())];
+        let us = self.rng.between(100_000, 800_000);
+        self.strike(Fault::Pause(vec![Target::Agent(host)]), 0, us);
+        self.strike(Fault::Thawed(host), 0, 1);
     }
 
     /// Every way between these places and the control plane.
@@ -170,8 +168,6 @@ impl World {
                 .map_or(0, |was| was.frozen.len());
             if record.frozen.len() > had && !self.faults.relay_lost && self.rng.chance(90) {
                 self.lose_what_was_reported(&new, record);
-            } else if record.frozen.len() > had {
-                self.maybe_thaw_one(primary, record);
             }
         }
         let reinstated = new
@@ -203,6 +199,14 @@ impl World {
         }
         if moved && new.epoch > Epoch(1) && !reinstated && self.rng.chance(80) {
             return self.before_anybody_joins(primary);
+        }
+        if moved
+            && let Some(promotion) = new.promotion().filter(|_| !reinstated)
+            && promotion.choice.from != promotion.choice.to
+            && self.rng.chance(150)
+        {
+            let before = self.host_of(&promotion.choice.from);
+            return self.thaw_one(primary, before);
         }
         let proved = named(&new) == Some((true, true)) && named(&new) != was;
         if proved && self.rng.chance(60) {
