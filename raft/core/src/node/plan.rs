@@ -1,6 +1,6 @@
 //! Decide, while leading: who is next, or who fetches what before anybody can be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Node;
@@ -9,7 +9,7 @@ use crate::decide::{
     Choice, Circumstances, Fetch, Reason, check, check_fetch, choose_with, fetches,
 };
 use crate::ids::{InstanceId, Tick};
-use crate::record::{Cluster, Command, Deposition};
+use crate::record::{Cluster, Command, Deposition, FreezeReport};
 
 /// A fetch that has not ended after this is tried between two others, if there are any.
 const FETCH_PATIENCE_MS: u64 = 10_000;
@@ -41,6 +41,41 @@ pub(super) struct Plan {
     seen: Option<Tick>,
     /// What was found in that state of the cluster: nothing is planned anew before it changes.
     made: Option<Made>,
+    foreseen: Option<Foreseen>,
+}
+
+/// What will be found once these reports are in the log.
+#[derive(Debug)]
+struct Foreseen {
+    of: Arc<Cluster>,
+    with: Circumstances,
+    reports: BTreeMap<InstanceId, FreezeReport>,
+    after: Arc<Cluster>,
+    choice: Option<Choice>,
+}
+
+impl Foreseen {
+    fn new(
+        cluster: &Arc<Cluster>,
+        with: &Circumstances,
+        reports: &BTreeMap<&InstanceId, &FreezeReport>,
+    ) -> Self {
+        let mut after = Cluster::clone(cluster);
+        for (instance, report) in reports {
+            // One that is refused changes nothing.
+            let _ = after.frozen(cluster.epoch, instance, report);
+        }
+        Self {
+            of: cluster.clone(),
+            with: with.clone(),
+            choice: choose_with(&after, with).ok(),
+            reports: reports
+                .iter()
+                .map(|(id, report)| (InstanceId::clone(id), FreezeReport::clone(report)))
+                .collect(),
+            after: Arc::new(after),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,11 +100,15 @@ impl Node {
             forsaken: self.forsaken(now, cluster, &unheard),
             unheard,
         };
-        if let Some(foreseen) = self.foreseen(cluster)
-            && let Some(deposition) = foreseen.deposition()
-            && let Ok(choice) = choose_with(&foreseen, &with)
+        self.foresee(cluster, deposition, &with);
+        let plan = self.lead.plans.get(&cluster.id);
+        if let Some(foreseen) = plan.and_then(|plan| plan.foreseen.as_ref())
+            && let Some(choice) = foreseen.choice.clone()
         {
-            return self.propose(now, &foreseen, deposition, choice);
+            let after = foreseen.after.clone();
+            if let Some(deposition) = after.deposition() {
+                return self.propose(now, &after, deposition, choice);
+            }
         }
         match self.make(cluster, with) {
             (Ok(choice), _) => self.propose(now, cluster, deposition, choice),
@@ -77,28 +116,35 @@ impl Node {
         }
     }
 
-    /// The cluster as it will be once the reports are in the log that the next proposal brings: a choice
-    /// that rests on them goes along, and is judged after them. If anything comes between, it is refused
-    /// and made anew.
-    fn foreseen(&self, cluster: &Cluster) -> Option<Cluster> {
-        let mut foreseen: Option<Cluster> = None;
-        for command in self.outbox.waiting() {
-            let Command::Freeze {
-                cluster: id,
-                epoch,
-                instance,
-                report,
-            } = command
-            else {
-                continue;
-            };
-            if *id == cluster.id {
-                let after = foreseen.get_or_insert_with(|| cluster.clone());
-                // One that is refused changes nothing.
-                let _ = after.frozen(*epoch, instance, report);
-            }
+    /// The choice that the reports allow which the next proposal brings, where they are the last ones: it
+    /// goes along with them, and is judged after them. If anything comes between, it is refused and made
+    /// anew.
+    fn foresee(&mut self, cluster: &Arc<Cluster>, record: &Deposition, with: &Circumstances) {
+        let waiting = self.outbox.waiting();
+        let reports: BTreeMap<&InstanceId, &FreezeReport> = waiting
+            .filter_map(|command| match command {
+                Command::Freeze {
+                    cluster: of,
+                    epoch,
+                    instance,
+                    report,
+                } if *of == cluster.id && *epoch == cluster.epoch => Some((instance, report)),
+                _ => None,
+            })
+            .collect();
+        let heard = |id| record.frozen.contains_key(id) || reports.contains_key(id);
+        let last = !reports.is_empty() && cluster.ackers.members.iter().all(heard);
+        let plan = self.lead.plans.entry(cluster.id.clone()).or_default();
+        let stands = |of: &Foreseen| {
+            let same = of
+                .reports
+                .iter()
+                .eq(reports.iter().map(|(id, of)| (*id, *of)));
+            Arc::ptr_eq(&of.of, cluster) && of.with == *with && same
+        };
+        if !plan.foreseen.as_ref().is_some_and(stands) {
+            plan.foreseen = last.then(|| Foreseen::new(cluster, with, &reports));
         }
-        foreseen
     }
 
     /// Whose agents this node does not hear now.
