@@ -97,6 +97,16 @@ impl World {
             let us = self.rng.between(200_000, 8_000_000);
             self.after(us, Target::Mysqld(host), ANY_RUN, What::XaCommit { key });
         }
+        // What makes it recover is mostly the loss of that server: it comes back when its agent starts
+        // it, deposed by then.
+        if self.rng.chance(500) {
+            let us = self.rng.between(50_000, 400_000);
+            self.strike(Fault::KillServer(host), us, 1);
+            for _ in 0..8 {
+                let us = self.rng.between(8_000_000, 16_000_000);
+                self.after(us, Target::Mysqld(host), ANY_RUN, What::XaCommit { key });
+            }
+        }
     }
 
     /// `XA COMMIT` passes super_read_only, and nothing passes offline_mode.
