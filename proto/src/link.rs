@@ -26,6 +26,10 @@ pub enum Up {
     Beat {
         beat: Box<Heartbeat>,
         rtt_ms: u64,
+        /// The newest beat that the node had acknowledged on this link when this one was sent; 0 before
+        /// the first. Agents of an earlier version do not say.
+        #[serde(default)]
+        after: Option<u64>,
     },
     Reply(Box<Reply>),
     /// The answer to an `Inspect`; an error says why the server cannot be asked.

@@ -125,7 +125,15 @@ fn take(
     match up {
         Up::Beat { beat, .. } if beat.instance != caller.instance => Err(foreign(&beat.instance)),
         Up::Reply(reply) if reply.instance != caller.instance => Err(foreign(&reply.instance)),
-        Up::Beat { beat, rtt_ms } => Ok(Some(NodeInput::Beat { beat, rtt_ms })),
+        Up::Beat {
+            beat,
+            rtt_ms,
+            after,
+        } => Ok(Some(NodeInput::Beat {
+            beat,
+            rtt_ms,
+            after,
+        })),
         Up::Reply(reply) => Ok(Some(NodeInput::Reply(reply))),
         Up::Facts { ask, facts } => {
             links.answered(caller, ask, *facts);
@@ -202,6 +210,7 @@ mod tests {
         Up::Beat {
             beat: Box::new(beat),
             rtt_ms: 1,
+            after: None,
         }
     }
 

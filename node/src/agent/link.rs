@@ -161,6 +161,7 @@ impl Link {
         let mut down = attached.into_inner();
         let mut sent: VecDeque<(u64, u64)> = VecDeque::new();
         let (mut rtt_ms, mut heard) = (0, clock::now());
+        let mut acknowledged = 0;
         let mut check = tokio::time::interval(Duration::from_millis(500));
         loop {
             tokio::select! {
@@ -169,6 +170,7 @@ impl Link {
                     heard = clock::now();
                     match link::decode::<Down>(message.format, &message.payload)? {
                         Down::Acknowledged(ack) => {
+                            acknowledged = acknowledged.max(ack.beat);
                             while let Some((beat, at)) = sent.pop_front_if(|(beat, _)| *beat <= ack.beat) {
                                 if beat == ack.beat {
                                     rtt_ms = heard.0.saturating_sub(at);
@@ -188,7 +190,8 @@ impl Link {
                             if sent.len() > BACKLOG {
                                 sent.pop_front();
                             }
-                            Up::Beat { beat, rtt_ms }
+                            let after = Some(acknowledged);
+                            Up::Beat { beat, rtt_ms, after }
                         }
                         Some(Message::Reply(reply)) => Up::Reply(reply),
                     };

@@ -22,6 +22,17 @@ pub struct AgentProc {
     ops: BTreeMap<OpId, &'static str>,
     /// The node that sent the newest order.
     asked_by: Option<usize>,
+    /// The newest of its beats that each node has acknowledged.
+    acknowledged: BTreeMap<usize, u64>,
+    /// When each of its beats was sent.
+    beats: BTreeMap<(Incarnation, u64), u64>,
+}
+
+impl AgentProc {
+    pub fn sent(&self, beat: &Heartbeat) -> u64 {
+        let sent = self.beats.get(&beat.word.order());
+        sent.copied().expect("what arrives was sent")
+    }
 }
 
 impl AgentProc {
@@ -33,6 +44,8 @@ impl AgentProc {
             seal,
             ops: BTreeMap::new(),
             asked_by: None,
+            acknowledged: BTreeMap::new(),
+            beats: BTreeMap::new(),
         }
     }
 }
@@ -68,6 +81,7 @@ impl World {
         proc.seal.agent = proc.seal.agent.next();
         proc.ops.clear();
         proc.asked_by = None;
+        proc.acknowledged.clear();
         // Another one with each start, whatever becomes of its disk.
         let process = ProcessId {
             boot: format!("agent {host}"),
@@ -132,6 +146,14 @@ impl World {
                 self.agent_input(host, AgentInput::Tick);
             }
             What::Agent(input) => self.agent_input(host, *input),
+            What::Acknowledged {
+                by,
+                acknowledgement,
+            } => {
+                let newest = self.agents[host].acknowledged.entry(by).or_default();
+                *newest = acknowledgement.beat.max(*newest);
+                self.agent_input(host, AgentInput::Acknowledged(acknowledgement));
+            }
             What::Ordered { from, order } => {
                 self.agents[host].asked_by = Some(from);
                 self.agent_input(host, AgentInput::Order(order));
@@ -240,12 +262,16 @@ impl World {
                 }
                 self.mistake_of_starving(host, &mut beat);
                 self.tell_of_stranger(host, &beat);
+                let now = self.now;
+                self.agents[host].beats.insert(beat.word.order(), now);
                 for node in 0..self.nodes.len() {
                     let (from, to) = (self.place_of_host(host), self.place_of_node(node));
                     let rtt_ms = 2 * self.net.base_us(from, to) / 1_000;
+                    let acknowledged = self.agents[host].acknowledged.get(&node);
                     let what = What::Node(NodeInput::Beat {
                         beat: beat.clone(),
                         rtt_ms,
+                        after: Some(acknowledged.copied().unwrap_or_default()),
                     });
                     self.send(from, to, Target::Node(node), what);
                 }

@@ -1,6 +1,6 @@
 //! What happens, to whom.
 
-use primacy_core::act::{AgentInput, Op, OpDone, OpError, OpId, Order};
+use primacy_core::act::{Acknowledgement, AgentInput, Op, OpDone, OpError, OpId, Order};
 use primacy_core::ids::Epoch;
 use primacy_core::node::NodeInput;
 use primacy_core::observe::{Probe, Pulse, Seen};
@@ -53,6 +53,10 @@ pub enum What {
     // The agents.
     AgentTick,
     Agent(Box<AgentInput>),
+    Acknowledged {
+        by: usize,
+        acknowledgement: Acknowledgement,
+    },
     Ordered {
         from: usize,
         order: Box<Order>,

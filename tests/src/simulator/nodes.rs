@@ -147,7 +147,10 @@ impl World {
                 if matches!(beat.word.says, MysqldWord::Running { .. }) =>
             {
                 let host = self.host_of(&beat.instance);
-                self.last_sign[host] = now;
+                // One that lay in a socket while its reader stood still is no sign of now.
+                if self.agents[host].sent(beat) >= self.nodes[node].gate.woke {
+                    self.last_sign[host] = now;
+                }
             }
             NodeInput::Pulse {
                 instance,
@@ -182,7 +185,10 @@ impl World {
                 ..
             } => {
                 let host = self.host_of(&instance);
-                let what = What::Agent(Box::new(AgentInput::Acknowledged(acknowledgement)));
+                let what = What::Acknowledged {
+                    by: node,
+                    acknowledgement,
+                };
                 let (from, to) = (self.place_of_node(node), self.place_of_host(host));
                 self.send(from, to, Target::Agent(host), what);
             }

@@ -14,6 +14,8 @@ pub struct Gate {
     /// Counted up at each start and death.
     pub run: u64,
     pub parked: Vec<Event>,
+    /// When it last went on.
+    pub woke: u64,
 }
 
 impl Gate {

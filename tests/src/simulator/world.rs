@@ -238,6 +238,7 @@ impl World {
     }
 
     pub fn resume(&mut self, target: Target) {
+        let now = self.now;
         let Some(gate) = self.gate(target) else {
             return;
         };
@@ -248,6 +249,7 @@ impl World {
         if gate.paused > 0 {
             return;
         }
+        gate.woke = now;
         let parked = std::mem::take(&mut gate.parked);
         self.note(&target.to_string(), || {
             format!("goes on, {} inputs queued", parked.len())

@@ -90,10 +90,12 @@ pub enum NodeInput {
     /// The newest applied state of this node.
     Applied(Committed<Arc<State>>),
     Leads(Leads),
-    /// An agent's beat, and the round trip to it.
+    /// An agent's beat, the round trip to it, and which of its beats it knew to be acknowledged by this
+    /// node when it sent this one; `None` where its version does not say.
     Beat {
         beat: Box<Heartbeat>,
         rtt_ms: u64,
+        after: Option<u64>,
     },
     Pulse {
         instance: InstanceId,
@@ -222,7 +224,11 @@ impl Node {
                 }
                 self.leads = leads;
             }
-            NodeInput::Beat { beat, rtt_ms } => self.beat(now, *beat, rtt_ms, &mut out),
+            NodeInput::Beat {
+                beat,
+                rtt_ms,
+                after,
+            } => self.beat(now, *beat, rtt_ms, after, &mut out),
             NodeInput::Pulse {
                 instance,
                 probe,
@@ -362,7 +368,14 @@ impl Node {
         }
     }
 
-    fn beat(&mut self, now: Tick, beat: Heartbeat, rtt_ms: u64, out: &mut Vec<NodeOutput>) {
+    fn beat(
+        &mut self,
+        now: Tick,
+        beat: Heartbeat,
+        rtt_ms: u64,
+        after: Option<u64>,
+        out: &mut Vec<NodeOutput>,
+    ) {
         let state = self.state.clone();
         let spoken = state.get().clusters.get(&beat.cluster);
         // A node that hears no majority may be long out of date: it confirms nothing.
@@ -402,7 +415,10 @@ impl Node {
             .clone()
             .filter(|_| beat.role == Role::Open(cluster.epoch));
         let harmless = beat.harmless.clone();
-        watch.beat(now, beat, rtt_ms, named, cluster.epoch);
+        // What it says of then stays true; of now it says nothing.
+        if !watch.has_lain(now, beat.word, after) {
+            watch.beat(now, beat, rtt_ms, named, cluster.epoch);
+        }
         self.hear_harmless(now, cluster, &instance, &harmless);
         if let Some(executed) = executed {
             self.know(cluster, &executed, sound);

@@ -10,7 +10,7 @@ use crate::gtid::{GtidSet, Uuid};
 use crate::ids::{Epoch, Incarnation, Tick};
 use crate::observe::{
     Asked, BeatWord, Branches, ChannelSeen, Detector, Fault, GroundLook, Heartbeat, Held,
-    MysqldWord, Named, Pace, Probe, Progress, Pulse, Reached, Role, Sight, SourceGround,
+    MysqldWord, Named, Pace, Probe, Progress, Pulse, Reached, Role, Sight, SourceGround, Word,
 };
 use crate::policy::REPORT_FRESH_MS;
 use crate::record::Cluster;
@@ -26,6 +26,9 @@ pub(super) struct Watch {
     fresh_out: bool,
     known: (Epoch, GtidSet),
     looks: Looks,
+    /// This process stood still, and no beat has come since that was certainly sent after that: the first
+    /// that was acknowledged since, of which run of its agent.
+    stood_still: Option<Option<(Incarnation, u64)>>,
     /// When this node began to watch it.
     pub born: Tick,
     /// How it executes what it receives.
@@ -92,6 +95,7 @@ impl Watch {
             fresh_out: false,
             known: (Epoch::INITIAL, GtidSet::default()),
             looks: Looks::default(),
+            stood_still: None,
             born: now,
             pace: Pace::default(),
             held: Held::default(),
@@ -127,11 +131,17 @@ impl Watch {
         }
     }
 
-    /// The probes that are due.
-    pub fn tick(&mut self, now: Tick, settings: &NodeSettings) -> Vec<Probe> {
+    /// Notes if this process stood still until now.
+    fn goes_on(&mut self, now: Tick) {
         if let Some(gap_ms) = self.detector.tick(now) {
             self.looks.gap_ms = self.looks.gap_ms.saturating_add(gap_ms);
+            self.stood_still = Some(None);
         }
+    }
+
+    /// The probes that are due.
+    pub fn tick(&mut self, now: Tick, settings: &NodeSettings) -> Vec<Probe> {
+        self.goes_on(now);
         let mut due = Vec::new();
         if !self.warm_out && now >= self.warm_due {
             self.warm_out = true;
@@ -210,6 +220,26 @@ impl Watch {
             age_ms: sign.since_ms(at),
             gap_ms: self.looks.gap_ms,
         })
+    }
+
+    /// Whether a beat may have lain in a socket while this process stood still, and so says nothing of
+    /// now: all do until one comes that was sent after its agent had an acknowledgement of after that.
+    pub fn has_lain(&mut self, now: Tick, word: Word, after: Option<u64>) -> bool {
+        self.goes_on(now);
+        let Some(first) = &mut self.stood_still else {
+            return false;
+        };
+        match (after, first) {
+            (Some(_), first) if first.is_none_or(|(agent, _)| agent != word.agent) => {
+                *first = Some((word.agent, word.beat));
+                true
+            }
+            (Some(after), Some((_, beat))) if after < *beat => true,
+            _ => {
+                self.stood_still = None;
+                false
+            }
+        }
     }
 
     /// `epoch`: the newest of its cluster.

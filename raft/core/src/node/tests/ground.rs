@@ -94,6 +94,7 @@ fn an_agent_is_told_what_its_server_wrote_itself() {
             let input = NodeInput::Beat {
                 beat: Box::new(beat.clone()),
                 rtt_ms: 1,
+                after: None,
             };
             for output in plane.nodes[0].handle(Tick(plane.now), input) {
                 if let NodeOutput::Acknowledge {

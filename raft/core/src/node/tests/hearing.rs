@@ -22,3 +22,59 @@ fn a_word_from_afar_is_fresh_for_as_long_as_one_from_nearby() {
         assert_eq!(heard(last + 1), (false, false), "{rtt_ms}");
     }
 }
+
+/// Beats lie in its sockets while this process stands still, and are read as if they had come just now.
+#[test]
+fn what_lay_in_a_socket_is_no_word_of_now() {
+    let said = |run, number| {
+        let mut word = beat("p", number).word;
+        word.agent = Incarnation(run);
+        word
+    };
+    let stood_still = || {
+        let mut watch = Watch::new(Tick(0), None);
+        watch.tick(Tick(0), &NodeSettings::default());
+        assert!(!watch.has_lain(Tick(500), said(1, 7), Some(0)), "no gap");
+        watch
+    };
+    // The first that is heard since may be an old one; so may all be that were sent before its
+    // acknowledgement was back.
+    let mut watch = stood_still();
+    for (number, after, lain) in [(8, 7, true), (9, 7, true), (10, 8, false), (11, 7, false)] {
+        let found = watch.has_lain(Tick(4_000), said(1, number), Some(after));
+        assert_eq!(found, lain, "beat {number} after {after}");
+    }
+    // Another run of its agent counts anew.
+    let mut watch = stood_still();
+    for (run, number, after, lain) in [(1, 8, 7, true), (2, 1, 0, true), (2, 2, 1, false)] {
+        let found = watch.has_lain(Tick(4_000), said(run, number), Some(after));
+        assert_eq!(found, lain, "beat {number} of run {run}");
+    }
+    // An agent of an earlier version does not say.
+    assert!(!stood_still().has_lain(Tick(4_000), said(1, 8), None));
+}
+
+#[test]
+fn a_node_that_stood_still_takes_no_old_beat_for_a_sign() {
+    let mut plane = Plane::new(world());
+    plane.down.insert("p");
+    plane.runs(40);
+    let mut old = plane.beat_of("p");
+    plane.now += 3_000;
+    old.word.beat += 1;
+    let number = old.word.beat;
+    let mut heard = |after| {
+        let beat = Box::new(old.clone());
+        let input = NodeInput::Beat {
+            beat,
+            rtt_ms: 1,
+            after,
+        };
+        plane.tell(2, input);
+        old.word.beat += 1;
+        let sights = plane.nodes[2].views(Tick(plane.now));
+        sights[&instance("p")].agent_heard_ms
+    };
+    assert!(heard(Some(number - 1)) >= Some(3_000), "as before");
+    assert_eq!(heard(Some(number)), Some(0), "that is one of now");
+}

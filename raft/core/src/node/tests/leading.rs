@@ -205,7 +205,14 @@ fn a_closed_primary_reopens_when_k_hold_what_it_has() {
                 closed.executed = set(executed);
                 bend(&mut closed);
                 let beat = Box::new(closed);
-                plane.tell(i, NodeInput::Beat { beat, rtt_ms: 1 });
+                plane.tell(
+                    i,
+                    NodeInput::Beat {
+                        beat,
+                        rtt_ms: 1,
+                        after: None,
+                    },
+                );
             }
             plane.runs(100);
         }
@@ -314,7 +321,14 @@ fn a_node_that_hears_no_majority_confirms_nothing() {
         };
         node.handle(Tick(0), NodeInput::Leads(leads));
         let beat = Box::new(beat("p", 1));
-        let outputs = node.handle(Tick(10), NodeInput::Beat { beat, rtt_ms: 1 });
+        let outputs = node.handle(
+            Tick(10),
+            NodeInput::Beat {
+                beat,
+                rtt_ms: 1,
+                after: None,
+            },
+        );
         outputs.into_iter().find_map(|output| match output {
             NodeOutput::Acknowledge {
                 acknowledgement, ..
@@ -347,7 +361,14 @@ fn a_stranger_that_comes_again_is_logged_anew() {
         };
         let beat = Box::new(beat);
         plane.beat();
-        plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
+        plane.tell(
+            0,
+            NodeInput::Beat {
+                beat,
+                rtt_ms: 1,
+                after: None,
+            },
+        );
         plane.now += BEAT_MS;
         plane.tell(0, NodeInput::Tick);
         let ground = &plane.world.cluster().ground;
@@ -397,7 +418,14 @@ fn what_a_node_sees_broken_stands_until_the_agent_knows_and_v_has_caught_up() {
         };
         let beat = Box::new(beat);
         plane.beat();
-        plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
+        plane.tell(
+            0,
+            NodeInput::Beat {
+                beat,
+                rtt_ms: 1,
+                after: None,
+            },
+        );
         plane.now += BEAT_MS;
         plane.tell(0, NodeInput::Tick);
         broken(&plane).len()

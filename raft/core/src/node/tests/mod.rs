@@ -250,7 +250,14 @@ impl Plane {
             for i in 0..3 {
                 if self.reaches(i, &host) {
                     let beat = Box::new(beat.clone());
-                    self.tell(i, NodeInput::Beat { beat, rtt_ms: 1 });
+                    self.tell(
+                        i,
+                        NodeInput::Beat {
+                            beat,
+                            rtt_ms: 1,
+                            after: None,
+                        },
+                    );
                 }
             }
         }

@@ -58,6 +58,7 @@ fn stalls(plane: &mut Plane) {
             NodeInput::Beat {
                 beat: Box::new(beat),
                 rtt_ms: 1,
+                after: None,
             },
         );
         plane.now += STEP_MS;
@@ -121,7 +122,14 @@ fn applied(plane: &mut Plane, executed: &str) {
     let mut beat = beat("b", 1_000_000);
     (beat.executed, beat.received) = (set(executed), set(executed));
     let beat = Box::new(beat);
-    plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
+    plane.tell(
+        0,
+        NodeInput::Beat {
+            beat,
+            rtt_ms: 1,
+            after: None,
+        },
+    );
 }
 
 /// One that would not be chosen is no reason to withdraw another: that would be chosen again, and
@@ -160,7 +168,14 @@ fn what_is_waited_for_before_it_opens_is_said() {
         beat.executed = set("p:1-20");
         bend(&mut beat);
         let beat = Box::new(beat);
-        plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
+        plane.tell(
+            0,
+            NodeInput::Beat {
+                beat,
+                rtt_ms: 1,
+                after: None,
+            },
+        );
         plane.tell(0, NodeInput::Tick);
         plane.standing().waits.join("; ")
     };
@@ -188,7 +203,14 @@ fn whose_sessions_were_ended_is_recorded_once() {
             beat.token = epoch.map(|epoch| token(epoch, 1));
             beat.freed = freed.iter().map(|who| (*who).to_owned()).collect();
             let beat = Box::new(beat);
-            plane.tell(0, NodeInput::Beat { beat, rtt_ms: 1 });
+            plane.tell(
+                0,
+                NodeInput::Beat {
+                    beat,
+                    rtt_ms: 1,
+                    after: None,
+                },
+            );
             plane.runs(STEP_MS);
         }
         plane.times("1 Freed")
