@@ -4,4 +4,5 @@
 pub mod invariants;
 pub mod model;
 pub mod mutants;
+pub mod ports;
 pub mod simulator;

@@ -2,7 +2,6 @@
 //! what becomes of files that are replaced.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use primacy::config::{
 };
 use primacy_core::ids::{NodeId, PlaneId};
 use primacy_proto::tls::{Authority, Files, Lifetime};
+use primacy_tests::ports::free_ports;
 use tempfile::TempDir;
 
 /// Generous: the machine may be busy.
@@ -45,14 +45,9 @@ impl Plane {
     /// Three nodes that have a leader.
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let listeners: Vec<_> = (0..NODES)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-            .collect();
-        let addresses = listeners
-            .iter()
-            .map(|listener| listener.local_addr().expect("it is bound").to_string())
-            .collect();
-        drop(listeners);
+        let ports = free_ports(NODES as usize);
+        let addresses = ports.iter().map(|port| format!("127.0.0.1:{port}"));
+        let addresses = addresses.collect();
         let mut plane = Self {
             authority: Authority::create(&dir.path().join("tls")).expect("an authority"),
             dir,

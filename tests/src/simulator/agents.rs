@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use primacy_core::act::{
     Agent, AgentInput, AgentOutput, Op, OpDone, OpError, OpId, ProcessId, Reply, Seal, Settings,
 };
+use primacy_core::ids::Incarnation;
 use primacy_core::node::NodeInput;
+use primacy_core::observe::Heartbeat;
 
 use super::planted::Planted;
 use super::world::{ANY_RUN, Clock, Gate, Target, What, World, host_number, reply_input};

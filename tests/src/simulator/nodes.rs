@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use primacy_core::act::{AgentInput, Order, OrderKind};
+use primacy_core::act::{Order, OrderKind};
 use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{ClusterId, Committed, Epoch, Incarnation, InstanceId, Tick, Token};
 use primacy_core::node::{Leads, Node, NodeInput, NodeOutput, NodeSettings};

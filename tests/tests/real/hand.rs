@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +23,7 @@ use primacy::mysqld::template::Template;
 use primacy_core::ids::{ClusterId, InstanceId, NodeId, PlaneId, Region};
 use primacy_core::policy::{Automation, Policy};
 use primacy_core::record::{Cluster, Founding, InstanceSpec, Registration};
+use primacy_tests::ports::free_ports;
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::sync::MutexGuard;
@@ -70,15 +71,6 @@ pub struct Hand {
     /// Whether the logs were looked at.
     settled: AtomicBool,
     _turn: MutexGuard<'static, ()>,
-}
-
-/// Below the ports that outgoing connections take.
-fn free_ports(count: usize) -> Vec<u16> {
-    let begin = 10_000 + (std::process::id() * 89 % 20_000) as u16;
-    let free = (begin..32_000).filter(|port| TcpListener::bind((LOCAL, *port)).is_ok());
-    let ports: Vec<u16> = free.take(count).collect();
-    assert_eq!(ports.len(), count, "free ports");
-    ports
 }
 
 fn write_toml<T: Serialize>(path: &Path, value: &T) {

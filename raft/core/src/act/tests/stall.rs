@@ -136,6 +136,19 @@ fn it_says_that_it_never_began_until_it_has() {
     assert_eq!(never(&desk), None, "it is about to open");
 }
 
+/// A client's global read lock does not keep it from being opened.
+#[test]
+fn who_holds_its_writes_is_looked_for_until_one_is_acknowledged() {
+    let mut desk = opening();
+    desk.opens("p:1-12");
+    assert_eq!(desk.looks, 0, "it was fast");
+    desk.waits(300, &open());
+    assert_eq!(desk.looks, 3);
+    desk.marked();
+    desk.waits(1_000, &open());
+    assert_eq!(desk.looks, 3);
+}
+
 #[test]
 fn it_is_looked_at_ten_times_a_second() {
     let mut desk = opening();
