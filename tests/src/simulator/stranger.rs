@@ -152,7 +152,7 @@ impl World {
             return (self.now < until).then_some(late);
         }
         let cluster = self.shop()?.clone();
-        if self.stranger.counted.is_none() || !self.rng.chance(500) {
+        if self.stranger.counted.is_none() || !self.rng.chance(900) {
             return None;
         }
         self.note("FAULT", || {
