@@ -154,7 +154,7 @@ impl World {
             } => {
                 let newest = self.agents[host].acknowledged.entry(by).or_default();
                 *newest = acknowledgement.beat.max(*newest);
-                self.agent_input(host, AgentInput::Acknowledged(acknowledgement));
+                self.agent_input(host, AgentInput::Acknowledged(*acknowledgement));
             }
             What::Ordered { from, order } => {
                 self.agents[host].asked_by = Some(from);

@@ -55,7 +55,7 @@ pub enum What {
     Agent(Box<AgentInput>),
     Acknowledged {
         by: usize,
-        acknowledgement: Acknowledgement,
+        acknowledgement: Box<Acknowledgement>,
     },
     Ordered {
         from: usize,

@@ -187,7 +187,7 @@ impl World {
                 let host = self.host_of(&instance);
                 let what = What::Acknowledged {
                     by: node,
-                    acknowledgement,
+                    acknowledgement: Box::new(acknowledgement),
                 };
                 let (from, to) = (self.place_of_node(node), self.place_of_host(host));
                 self.send(from, to, Target::Agent(host), what);

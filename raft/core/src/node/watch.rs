@@ -29,6 +29,9 @@ pub(super) struct Watch {
     /// This process stood still, and no beat has come since that was certainly sent after that: the first
     /// that was acknowledged since, of which run of its agent.
     stood_still: Option<Option<(Incarnation, u64)>>,
+    /// When its newest beat was read, however long that had lain: whoever sent it was there while this
+    /// process was not.
+    read: Option<Tick>,
     /// When this node began to watch it.
     pub born: Tick,
     /// How it executes what it receives.
@@ -96,6 +99,7 @@ impl Watch {
             known: (Epoch::INITIAL, GtidSet::default()),
             looks: Looks::default(),
             stood_still: None,
+            read: None,
             born: now,
             pace: Pace::default(),
             held: Held::default(),
@@ -226,6 +230,7 @@ impl Watch {
     /// now: all do until one comes that was sent after its agent had an acknowledgement of after that.
     pub fn has_lain(&mut self, now: Tick, word: Word, after: Option<u64>) -> bool {
         self.goes_on(now);
+        self.read = Some(now);
         let Some(first) = &mut self.stood_still else {
             return false;
         };
@@ -330,9 +335,7 @@ impl Watch {
     }
 
     pub fn heard_within(&self, now: Tick, ms: u64) -> bool {
-        self.beat
-            .as_ref()
-            .is_some_and(|(at, _)| now.since_ms(*at) <= ms)
+        self.read.is_some_and(|at| now.since_ms(at) <= ms)
     }
 
     /// The newest beat, if it is recent.

@@ -77,4 +77,17 @@ fn a_node_that_stood_still_takes_no_old_beat_for_a_sign() {
     };
     assert!(heard(Some(number - 1)) >= Some(3_000), "as before");
     assert_eq!(heard(Some(number)), Some(0), "that is one of now");
+    // Nor is who was there all the while taken for one that is gone.
+    let mut plane = Plane::new(world());
+    plane.now += 3_000;
+    let mut old = plane.beat_of("a");
+    old.word.beat += 1;
+    let input = NodeInput::Beat {
+        after: Some(old.word.beat - 2),
+        beat: Box::new(old),
+        rtt_ms: 1,
+    };
+    plane.tell(0, input);
+    let unheard = plane.nodes[0].unheard(Tick(plane.now), plane.world.cluster());
+    assert_eq!(unheard, [instance("b"), instance("p")].into());
 }
