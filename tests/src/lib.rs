@@ -4,5 +4,4 @@
 pub mod invariants;
 pub mod model;
 pub mod mutants;
-pub mod ports;
 pub mod simulator;

@@ -10,9 +10,9 @@ use primacy::api::StatusDocument;
 use primacy::config::{
     DiskConfig, HistoryConfig, MemberConfig, NodeConfig, ProbeAccount, RaftTimes,
 };
+use primacy::demo::free_ports;
 use primacy_core::ids::{NodeId, PlaneId};
 use primacy_proto::tls::{Authority, Files, Lifetime};
-use primacy_tests::ports::free_ports;
 use tempfile::TempDir;
 
 /// Generous: the machine may be busy.
@@ -45,7 +45,7 @@ impl Plane {
     /// Three nodes that have a leader.
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let ports = free_ports(NODES as usize);
+        let ports = free_ports(NODES as usize).expect("free ports");
         let addresses = ports.iter().map(|port| format!("127.0.0.1:{port}"));
         let addresses = addresses.collect();
         let mut plane = Self {

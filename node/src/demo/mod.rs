@@ -33,6 +33,7 @@ use crate::mysqld::template::Template;
 pub use faults::Fault;
 use net::Net;
 use report::Summary;
+pub use start::free_ports;
 use world::REGIONS;
 
 /// A follower's proposal takes two round trips to commit, and is given up after 400 ms.

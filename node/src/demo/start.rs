@@ -186,7 +186,7 @@ pub(super) async fn start_places(
 }
 
 /// Ports that are free now, all different; two demos begin at different places.
-pub(super) fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+pub fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let span = u32::from(PORTS.end - PORTS.start);
     let begin = std::process::id().wrapping_mul(97);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    inspect::{PULSE, Pulse, Replica, ThreadState, pulse, read_pulse},
+    inspect::{Pulse, Replica, ThreadState, pulse, pulse_after},
     ops::{OpsError, START_APPLIER, at, fenced_pulse, start_applier, unapplied},
     session::{Login, Session, SessionError, quote, text},
 };
@@ -226,10 +226,9 @@ pub async fn receive(
 
 /// Makes sure that the change to come purges nothing: the applier runs, or has nothing left.
 async fn keep_applier(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
-    let start = format!("{START_APPLIER}; {PULSE}");
-    let started = session.ask(&start, deadline).await;
-    let mut now = started
-        .and_then(|sets| read_pulse(&sets))
+    let start = format!("{START_APPLIER}; ");
+    let mut now = pulse_after(session, &start, deadline)
+        .await
         .map_err(at("start the applier"))?;
     let limit = deadline.min(Instant::now() + APPLIER_LIMIT);
     loop {

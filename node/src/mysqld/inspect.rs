@@ -158,7 +158,7 @@ pub struct Inspection {
     pub applied_commit_ms: Option<u64>,
 }
 
-pub(super) const PULSE: &str = "\
+const PULSE: &str = "\
 SELECT @@server_uuid AS uuid, CAST(@@server_id AS CHAR) AS server_id, @@version AS version,
  CAST(@@global.read_only AS CHAR) AS ro, CAST(@@global.super_read_only AS CHAR) AS sro,
  CAST(@@global.offline_mode AS CHAR) AS offline,
@@ -229,7 +229,17 @@ pub(super) fn inspection() -> String {
 
 /// The light variant: all but the other threads of the server.
 pub async fn pulse(session: &mut Session, deadline: Instant) -> Result<Pulse, SessionError> {
-    read_pulse(&session.ask(PULSE, deadline).await?)
+    pulse_after(session, "", deadline).await
+}
+
+/// The same, once these statements are carried out, in one round trip; each ends with a semicolon.
+pub(super) async fn pulse_after(
+    session: &mut Session,
+    statements: &str,
+    deadline: Instant,
+) -> Result<Pulse, SessionError> {
+    let sql = format!("{statements}{PULSE}");
+    read_pulse(&session.ask(&sql, deadline).await?)
 }
 
 pub async fn inspect(session: &mut Session, deadline: Instant) -> Result<Inspection, SessionError> {
@@ -341,7 +351,7 @@ fn name_cause(pulse: &mut Pulse, cause: &Fault) {
     }
 }
 
-pub(super) fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
+fn read_pulse(sets: &[Rows]) -> Result<Pulse, SessionError> {
     let own = first(sets, 0)?;
     let status = sets
         .get(1)

@@ -12,8 +12,8 @@ use primacy_core::gtid::Uuid;
 use tokio::time::Instant;
 
 use super::inspect::{
-    DUMPS, Inspection, PULSE, Pulse, Replica, ThreadState, inspection, read_dumps, read_inspection,
-    read_pulse,
+    DUMPS, Inspection, Pulse, Replica, ThreadState, inspection, pulse_after, read_dumps,
+    read_inspection,
 };
 use super::session::{Rows, Session, SessionError, flag, gtid_set, number, quote, text, within};
 
@@ -110,14 +110,6 @@ pub async fn freeze(session: &mut Session, deadline: Instant) -> Result<Inspecti
         )));
     }
     Ok(seen)
-}
-
-/// Lets clients in again, on a fenced instance that is to serve reads.
-pub async fn go_online(session: &mut Session, deadline: Instant) -> Result<(), OpsError> {
-    session
-        .execute("SET GLOBAL offline_mode=OFF", deadline)
-        .await
-        .map_err(at("go online"))
 }
 
 /// Has everything received applied, and waits for that: the applier of one that restarted is
@@ -403,9 +395,9 @@ pub(super) async fn fenced_pulse(
     first: &str,
     deadline: Instant,
 ) -> Result<Pulse, OpsError> {
-    let sets = session.ask(&format!("{first}{PULSE}"), deadline).await;
-    let now = sets.and_then(|sets| read_pulse(&sets));
-    let now = now.map_err(at("look at the replica"))?;
+    let now = pulse_after(session, first, deadline)
+        .await
+        .map_err(at("look at the replica"))?;
     if !now.super_read_only {
         return Err(OpsError::NotFenced);
     }

@@ -31,13 +31,6 @@ pub struct AgentProc {
 }
 
 impl AgentProc {
-    pub fn sent(&self, beat: &Heartbeat) -> u64 {
-        let sent = self.beats.get(&beat.word.order());
-        sent.copied().expect("what arrives was sent")
-    }
-}
-
-impl AgentProc {
     pub fn new(clock: Clock, seal: Seal) -> Self {
         Self {
             gate: Gate::default(),
@@ -49,6 +42,12 @@ impl AgentProc {
             acknowledged: BTreeMap::new(),
             beats: BTreeMap::new(),
         }
+    }
+
+    /// When it sent this one.
+    pub fn sent(&self, beat: &Heartbeat) -> u64 {
+        let sent = self.beats.get(&beat.word.order());
+        sent.copied().expect("what arrives was sent")
     }
 }
 

@@ -4,7 +4,7 @@ use primacy_core::act::{Order, OrderKind};
 use primacy_core::ids::Epoch;
 use primacy_core::record::{Cluster, Deposition, Stage, State};
 
-use super::faults::Fault;
+use super::fault::Fault;
 use super::mysql::Hold;
 use super::world::{ANY_RUN, Target, What, World, instance_name};
 
@@ -201,8 +201,8 @@ impl World {
             return self.before_anybody_joins(primary);
         }
         if moved
-            && let Some(promotion) = new.promotion().filter(|_| !reinstated)
-            && promotion.choice.from != promotion.choice.to
+            && !reinstated
+            && let Some(promotion) = new.promotion()
             && self.rng.chance(150)
         {
             let before = self.host_of(&promotion.choice.from);

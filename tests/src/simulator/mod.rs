@@ -22,6 +22,7 @@ mod clients;
 mod commit;
 mod cruelty;
 mod event;
+mod fault;
 mod faults;
 mod log;
 mod motions;
@@ -44,7 +45,8 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use faults::{Fault, HEAL_US};
+pub use fault::Fault;
+pub use faults::HEAL_US;
 pub use mysql::{Mysqld, TxId};
 pub use planted::Planted;
 pub use world::{Counts, Target, Violation, World, instance_name};

@@ -4,7 +4,7 @@
 use primacy_core::ids::{Epoch, Incarnation, NodeId, Seq};
 use primacy_core::record::{Cluster, Command, Proposal};
 
-use super::faults::Fault;
+use super::fault::Fault;
 use super::world::{ANY_RUN, Target, What, World};
 
 /// From the door to the log.

@@ -3,7 +3,7 @@
 
 use primacy_core::observe::{Pulse, Seen, SourceGround};
 
-use super::faults::Fault;
+use super::fault::Fault;
 use super::mysql::Writer;
 use super::planted::Planted;
 use super::world::{ANY_RUN, Target, What, World, instance_name};

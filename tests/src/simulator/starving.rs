@@ -4,7 +4,8 @@
 use primacy_core::act::{OpDone, OpError, OpId};
 use primacy_core::observe::{Heartbeat, IoThread};
 
-use super::faults::{Fault, Faults};
+use super::fault::Fault;
+use super::faults::Faults;
 use super::planted::Planted;
 use super::prng::Rng;
 use super::world::{Target, What, World};

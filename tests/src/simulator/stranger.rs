@@ -12,7 +12,7 @@ use primacy_core::ids::{Epoch, Incarnation};
 use primacy_core::observe::Heartbeat;
 use primacy_core::record::{Cluster, Command, Proposal, State};
 
-use super::faults::Fault;
+use super::fault::Fault;
 use super::planted::Planted;
 use super::world::World;
 

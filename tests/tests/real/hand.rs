@@ -16,6 +16,7 @@ use primacy::config::{
     AgentConfig, DiskConfig, HistoryConfig, MemberConfig, MysqlAccess, NodeConfig, ProbeAccount,
     RaftTimes, ServerControl,
 };
+use primacy::demo::free_ports;
 use primacy::mysqld::bringup::{Instance, greets, write_config};
 use primacy::mysqld::fetch::Server;
 use primacy::mysqld::session::{Address, Login, Rows, Session, Target, Transport, within};
@@ -23,7 +24,6 @@ use primacy::mysqld::template::Template;
 use primacy_core::ids::{ClusterId, InstanceId, NodeId, PlaneId, Region};
 use primacy_core::policy::{Automation, Policy};
 use primacy_core::record::{Cluster, Founding, InstanceSpec, Registration};
-use primacy_tests::ports::free_ports;
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::sync::MutexGuard;
@@ -86,7 +86,7 @@ impl Hand {
         let server = mysql().await?;
         let template = Template::prepare(&server).await.expect("a data directory");
         let home = home();
-        let ports = free_ports(REGIONS.len() + instances * 3);
+        let ports = free_ports(REGIONS.len() + instances * 3).expect("free ports");
         let (node_ports, ports) = ports.split_at(REGIONS.len());
         let mut places = Vec::new();
         for (at, ports) in ports.chunks(3).enumerate() {

@@ -10,7 +10,7 @@ use std::{
 
 use nix::libc;
 
-use super::rig::{Rig, soon, timed, until};
+use super::rig::{Rig, go_online, soon, timed, until};
 use crate::mysqld::{
     fence::fence,
     follow::{SourceTransport, Terms, follow},
@@ -51,7 +51,7 @@ async fn fences_a_healthy_primary_and_a_stuck_one() {
     // Fenced twice is fenced, and nothing was added.
     let again = fence(&mut session, &mut spare, soon()).await.unwrap();
     assert_eq!(again.final_executed, fenced.final_executed);
-    ops::go_online(&mut session, soon()).await.unwrap();
+    go_online(&mut session).await;
 
     blocked_by_a_table_lock(&rig, &mut session, &mut spare).await;
     acknowledgements_on_their_way(&rig, &mut session, &mut spare).await;
@@ -137,7 +137,7 @@ async fn blocked_by_a_table_lock(rig: &Rig, session: &mut Session, spare: &mut S
             .await
             .is_err()
     );
-    ops::go_online(session, soon()).await.unwrap();
+    go_online(session).await;
 }
 
 /// Commits that are in the air when the clients are cut come down by themselves.
@@ -157,7 +157,7 @@ async fn acknowledgements_on_their_way(rig: &Rig, session: &mut Session, spare: 
     };
     let (fenced, ()) = tokio::join!(fence(session, spare, soon()), acker_returns);
     assert!(fenced.unwrap().forced);
-    ops::go_online(session, soon()).await.unwrap();
+    go_online(session).await;
 }
 
 /// A frozen disk or a stopped server: the fence does not say that it holds.

@@ -4,7 +4,7 @@ use std::{num::NonZeroU16, time::Duration};
 
 use nix::{libc, sys::signal::Signal};
 
-use super::rig::{Rig, START_LIMIT, soon, timed};
+use super::rig::{Rig, START_LIMIT, go_online, soon, timed};
 use crate::mysqld::{
     bringup::{StartError, Version, spawn},
     inspect::{inspect, pulse},
@@ -33,7 +33,7 @@ async fn boots_fenced_and_empty_and_is_seen() {
     let mut agent = rig.session(0).await;
     let seen = inspect(&mut agent, soon()).await.unwrap();
     assert!(seen.pulse.super_read_only && seen.pulse.read_only && seen.pulse.offline_mode);
-    ops::go_online(&mut agent, soon()).await.unwrap();
+    go_online(&mut agent).await;
     assert_eq!(
         (seen.pulse.gtid_executed.as_str(), seen.pulse.replica),
         ("", None)

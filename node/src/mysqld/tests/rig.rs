@@ -41,6 +41,12 @@ pub struct Rig {
     _dir: tempfile::TempDir,
 }
 
+/// Lets clients in.
+pub async fn go_online(session: &mut Session) {
+    let sql = "SET GLOBAL offline_mode=OFF";
+    session.execute(sql, soon()).await.unwrap();
+}
+
 impl Rig {
     /// `count` running, fenced, empty instances; `None`, said aloud, where MySQL cannot be had.
     pub async fn start(count: u16) -> Option<Rig> {
@@ -118,7 +124,7 @@ impl Rig {
     /// A client; the instance lets clients in from now on.
     pub async fn app(&self, index: usize) -> Session {
         let mut session = self.session(index).await;
-        ops::go_online(&mut session, soon()).await.unwrap();
+        go_online(&mut session).await;
         Session::connect(&self.tcp(index, &self.template.accounts.app), soon())
             .await
             .unwrap()

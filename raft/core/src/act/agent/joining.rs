@@ -11,9 +11,10 @@ use crate::ids::{Tick, Token};
 use crate::observe::IoThread;
 
 const REST_MS: u64 = 250;
+const REST_MS_MAX: u64 = 30_000;
+
 /// Before the first look: it connects meanwhile, and is not kept from it.
 const CONNECTS_MS: u64 = 20;
-const REST_MS_MAX: u64 = 30_000;
 
 /// The source refuses the account: another password may be right (ER_ACCESS_DENIED_ERROR).
 const ACCESS_DENIED: &str = "1045: ";

@@ -245,14 +245,14 @@ impl Agent {
                     return self.say_opened(&order, out);
                 }
                 if adopted {
-                    return self.apply(now, order, out);
+                    return self.apply(order, out);
                 }
                 // What a fetch that was given up still receives would be applied once it is open.
                 let survey = self.survey.as_ref();
                 if self.receives || survey.is_none_or(|of| of.io != IoThread::Off) {
                     return self.step(order, Waits::Still, Op::Freeze, out);
                 }
-                self.apply(now, order, out);
+                self.apply(order, out);
             }
             OrderKind::Reopen {
                 epoch,
@@ -276,7 +276,7 @@ impl Agent {
 
     /// Waits until it has applied all that is needed, and all that it received; whoever holds what
     /// it has to apply is ended meanwhile.
-    pub(super) fn apply(&mut self, now: Tick, order: Order, out: &mut Vec<AgentOutput>) {
+    pub(super) fn apply(&mut self, order: Order, out: &mut Vec<AgentOutput>) {
         let OrderKind::Open { need, .. } = &order.kind else {
             return;
         };
@@ -287,7 +287,6 @@ impl Agent {
             .unwrap_or_default();
         let set = need.union(&received);
         self.step(order, Waits::Apply, Op::WaitApplied { set }, out);
-        self.look_at_applier(now, out);
     }
 
     /// Whom it last followed stays on record: what it acknowledged, it acknowledged to that one.

@@ -201,7 +201,7 @@ impl Agent {
             (Waits::Still, OpDone::Frozen(survey)) => {
                 self.survey = Some(*survey);
                 self.opening_moves(now);
-                self.apply(now, order, out);
+                self.apply(order, out);
             }
             (Waits::Apply, OpDone::Applied) => {
                 self.opening_moves(now);

@@ -133,7 +133,7 @@ impl Agent {
 
     /// Looks, beside the order in hand, when that is due; and on until its first write is acknowledged: a
     /// global read lock lets an instance be opened, and none of its writes pass.
-    pub(super) fn look_at_applier(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
+    fn look_at_applier(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
         let ends = self.ends_holders();
         let works = self.server == Server::Up && (self.is_opening() || self.proving.is_some());
         let due = |of: &Opening| of.look.is_none() && now >= of.look_due;

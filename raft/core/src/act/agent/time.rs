@@ -7,6 +7,7 @@ use crate::observe::{Heartbeat, MysqldWord, ReplicaReport, Role, TICK_GAP_MS, Wo
 
 use super::{Agent, AgentOutput, Server};
 
+/// For so long a new primary serves before it forgets what it replicated from.
 const CLEAN_UP_MS: u64 = 250;
 
 impl Agent {
@@ -41,8 +42,7 @@ impl Agent {
         }
     }
 
-    /// It forgets its former life once it is proved, and has served for a moment: until then the disk is
-    /// needed for what is new.
+    /// Once it is proved: until then, and for a moment after, the disk is needed for what is new.
     fn tick_clean_up(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
         let open = matches!(self.role, Role::Open(_)) && self.server == Server::Up;
         let served = now.since_ms(self.opened_at) >= CLEAN_UP_MS;

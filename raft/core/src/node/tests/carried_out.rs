@@ -14,14 +14,7 @@ fn told(world: &World, letter: &str, bend: impl Fn(&mut Heartbeat)) -> BTreeSet<
         let mut beat = beat(letter, number);
         bend(&mut beat);
         let beat = Box::new(beat);
-        let mut outputs = node.handle(
-            now,
-            NodeInput::Beat {
-                beat,
-                rtt_ms: 1,
-                after: None,
-            },
-        );
+        let mut outputs = node.handle(now, heard(beat));
         outputs.extend(node.handle(now, NodeInput::Tick));
         let orders = outputs.iter().filter_map(|output| match output {
             NodeOutput::Order(order) => Some(order.get()),
@@ -126,14 +119,7 @@ fn sent(letter: &str, seconds: u64, bend: impl Fn(u64, &mut Heartbeat)) -> Vec<u
         let mut beat = beat(letter, number);
         bend(number, &mut beat);
         let beat = Box::new(beat);
-        let mut outputs = node.handle(
-            now,
-            NodeInput::Beat {
-                beat,
-                rtt_ms: 1,
-                after: None,
-            },
-        );
+        let mut outputs = node.handle(now, heard(beat));
         outputs.extend(node.handle(now, NodeInput::Tick));
         let mine = outputs.iter().any(|output| {
             matches!(output, NodeOutput::Order(order) if order.get().instance == instance(letter))

@@ -91,11 +91,7 @@ fn an_agent_is_told_what_its_server_wrote_itself() {
         // The first one makes it known.
         for _ in 0..2 {
             beat.word.beat += 1_000;
-            let input = NodeInput::Beat {
-                beat: Box::new(beat.clone()),
-                rtt_ms: 1,
-                after: None,
-            };
+            let input = heard(Box::new(beat.clone()));
             for output in plane.nodes[0].handle(Tick(plane.now), input) {
                 if let NodeOutput::Acknowledge {
                     acknowledgement, ..

@@ -205,14 +205,7 @@ fn a_closed_primary_reopens_when_k_hold_what_it_has() {
                 closed.executed = set(executed);
                 bend(&mut closed);
                 let beat = Box::new(closed);
-                plane.tell(
-                    i,
-                    NodeInput::Beat {
-                        beat,
-                        rtt_ms: 1,
-                        after: None,
-                    },
-                );
+                plane.tell(i, heard(beat));
             }
             plane.runs(100);
         }
@@ -321,14 +314,7 @@ fn a_node_that_hears_no_majority_confirms_nothing() {
         };
         node.handle(Tick(0), NodeInput::Leads(leads));
         let beat = Box::new(beat("p", 1));
-        let outputs = node.handle(
-            Tick(10),
-            NodeInput::Beat {
-                beat,
-                rtt_ms: 1,
-                after: None,
-            },
-        );
+        let outputs = node.handle(Tick(10), heard(beat));
         outputs.into_iter().find_map(|output| match output {
             NodeOutput::Acknowledge {
                 acknowledgement, ..
@@ -361,14 +347,7 @@ fn a_stranger_that_comes_again_is_logged_anew() {
         };
         let beat = Box::new(beat);
         plane.beat();
-        plane.tell(
-            0,
-            NodeInput::Beat {
-                beat,
-                rtt_ms: 1,
-                after: None,
-            },
-        );
+        plane.tell(0, heard(beat));
         plane.now += BEAT_MS;
         plane.tell(0, NodeInput::Tick);
         let ground = &plane.world.cluster().ground;
@@ -418,14 +397,7 @@ fn what_a_node_sees_broken_stands_until_the_agent_knows_and_v_has_caught_up() {
         };
         let beat = Box::new(beat);
         plane.beat();
-        plane.tell(
-            0,
-            NodeInput::Beat {
-                beat,
-                rtt_ms: 1,
-                after: None,
-            },
-        );
+        plane.tell(0, heard(beat));
         plane.now += BEAT_MS;
         plane.tell(0, NodeInput::Tick);
         broken(&plane).len()

@@ -91,6 +91,15 @@ fn leads(id: u64, leader: Option<u64>) -> NodeInput {
     })
 }
 
+/// A beat that has come, from an agent that does not say after which acknowledgement it sent it.
+fn heard(beat: Box<Heartbeat>) -> NodeInput {
+    NodeInput::Beat {
+        beat,
+        rtt_ms: 1,
+        after: None,
+    }
+}
+
 impl Plane {
     /// Node 1 leads; everything is well.
     fn new(world: World) -> Self {
@@ -250,14 +259,7 @@ impl Plane {
             for i in 0..3 {
                 if self.reaches(i, &host) {
                     let beat = Box::new(beat.clone());
-                    self.tell(
-                        i,
-                        NodeInput::Beat {
-                            beat,
-                            rtt_ms: 1,
-                            after: None,
-                        },
-                    );
+                    self.tell(i, heard(beat));
                 }
             }
         }

@@ -53,14 +53,7 @@ fn stalls(plane: &mut Plane) {
         };
         let mut beat = beat("a", 1_000_000 + beat_number);
         beat.stuck = Some(stuck);
-        plane.tell(
-            0,
-            NodeInput::Beat {
-                beat: Box::new(beat),
-                rtt_ms: 1,
-                after: None,
-            },
-        );
+        plane.tell(0, heard(Box::new(beat)));
         plane.now += STEP_MS;
         plane.tell(0, NodeInput::Tick);
     }
@@ -122,14 +115,7 @@ fn applied(plane: &mut Plane, executed: &str) {
     let mut beat = beat("b", 1_000_000);
     (beat.executed, beat.received) = (set(executed), set(executed));
     let beat = Box::new(beat);
-    plane.tell(
-        0,
-        NodeInput::Beat {
-            beat,
-            rtt_ms: 1,
-            after: None,
-        },
-    );
+    plane.tell(0, heard(beat));
 }
 
 /// One that would not be chosen is no reason to withdraw another: that would be chosen again, and
@@ -168,14 +154,7 @@ fn what_is_waited_for_before_it_opens_is_said() {
         beat.executed = set("p:1-20");
         bend(&mut beat);
         let beat = Box::new(beat);
-        plane.tell(
-            0,
-            NodeInput::Beat {
-                beat,
-                rtt_ms: 1,
-                after: None,
-            },
-        );
+        plane.tell(0, heard(beat));
         plane.tell(0, NodeInput::Tick);
         plane.standing().waits.join("; ")
     };
@@ -203,14 +182,7 @@ fn whose_sessions_were_ended_is_recorded_once() {
             beat.token = epoch.map(|epoch| token(epoch, 1));
             beat.freed = freed.iter().map(|who| (*who).to_owned()).collect();
             let beat = Box::new(beat);
-            plane.tell(
-                0,
-                NodeInput::Beat {
-                    beat,
-                    rtt_ms: 1,
-                    after: None,
-                },
-            );
+            plane.tell(0, heard(beat));
             plane.runs(STEP_MS);
         }
         plane.times("1 Freed")

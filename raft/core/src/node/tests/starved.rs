@@ -171,11 +171,7 @@ fn members_of_v_are_told_who_may_be_next() {
     node.handle(Tick(1_000), leads(1, Some(1)));
     let mut told = |host: &str| {
         let beat = Box::new(beat(host, 1));
-        let input = NodeInput::Beat {
-            beat,
-            rtt_ms: 1,
-            after: None,
-        };
+        let input = heard(beat);
         let out = node.handle(Tick(1_010), input);
         let named = out.into_iter().find_map(|output| match output {
             NodeOutput::Acknowledge {
