@@ -120,7 +120,7 @@ fn run_many(seeds: std::ops::Range<u64>, options: Options) -> bool {
     }
     println!(
         "{:.1} simulated hours in {:.1} s; proofs: {} confirmed, {} exited, {} ackers frozen; \
-         {} reinstated, {} after a fetch, {} legitimate halts",
+         {} reinstated, {} after a fetch, {} of a second cluster, {} legitimate halts",
         sum.simulated_ms as f64 / 3_600_000.0,
         began.elapsed().as_secs_f64(),
         sum.proofs[0],
@@ -128,6 +128,7 @@ fn run_many(seeds: std::ops::Range<u64>, options: Options) -> bool {
         sum.proofs[2],
         sum.reinstated,
         sum.fetched,
+        sum.neighbours,
         sum.halts,
     );
     let kinds: Vec<String> = sum

@@ -13,16 +13,16 @@ use crate::simulator::{World, instance_name};
 
 /// At the moment of opening, and at the end: everything acknowledged is there.
 pub fn check(world: &World, host: usize, epoch: Epoch) -> Option<String> {
-    let newest = world.truth.opened.keys().next_back().copied();
+    let truth = world.truth(host);
+    let newest = truth.opened.keys().next_back().copied();
     if newest.is_some_and(|newest| newest > epoch) {
         return None; // a late opening of an older epoch; its acknowledgements are W's business
     }
     let server = &world.servers[host];
-    let lost = world
-        .truth
+    let lost = truth
         .acked
         .iter()
-        .filter(|write| !server.has(write.tx) && !world.truth.excuses(write))
+        .filter(|write| !server.has(write.tx) && !truth.excuses(write))
         .collect::<Vec<_>>();
     let first = lost.first()?;
     Some(format!(
@@ -38,8 +38,9 @@ pub fn check(world: &World, host: usize, epoch: Epoch) -> Option<String> {
 
 /// An acknowledgement under an older epoch is no loss only if the newest primary has the row.
 pub fn late(world: &World, write: &Acked) -> Option<String> {
-    let (epoch, host) = world.truth.opened.iter().next_back()?;
-    if *epoch <= write.epoch || world.servers[*host].has(write.tx) || world.truth.excuses(write) {
+    let truth = world.truth(write.host);
+    let (epoch, host) = truth.opened.iter().next_back()?;
+    if *epoch <= write.epoch || world.servers[*host].has(write.tx) || truth.excuses(write) {
         return None;
     }
     Some(format!(

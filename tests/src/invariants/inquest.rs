@@ -16,7 +16,8 @@ pub fn check(
     for command in &proposal.commands {
         if let Command::Vote(vote) = command {
             let key = (vote.node, vote.incarnation, vote.seq);
-            world.truth.votes.entry(key).or_insert(vote.inquest);
+            let votes = &mut world.truth_of(&vote.cluster).votes;
+            votes.entry(key).or_insert(vote.inquest);
         }
     }
     for (id, cluster) in &state.clusters {
@@ -32,8 +33,8 @@ pub fn check(
         }
         for vote in record.inquest.votes.values() {
             let key = (vote.node, vote.incarnation, vote.seq);
-            let cast_in = world.truth.votes.get(&key);
-            if cast_in != Some(&record.inquest.id) {
+            let cast_in = world.truth_of(id).votes.get(&key).copied();
+            if cast_in != Some(record.inquest.id) {
                 return Some(format!(
                     "epoch {} is deposed by inquest {} with a vote of node {} that was cast in \
                      {cast_in:?}",

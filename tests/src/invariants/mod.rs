@@ -7,6 +7,7 @@ mod compared;
 mod inquest;
 mod kept;
 mod level;
+mod looked;
 mod needed;
 mod next_v;
 mod one_primary;
@@ -48,8 +49,8 @@ pub struct Named {
     pub need: GtidSet,
 }
 
-/// What truly happened so far.
-#[derive(Debug)]
+/// What truly happened in a cluster so far.
+#[derive(Clone, Debug, Default)]
 pub struct Truth {
     pub acked: Vec<Acked>,
     /// Which host opened for an epoch.
@@ -61,7 +62,7 @@ pub struct Truth {
     /// When a node had the last sign of life of a primary before its epoch was deposed.
     pub last_signs: BTreeMap<Epoch, u64>,
     /// The newest token that each agent obeyed in any of its runs.
-    obeyed: Vec<Option<Token>>,
+    obeyed: BTreeMap<usize, Option<Token>>,
     /// In which inquest each vote was cast.
     votes: BTreeMap<(NodeId, Incarnation, Seq), InquestId>,
 }
@@ -80,21 +81,9 @@ impl Truth {
             .is_some_and(|off| last.is_none_or(|last| off + UNSEEN_US >= *last))
     }
 
-    pub fn new(hosts: usize) -> Self {
-        Self {
-            acked: Vec::new(),
-            opened: BTreeMap::new(),
-            named: BTreeMap::new(),
-            received: BTreeMap::new(),
-            last_signs: BTreeMap::new(),
-            obeyed: vec![None; hosts],
-            votes: BTreeMap::new(),
-        }
-    }
-
     /// An agent makes a seal durable, because it obeys. Says what is wrong with that.
     pub fn obeys(&mut self, host: usize, seal: &Seal) -> Option<String> {
-        stale::check(&mut self.obeyed[host], seal)
+        stale::check(self.obeyed.entry(host).or_default(), seal)
     }
 }
 
@@ -129,7 +118,7 @@ impl World {
         if let Some(words) = acked::late(self, &write) {
             self.violate("acked", words);
         }
-        self.truth.acked.push(write);
+        self.truth_mut(host).acked.push(write);
     }
 
     /// A server truly opens for an epoch.
@@ -146,18 +135,15 @@ impl World {
         if let Some(words) = acked::check(self, host, epoch) {
             self.violate("acked", words);
         }
-        let first = self.truth.opened.insert(epoch, host).is_none();
-        let before = self
-            .truth
-            .opened
-            .range(..epoch)
-            .next_back()
-            .map(|(_, host)| *host);
+        let opened = &mut self.truth_mut(host).opened;
+        let first = opened.insert(epoch, host).is_none();
+        let before = opened.range(..epoch).next_back().map(|(_, host)| *host);
         if first && epoch > Epoch(1) {
             if before == Some(host) {
                 self.counts.reinstated += 1;
             } else {
                 self.counts.failovers += 1;
+                self.counts.neighbours += self.cluster_of(host) as u64;
             }
         }
     }
@@ -189,6 +175,9 @@ impl World {
         if let Some(words) = starved::check(self, before, state) {
             self.violate("starved", words);
         }
+        if let Some(words) = looked::check(self, before, state) {
+            self.violate("looked", words);
+        }
         if let Some(words) = needed::check(self, before, state) {
             self.violate("needed", words);
         }
@@ -198,12 +187,16 @@ impl World {
         for cluster in state.clusters.values() {
             if matches!(cluster.stage, Stage::Deposed(_)) {
                 let sign = self.last_sign[self.host_of(&cluster.primary)];
-                self.truth.last_signs.entry(cluster.epoch).or_insert(sign);
+                self.truth_of(&cluster.id)
+                    .last_signs
+                    .entry(cluster.epoch)
+                    .or_insert(sign);
             }
             let Stage::Named(promotion) = &cluster.stage else {
                 continue;
             };
-            if !self.truth.named.contains_key(&cluster.epoch) {
+            let named = &self.truth_of(&cluster.id).named;
+            if !named.contains_key(&cluster.epoch) {
                 let proof = match promotion.choice.proof.name() {
                     "confirmed" => Some(0),
                     "exited" => Some(1),
@@ -222,7 +215,9 @@ impl World {
                     instance: cluster.primary.clone(),
                     need: promotion.choice.need.clone(),
                 };
-                self.truth.named.insert(cluster.epoch, named);
+                self.truth_of(&cluster.id)
+                    .named
+                    .insert(cluster.epoch, named);
             }
         }
         if !self.faults.healed {

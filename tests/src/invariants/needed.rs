@@ -50,7 +50,7 @@ pub fn check(world: &World, before: &State, state: &State) -> Option<String> {
         let k = was.ackers.k as usize;
         let nobody = world.txns.iter().find(|txn| {
             let had = |host: &&usize| {
-                let received = world.truth.received.get(host);
+                let received = world.truth(**host).received.get(host);
                 received.is_some_and(|of| of.contains(&txn.gtid))
                     || world.servers[**host].executed.contains(&txn.gtid)
             };

@@ -9,7 +9,7 @@ use crate::simulator::{World, instance_name};
 
 pub fn check(world: &World, host: usize, epoch: Epoch) -> Option<String> {
     let instance = instance_name(host);
-    if let Some(other) = world.truth.opened.get(&epoch)
+    if let Some(other) = world.truth(host).opened.get(&epoch)
         && *other != host
     {
         let other = instance_name(*other);
@@ -17,7 +17,7 @@ pub fn check(world: &World, host: usize, epoch: Epoch) -> Option<String> {
             "{instance} and {other} are both open for epoch {epoch}"
         ));
     }
-    match world.truth.named.get(&epoch) {
+    match world.truth(host).named.get(&epoch) {
         Some(named) if named.instance == instance => None,
         Some(named) => Some(format!(
             "{instance} opens for epoch {epoch}, for which the log names {}",

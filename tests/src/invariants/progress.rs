@@ -14,8 +14,8 @@ use primacy_core::record::{
     Cluster, Deposition, Follower, FreezeReport, Promotion, PromotionRule, Stage,
 };
 
-use super::acked;
-use crate::simulator::{ANY_RUN, HEAL_US, Target, What, World, instance_name};
+use super::{Truth, acked};
+use crate::simulator::{ANY_RUN, HEAL_US, NAMES, Target, What, World, instance_name};
 
 /// From healing until a write must have been acknowledged. Above `restart_hold_ms`, one more
 /// failover across regions, and the far ackers' connects.
@@ -27,87 +27,100 @@ const EPOCHS_MAX: u64 = 40;
 const CATCH_UP_US: u64 = 200_000_000;
 
 pub fn judge(world: &mut World) {
-    let epoch = world.shop().map(|cluster| cluster.epoch);
-    if let Some(epoch) = epoch.filter(|epoch| epoch.0 > EPOCHS_MAX) {
-        let words = format!("epoch {epoch}: primaries are named and deposed without end");
-        return world.violate("progress", words);
-    }
-    if serves(world) {
-        let (epoch, host) = match world.truth.opened.iter().next_back() {
-            Some((epoch, host)) => (*epoch, *host),
-            None => return,
-        };
-        if let Some(words) = acked::check(world, host, epoch) {
-            world.violate("acked", words);
-        }
-        world.note("judge", || format!("epoch {epoch} serves; all is well"));
-        world.done = true;
-        return;
-    }
     // A candidate that works off its relay log is not stuck; one whose applier broke is.
     if catches_up(world) && world.now < HEAL_US + CATCH_UP_US {
         world.caught_up = world.now;
     }
-    if world.now < HEAL_US.max(world.caught_up) + BOUND_US {
-        return world.after(AGAIN_US, Target::World, ANY_RUN, What::Judge);
-    }
-    match world.shop().and_then(|cluster| legitimate(world, cluster)) {
-        Some(why) => {
-            world.note("judge", || format!("halted, legitimately: {why}"));
-            world.counts.halts += 1;
-            world.done = true;
-        }
-        None => {
-            let stage = world.shop().map_or("unregistered", Cluster::stage_name);
-            let waits: Vec<String> = world
-                .shop()
-                .map(|cluster| cluster.id.clone())
-                .and_then(|id| {
-                    let leader = world.leader()?;
-                    world.nodes[leader].node.as_ref()?.standing(&id)
-                })
-                .map_or(Vec::new(), |standing| {
-                    let refused = standing
-                        .refused
-                        .iter()
-                        .map(|(id, why)| format!("{id}: {why}"));
-                    standing.waits.iter().cloned().chain(refused).collect()
-                });
-            let words = format!(
-                "{} s after healing nothing is acknowledged; {stage}; {}",
-                (world.now - HEAL_US) / 1_000_000,
-                waits.join("; ")
-            );
-            world.violate("progress", words);
+    let mut ended = Vec::new();
+    for of in 0..world.truths.len() {
+        match judge_one(world, of) {
+            Judgement::Ended(why) => ended.push(why),
+            Judgement::Open => return world.after(AGAIN_US, Target::World, ANY_RUN, What::Judge),
+            Judgement::Broken(law, words) => return world.violate(law, words),
         }
     }
+    for why in ended {
+        world.counts.halts += u64::from(why.is_some());
+        world.note("judge", || match why {
+            Some(why) => format!("halted, legitimately: {why}"),
+            None => "serves; all is well".into(),
+        });
+    }
+    world.done = true;
 }
 
-/// Whether the log's primary still applies what it received, or whoever is to give something to
+/// What the end of a run says of one cluster.
+enum Judgement {
+    /// It serves; or halts, and this is why it may.
+    Ended(Option<String>),
+    /// It is given more time.
+    Open,
+    Broken(&'static str, String),
+}
+
+fn judge_one(world: &World, of: usize) -> Judgement {
+    let known = world.cluster(of);
+    let epoch = known.map_or(Epoch::INITIAL, |cluster| cluster.epoch);
+    if epoch.0 > EPOCHS_MAX {
+        let words = format!("epoch {epoch}: primaries are named and deposed without end");
+        return Judgement::Broken("progress", words);
+    }
+    let truth = &world.truths[of];
+    if known.is_some_and(|cluster| serves(world, truth, cluster))
+        && let Some((epoch, host)) = truth.opened.iter().next_back()
+    {
+        return match acked::check(world, *host, *epoch) {
+            Some(words) => Judgement::Broken("acked", words),
+            None => Judgement::Ended(None),
+        };
+    }
+    if world.now < HEAL_US.max(world.caught_up) + BOUND_US {
+        return Judgement::Open;
+    }
+    if let Some(why) = known.and_then(|cluster| legitimate(world, cluster)) {
+        return Judgement::Ended(Some(why));
+    }
+    let stage = known.map_or("unregistered", Cluster::stage_name);
+    let standing = known.and_then(|cluster| {
+        let leader = world.leader()?;
+        world.nodes[leader].node.as_ref()?.standing(&cluster.id)
+    });
+    let waits: Vec<String> = standing.map_or(Vec::new(), |standing| {
+        let refused = standing
+            .refused
+            .iter()
+            .map(|(id, why)| format!("{id}: {why}"));
+        standing.waits.iter().cloned().chain(refused).collect()
+    });
+    let words = format!(
+        "{} s after healing {} acknowledges nothing; {stage}; {}",
+        (world.now - HEAL_US) / 1_000_000,
+        NAMES[of],
+        waits.join("; ")
+    );
+    Judgement::Broken("progress", words)
+}
+
+/// Whether a log's primary still applies what it received, or whoever is to give something to
 /// another.
 fn catches_up(world: &World) -> bool {
-    let Some(cluster) = world.shop() else {
-        return false;
-    };
-    let fetching = cluster.deposition().and_then(|of| of.fetching.as_ref());
-    world.servers.iter().enumerate().any(|(host, server)| {
-        let id = instance_name(host);
-        (id == cluster.primary || fetching.is_some_and(|of| of.fetch.donor == id))
-            && server.applier
-            && server.broken.is_empty()
-            && !server.relay.is_empty()
+    world.state().clusters.values().any(|cluster| {
+        let fetching = cluster.deposition().and_then(|of| of.fetching.as_ref());
+        cluster.instances.keys().any(|id| {
+            let server = &world.servers[world.host_of(id)];
+            (*id == cluster.primary || fetching.is_some_and(|of| of.fetch.donor == *id))
+                && server.applier
+                && server.broken.is_empty()
+                && !server.relay.is_empty()
+        })
     })
 }
 
 /// The log's primary is truly open, and acknowledged a client's write after the healing.
-fn serves(world: &World) -> bool {
-    let Some(cluster) = world.shop() else {
-        return false;
-    };
-    let acknowledged = cluster.has_acknowledged();
-    acknowledged
+fn serves(world: &World, truth: &Truth, cluster: &Cluster) -> bool {
+    cluster.has_acknowledged()
         && cluster.inquest.is_none()
-        && world.truth.acked.last().is_some_and(|write| {
+        && truth.acked.last().is_some_and(|write| {
             write.epoch == cluster.epoch
                 && write.at > HEAL_US + 1_000_000
                 && world.now - write.at < 1_000_000
@@ -117,7 +130,7 @@ fn serves(world: &World) -> bool {
 /// Why nobody can serve without a person, if that is so.
 fn legitimate(world: &World, cluster: &Cluster) -> Option<String> {
     hopeless(world, cluster).or_else(|| match &cluster.stage {
-        Stage::Founding { .. } => founder_gone(world),
+        Stage::Founding { .. } => founder_gone(world, cluster),
         Stage::Named(promotion)
             if !promotion.acknowledged
                 && world.is_cut_for_good(world.host_of(&cluster.primary)) =>
@@ -149,11 +162,12 @@ fn legitimate(world: &World, cluster: &Cluster) -> Option<String> {
 }
 
 /// Everybody has to report before a cluster is founded.
-fn founder_gone(world: &World) -> Option<String> {
-    let dead = world.faults.dead.iter().next()?;
+fn founder_gone(world: &World, cluster: &Cluster) -> Option<String> {
+    let dead = world.faults.dead.iter().map(|host| instance_name(*host));
+    let mut dead = dead.filter(|id| cluster.instances.contains_key(id));
     Some(format!(
         "{} is to report, and is gone for good",
-        instance_name(*dead)
+        dead.next()?
     ))
 }
 

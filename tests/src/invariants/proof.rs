@@ -11,23 +11,28 @@ use primacy_core::observe::IoThread;
 use crate::simulator::{World, instance_name};
 
 pub fn check(world: &World, host: usize, epoch: Epoch) -> Option<String> {
-    if world.truth.opened.contains_key(&epoch) {
+    if world.truth(host).opened.contains_key(&epoch) {
         return None; // a second opening within the epoch needs no new proof
     }
+    let hosts = world.hosts_of(world.cluster_of(host));
     let former = |other: usize| {
         world
-            .truth
+            .truth(host)
             .opened
             .iter()
             .any(|(before, by)| *before < epoch && *by == other)
     };
-    for other in (0..world.members).filter(|other| *other != host && former(*other)) {
+    for other in hosts
+        .clone()
+        .filter(|other| *other != host && former(*other))
+    {
         let server = &world.servers[other];
         let open = !server.fenced() && server.gate.up;
         if !open {
             continue; // it could only open again for an epoch that the log still names it for
         }
-        let attached: Vec<_> = (0..world.members)
+        let attached: Vec<_> = hosts
+            .clone()
             .filter(|replica| {
                 let replica = &world.servers[*replica];
                 replica.source == Some(other)

@@ -8,12 +8,13 @@ use super::Acked;
 use crate::simulator::{World, instance_name};
 
 pub fn check(world: &World, write: &Acked) -> Option<String> {
-    for (epoch, host) in &world.truth.opened {
+    let truth = world.truth(write.host);
+    for (epoch, host) in &truth.opened {
         if *epoch <= write.epoch {
             continue;
         }
-        let named = world.truth.named.get(epoch)?;
-        if !named.need.contains(&write.gtid) && !world.truth.excuses(write) {
+        let named = truth.named.get(epoch)?;
+        if !named.need.contains(&write.gtid) && !truth.excuses(write) {
             return Some(format!(
                 "{} acknowledges {} under epoch {}, after {} opened for epoch {epoch}, whose need \
                  does not contain it",

@@ -130,7 +130,7 @@ impl World {
 
     /// An input for the run of the agent that is there now.
     pub(super) fn agent_says(&mut self, host: usize, input: AgentInput) {
-        if host >= self.agents.len() || !self.agents[host].gate.up {
+        if !self.agents[host].gate.up {
             return;
         }
         let run = self.agents[host].gate.run;
@@ -237,7 +237,7 @@ impl World {
     fn agent_output(&mut self, host: usize, output: AgentOutput) {
         match output {
             AgentOutput::Persist { mut seal, .. } => {
-                if let Some(words) = self.truth.obeys(host, &seal) {
+                if let Some(words) = self.truth_mut(host).obeys(host, &seal) {
                     self.violate("stale", words);
                 }
                 if self.options.planted == Some(Planted::TokenForgotten) {
@@ -268,11 +268,13 @@ impl World {
                 for node in 0..self.nodes.len() {
                     let (from, to) = (self.place_of_host(host), self.place_of_node(node));
                     let rtt_ms = 2 * self.net.base_us(from, to) / 1_000;
-                    let acknowledged = self.agents[host].acknowledged.get(&node);
+                    let acknowledged = self.agents[host].acknowledged.get(&node).copied();
+                    // Without it, a node believes every beat.
+                    let told = self.options.planted != Some(Planted::LainBeatsFresh);
                     let what = What::Node(NodeInput::Beat {
                         beat: beat.clone(),
                         rtt_ms,
-                        after: Some(acknowledged.copied().unwrap_or_default()),
+                        after: told.then(|| acknowledged.unwrap_or_default()),
                     });
                     self.send(from, to, Target::Node(node), what);
                 }

@@ -9,6 +9,8 @@ const TIMEOUT_US: u64 = 1_000_000;
 
 #[derive(Debug)]
 pub struct Client {
+    /// Whose primary it looks for.
+    cluster: usize,
     /// Stays with the server it knows until it is refused many times.
     pub stays: bool,
     pub target: Option<usize>,
@@ -20,8 +22,9 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(stays: bool, think_us: u64) -> Self {
+    pub fn new(cluster: usize, stays: bool, think_us: u64) -> Self {
         Self {
+            cluster,
             stays,
             target: None,
             pending: None,
@@ -68,7 +71,8 @@ impl World {
     fn client_acts(&mut self, client: usize) {
         let here = self.place_of_client(client);
         let Some(host) = self.clients[client].target else {
-            let host = self.rng.index(self.members);
+            let hosts = self.hosts_of(self.clients[client].cluster);
+            let host = hosts.start + self.rng.index(hosts.len());
             let to = self.place_of_host(host);
             return self.send(here, to, Target::Agent(host), What::WhoServes { client });
         };

@@ -209,8 +209,12 @@ impl World {
             return self.thaw_one(primary, before);
         }
         let proved = named(&new) == Some((true, true)) && named(&new) != was;
-        if proved && self.rng.chance(60) {
-            return self.weaken_and_lose(primary);
+        if proved {
+            match self.rng.below(1_000) {
+                0..60 => return self.weaken_and_lose(primary),
+                60..100 => return self.stand_still_and_lose(primary),
+                _ => {}
+            }
         }
         if !cruel || new.epoch == Epoch::INITIAL {
             return;

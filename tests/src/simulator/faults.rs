@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use primacy_core::ids::Epoch;
-use primacy_core::record::Cluster;
 
 use super::Options;
 use super::fault::Fault;
@@ -21,7 +20,7 @@ pub const HEAL_US: u64 = 20_000_000;
 
 #[derive(Debug)]
 pub(super) struct Planned {
-    at: u64,
+    pub at: u64,
     lasts_us: u64,
     pub fault: Fault,
     pub active: bool,
@@ -466,17 +465,9 @@ impl World {
         for node in 0..self.nodes.len() {
             self.revive(Target::Node(node));
         }
-        for host in 0..self.members {
+        for host in self.agented() {
             self.revive(Target::Agent(host));
         }
         self.after(500_000, Target::World, ANY_RUN, What::Judge);
-    }
-
-    pub fn shop(&self) -> Option<&Cluster> {
-        self.state()
-            .clusters
-            .values()
-            .next()
-            .map(|cluster| &**cluster)
     }
 }

@@ -1,4 +1,4 @@
-//! The first simulator: the pure core of three nodes and three or four agents, driven by an event
+//! The first simulator: the pure core of three nodes and the agents of one cluster or two, driven by an event
 //! heap, with everything around it faked, slow, lossy and hostile.
 //!
 //! One seed is one run: all chance comes from it, nothing else is read, so it replays to the byte.
@@ -11,6 +11,7 @@
 //! | `mysql`, `commit`, `replication`, `motions` | a fake server | MySQL with GTIDs and semi-sync |
 //! | `network`, `faults`, `cruelty` | delay, loss, cuts, crashes, stops | the world |
 //! | `clients` | writers | applications |
+//! | `neighbour` | a second cluster | every other cluster of the plane |
 //! | `operators` | aborts and approvals | people at the command line |
 //! | `people` | settings changed, foreign servers, hosts lost for good | everybody else |
 //! | `starving` | replication alone cut, accounts locked, receivers stopped | firewalls, DBAs |
@@ -27,6 +28,7 @@ mod faults;
 mod log;
 mod motions;
 mod mysql;
+mod neighbour;
 mod network;
 mod nodes;
 mod operators;
@@ -51,6 +53,7 @@ pub use mysql::{Mysqld, TxId};
 pub use planted::Planted;
 pub use world::{Counts, Target, Violation, World, instance_name};
 
+pub(crate) use neighbour::NAMES;
 pub(crate) use world::{ANY_RUN, What};
 
 /// One run.

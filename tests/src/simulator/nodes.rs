@@ -46,6 +46,8 @@ pub struct Outstanding {
     pub instance: InstanceId,
     pub kind: Probe,
     pub begun: Tick,
+    /// The same in true time.
+    pub at: u64,
 }
 
 impl NodeProc {
@@ -127,6 +129,7 @@ impl World {
                 if asked.run != self.nodes[node].gate.run {
                     return;
                 }
+                self.hears_of_look(&asked, seen.as_deref());
                 let input = NodeInput::Pulse {
                     instance: asked.instance,
                     probe: asked.kind,
@@ -147,8 +150,12 @@ impl World {
                 if matches!(beat.word.says, MysqldWord::Running { .. }) =>
             {
                 let host = self.host_of(&beat.instance);
+                let sent = self.agents[host].sent(beat);
+                if beat.ground.broken.is_empty() {
+                    self.last_look[host] = sent.max(self.last_look[host]);
+                }
                 // One that lay in a socket while its reader stood still is no sign of now.
-                if self.agents[host].sent(beat) >= self.nodes[node].gate.woke {
+                if sent >= self.nodes[node].gate.woke {
                     self.last_sign[host] = now;
                 }
             }
@@ -172,6 +179,19 @@ impl World {
         };
         for output in core.handle(tick, input) {
             self.node_output(node, output);
+        }
+    }
+
+    /// A node is about to hear what its probe saw.
+    fn hears_of_look(&mut self, asked: &Outstanding, seen: Option<&Seen>) {
+        let host = self.host_of(&asked.instance);
+        let good = |seen: &Seen| {
+            let ground = seen.ground.as_ref();
+            ground.is_some_and(|ground| ground.faults(None, self.servers[host].k).is_empty())
+                && seen.server_uuid == self.servers[host].uuid
+        };
+        if seen.is_some_and(good) {
+            self.last_look[host] = asked.at.max(self.last_look[host]);
         }
     }
 
@@ -283,6 +303,7 @@ impl World {
                 instance,
                 kind,
                 begun,
+                at: self.now,
             },
         );
         let failed = What::ProbeEnd {

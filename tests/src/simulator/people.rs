@@ -45,6 +45,24 @@ impl World {
         self.strike(lost, 2_500_000, lasts);
     }
 
+    /// Every node stands still while the primary's agent still speaks, and longer; it is lost just
+    /// before they go on. What lies in their sockets is not of now: nobody looked at what the primary
+    /// answered since.
+    pub(super) fn stand_still_and_lose(&mut self, primary: usize) {
+        let nodes = (0..self.nodes.len()).map(Target::Node).collect();
+        let us = self.rng.between(2_500_000, 4_000_000);
+        self.strike(Fault::Pause(nodes), 0, us);
+        let agent = Fault::Pause(vec![Target::Agent(primary)]);
+        let speaks_us = self.rng.between(150_000, 600_000);
+        self.strike(agent, speaks_us, us);
+        let lost = Fault::Power {
+            hosts: vec![primary],
+            nodes: vec![],
+        };
+        let lasts = self.rng.between(6_000_000, 12_000_000);
+        self.strike(lost, us - 50_000, lasts);
+    }
+
     /// The host that takes writes, if one does.
     fn open_host(&self) -> Option<usize> {
         (0..self.members).find(|host| {

@@ -5,8 +5,10 @@
 //! does the wrong thing. Where the apply's own checker would refuse the mistaken choice, it is
 //! written into the state as the mistaken apply would.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use primacy_core::agree::Inquest;
 use primacy_core::decide::{Choice, Proof, choose};
 use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{ClusterId, Position};
@@ -65,6 +67,7 @@ planted! {
     StarvedRestarted, "starved-restarted", "counts what a receiver heard nothing from before its start";
     StarvedWithoutPaths, "starved-without-paths", "takes every try to log in for a login";
     CommonOfAPrimary, "common-of-a-primary", "names common what a primary wrote";
+    LainBeatsFresh, "lain-beats-fresh", "takes a beat that lay while the node stood still for one of now";
     UnionNeeded, "union-needed", "needs what any acker holds, though nobody was told";
 }
 
@@ -80,7 +83,8 @@ impl Planted {
 /// What the mistaken apply remembers beside the state.
 #[derive(Debug, Default)]
 pub struct Memory {
-    votes: Option<primacy_core::agree::Inquest>,
+    /// By cluster, the first inquest of each.
+    votes: BTreeMap<ClusterId, Inquest>,
 }
 
 /// The mistaken apply: called after the right one, for the same entry.
@@ -155,9 +159,9 @@ fn distort_cluster(
         }
         Planted::VotesAdded => {
             if let Some(open) = was.and_then(|was| was.inquest.as_ref()) {
-                memory.votes = Some(open.clone());
+                memory.votes.insert(cluster.id.clone(), open.clone());
             }
-            let old = memory.votes.clone();
+            let old = memory.votes.get(&cluster.id).cloned();
             if let (Some(open), Some(old)) = (&mut cluster.inquest, old)
                 && old.id != open.id
             {

@@ -256,7 +256,11 @@ impl World {
             }
             let gtid = self.txns[tx].gtid;
             let now = self.now;
-            self.truth.received.entry(host).or_default().insert(gtid);
+            self.truth_mut(host)
+                .received
+                .entry(host)
+                .or_default()
+                .insert(gtid);
             let server = &mut self.servers[host];
             server.io.inbox.pop_front();
             server.io.hears(now);

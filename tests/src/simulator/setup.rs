@@ -11,9 +11,11 @@ use primacy_core::record::{
     State,
 };
 
+use super::Options;
 use super::agents::AgentProc;
 use super::clients::Client;
 use super::mysql::Mysqld;
+use super::neighbour;
 use super::nodes::NodeProc;
 use super::planted::Planted;
 use super::prng::Rng;
@@ -29,13 +31,15 @@ pub struct Plan {
     /// Region of the stranger: a replica that nobody registered.
     stranger: usize,
     clients: Vec<usize>,
+    /// Region of each instance of a second cluster, if there is one.
+    neighbours: Vec<usize>,
     /// One that must never be promoted, as a reporting replica.
     never: Option<usize>,
     policy: Policy,
 }
 
 impl Plan {
-    pub fn of(rng: &mut Rng) -> Self {
+    pub fn of(options: Options, rng: &mut Rng) -> Self {
         let instances = match rng.below(5) {
             0 => vec![0, 1, 2],
             1 => vec![0, 0, 1, 2],
@@ -51,14 +55,42 @@ impl Plan {
             ..Policy::fast()
         };
         let never = rng.chance(250).then(|| 1 + rng.index(instances.len() - 1));
-        Self {
+        let mut plan = Self {
+            neighbours: Vec::new(),
             never,
             nodes: vec![0, 1, 2],
             instances,
             stranger: rng.index(3),
             clients: (0..CLIENTS).map(|_| rng.index(3)).collect(),
             policy,
+        };
+        if neighbour::settles(options) {
+            let first = rng.index(3);
+            plan.neighbours = (0..neighbour::HOSTS).map(|n| (first + n) % 3).collect();
+            plan.clients.extend([rng.index(3), rng.index(3)]);
         }
+        plan
+    }
+
+    pub fn clusters(&self) -> usize {
+        1 + usize::from(!self.neighbours.is_empty())
+    }
+
+    /// The stranger's among them.
+    pub fn servers(&self) -> usize {
+        self.instances.len() + 1 + self.neighbours.len()
+    }
+
+    /// Region of each host of a cluster.
+    fn hosts(&self, cluster: usize) -> impl Iterator<Item = (usize, usize)> {
+        let (before, regions) = match cluster {
+            0 => (0, &self.instances),
+            _ => (self.instances.len() + 1, &self.neighbours),
+        };
+        regions
+            .iter()
+            .enumerate()
+            .map(move |(host, region)| (before + host, *region))
     }
 
     /// The region of every place, in the order of places.
@@ -66,6 +98,7 @@ impl Plan {
         let mut places = self.nodes.clone();
         places.extend(&self.instances);
         places.push(self.stranger);
+        places.extend(&self.neighbours);
         places.extend(&self.clients);
         places
     }
@@ -83,11 +116,9 @@ impl Plan {
         state
     }
 
-    fn registration(&self) -> Registration {
+    fn registration(&self, cluster: usize) -> Registration {
         let instances: BTreeMap<InstanceId, InstanceSpec> = self
-            .instances
-            .iter()
-            .enumerate()
+            .hosts(cluster)
             .map(|(host, region)| {
                 let spec = InstanceSpec {
                     host: format!("i{}", host + 1),
@@ -107,10 +138,10 @@ impl Plan {
             })
             .collect();
         Registration {
-            cluster: ClusterId("shop".into()),
+            cluster: ClusterId(neighbour::NAMES[cluster].into()),
             k: instances.len() as u32 - 2,
+            primary: instances.keys().next().expect("some").clone(),
             instances,
-            primary: instance_name(0),
             ackers: Default::default(),
             policy: self.policy.clone(),
             founding: Founding::New,
@@ -120,11 +151,7 @@ impl Plan {
 
 impl World {
     pub(super) fn set_up(&mut self, plan: &Plan) {
-        let mut registration = plan.registration();
-        if self.options.planted == Some(Planted::BlindAtOnce) {
-            registration.policy.reach_ms = 0;
-        }
-        let servers = plan.instances.len() + 1;
+        let servers = plan.servers();
         for _ in &plan.nodes {
             let clock = Clock::new(0, &mut self.rng);
             self.nodes.push(NodeProc::new(clock, servers));
@@ -141,18 +168,36 @@ impl World {
             let uuid = Uuid::from_bytes(bytes);
             self.servers.push(Mysqld::new(uuid, apply_us));
         }
-        for host in 0..plan.instances.len() {
-            let clock = Clock::new(0, &mut self.rng);
-            let seal = Seal::blank(ClusterId("shop".into()), instance_name(host));
-            self.agents.push(AgentProc::new(clock, seal));
+        for cluster in 0..plan.clusters() {
+            for (host, _) in plan.hosts(cluster) {
+                let clock = Clock::new(0, &mut self.rng);
+                let id = ClusterId(neighbour::NAMES[cluster].into());
+                let seal = Seal::blank(id, instance_name(host));
+                // Nobody stands beside the stranger: its place stays empty.
+                let agent = || AgentProc::new(clock, seal.clone());
+                self.agents.resize_with(host + 1, agent);
+            }
         }
         for client in 0..plan.clients.len() {
             let think_us = self.rng.between(20_000, 150_000);
-            self.clients.push(Client::new(client == 0, think_us));
+            let cluster = client / CLIENTS;
+            self.clients
+                .push(Client::new(cluster, client == 0, think_us));
             self.after(1_000, Target::Client(client), ANY_RUN, What::ClientWake);
         }
         self.faults
             .plan(self.options, plan.instances.len(), &mut self.rng);
+        if plan.clusters() > 1 {
+            let hosts = self.hosts_of(1);
+            self.faults.plan_neighbour(hosts, &mut self.rng);
+        }
+        let clusters = 0..plan.clusters();
+        let mut registrations: Vec<_> = clusters.map(|of| plan.registration(of)).collect();
+        if self.options.planted == Some(Planted::BlindAtOnce) {
+            registrations
+                .iter_mut()
+                .for_each(|of| of.policy.reach_ms = 0);
+        }
         if self.faults.holds_chosen {
             // Whoever is chosen has something left to apply, and applies nothing of it.
             let replicas = self.servers.iter_mut().skip(1);
@@ -160,20 +205,20 @@ impl World {
         }
         if self.faults.starving {
             // It shuts itself much too late to be of any use.
-            registration.policy.unacked_fence_ms = 600_000;
+            registrations[0].policy.unacked_fence_ms = 600_000;
         }
+        let founds = Some(Command::FoundPlane {
+            plane: "sim".into(),
+            level: FEATURE_LEVEL,
+        });
+        let registers = registrations.into_iter().map(Box::new);
+        let registers = registers.map(Command::Register);
         let operator = Proposal {
             proposer: NodeId(100),
             incarnation: Incarnation(1),
             seq: Seq(1),
             wall_ms: 0,
-            commands: vec![
-                Command::FoundPlane {
-                    plane: "sim".into(),
-                    level: FEATURE_LEVEL,
-                },
-                Command::Register(Box::new(registration)),
-            ],
+            commands: founds.into_iter().chain(registers).collect(),
         };
         self.after(0, Target::World, ANY_RUN, What::LogTick);
         self.after(
@@ -185,7 +230,7 @@ impl World {
         for node in 0..plan.nodes.len() {
             self.start_node(node);
         }
-        for host in 0..plan.instances.len() {
+        for host in self.agented() {
             self.start_agent(host);
         }
         let stranger = self.members;

@@ -46,7 +46,7 @@ impl World {
     /// A replica that nobody registered, on a connection that the log does not count yet: its word
     /// is older than the agent's sight of it.
     pub(super) fn is_unseen(&self, source: usize, replica: usize) -> bool {
-        if replica < self.members {
+        if replica != self.members {
             return false;
         }
         let session = self.stranger_session(source);

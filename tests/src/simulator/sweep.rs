@@ -12,8 +12,10 @@ const THREADS: usize = 2;
 /// In so many seeds every kind of fault strikes.
 const ALL_KINDS: u64 = 300;
 
+const OF_NEIGHBOURS: &str = "failovers of a second cluster";
+
 fn is_kind(what: &str) -> bool {
-    Fault::KINDS.contains(&what)
+    Fault::KINDS.contains(&what) || what == OF_NEIGHBOURS
 }
 
 /// What a sweep did, summed.
@@ -21,6 +23,7 @@ fn is_kind(what: &str) -> bool {
 pub struct Sweep {
     pub seeds: u64,
     pub failovers: u64,
+    pub neighbours: u64,
     pub reinstated: u64,
     pub acknowledged: u64,
     pub faults: u64,
@@ -38,6 +41,7 @@ impl Sweep {
     fn add(&mut self, report: Report) {
         self.seeds += 1;
         self.failovers += report.counts.failovers;
+        self.neighbours += report.counts.neighbours;
         self.reinstated += report.counts.reinstated;
         self.acknowledged += report.counts.acknowledged;
         self.faults += report.counts.faults;
@@ -60,6 +64,7 @@ impl Sweep {
         [
             (self.seeds, "seeds"),
             (self.failovers, "failovers"),
+            (self.neighbours, OF_NEIGHBOURS),
             (self.acknowledged, "acknowledged writes"),
             (self.faults, "faults injected"),
         ]

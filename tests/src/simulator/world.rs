@@ -58,6 +58,8 @@ impl Ord for Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     pub failovers: u64,
+    /// Those of a second cluster among them.
+    pub neighbours: u64,
     pub reinstated: u64,
     pub acknowledged: u64,
     pub faults: u64,
@@ -91,7 +93,8 @@ pub struct World {
     pub clients: Vec<Client>,
     pub txns: Vec<Txn>,
     pub faults: Faults,
-    pub truth: Truth,
+    /// Of each cluster.
+    pub truths: Vec<Truth>,
     pub timeline: Timeline,
     pub counts: Counts,
     pub violation: Option<Violation>,
@@ -103,7 +106,10 @@ pub struct World {
     pub caught_up: u64,
     /// When a node last had a sign of life of each host.
     pub last_sign: Vec<u64>,
-    /// How many of the servers belong to the cluster; the rest are strangers.
+    /// When the newest look at good ground that a node heard of was taken at each host.
+    pub last_look: Vec<u64>,
+    /// How many of the servers belong to the first cluster. The next is a stranger; those of a second
+    /// cluster follow.
     pub members: usize,
     numbers: u64,
     pub probes: BTreeMap<u64, super::nodes::Outstanding>,
@@ -112,7 +118,7 @@ pub struct World {
 impl World {
     pub fn new(options: Options) -> Self {
         let mut rng = Rng::new(options.seed);
-        let plan = super::setup::Plan::of(&mut rng);
+        let plan = super::setup::Plan::of(options, &mut rng);
         let net = Network::new(plan.places(), &mut rng);
         let mut world = Self {
             timeline: Timeline::new(options.trace),
@@ -128,12 +134,13 @@ impl World {
             clients: Vec::new(),
             txns: Vec::new(),
             faults: Faults::default(),
-            truth: Truth::new(plan.instances.len()),
+            truths: vec![Truth::default(); plan.clusters()],
             counts: Counts::default(),
             stranger: Stranger::default(),
             cuts_hang_until: 0,
             caught_up: 0,
-            last_sign: vec![0; plan.instances.len() + 1],
+            last_sign: vec![0; plan.servers()],
+            last_look: vec![0; plan.servers()],
             violation: None,
             done: false,
             members: plan.instances.len(),

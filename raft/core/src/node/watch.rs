@@ -53,6 +53,8 @@ struct Looks {
     good: Option<Tick>,
     /// Gaps in this process's own time since then.
     gap_ms: u64,
+    /// When the newest of these ended.
+    went_on: Tick,
 }
 
 /// What a node sees of an instance, for people.
@@ -139,6 +141,7 @@ impl Watch {
     fn goes_on(&mut self, now: Tick) {
         if let Some(gap_ms) = self.detector.tick(now) {
             self.looks.gap_ms = self.looks.gap_ms.saturating_add(gap_ms);
+            self.looks.went_on = now;
             self.stood_still = Some(None);
         }
     }
@@ -203,7 +206,10 @@ impl Watch {
         self.looks.broken.take_if(|(_, at, _)| *at < begun);
         if self.looks.good < Some(begun) {
             self.looks.good = Some(begun);
-            self.looks.gap_ms = 0;
+            // What was asked before this process stood still says nothing of after that.
+            if begun >= self.looks.went_on {
+                self.looks.gap_ms = 0;
+            }
         }
     }
 

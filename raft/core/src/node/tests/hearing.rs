@@ -54,6 +54,24 @@ fn what_lay_in_a_socket_is_no_word_of_now() {
     assert!(!stood_still().has_lain(Tick(4_000), said(1, 8), None));
 }
 
+/// So do the answers of probes.
+#[test]
+fn a_look_that_lay_while_this_process_stood_still_leaves_the_gap_after_it() {
+    let good = SourceGround::ordered(2);
+    let gap_ms = |begun| {
+        let mut watch = Watch::new(Tick(0), None);
+        watch.tick(Tick(0), &NodeSettings::default());
+        watch.look(Tick(100), Epoch(1), 2, &good);
+        watch.tick(Tick(400), &NodeSettings::default());
+        watch.tick(Tick(3_400), &NodeSettings::default());
+        watch.look(Tick(begun), Epoch(1), 2, &good);
+        watch.ground_look().map(|look| look.gap_ms)
+    };
+    assert_eq!(gap_ms(390), Some(3_000));
+    assert_eq!(gap_ms(3_399), Some(3_000));
+    assert_eq!(gap_ms(3_400), Some(0), "asked after it");
+}
+
 #[test]
 fn a_node_that_stood_still_takes_no_old_beat_for_a_sign() {
     let mut plane = Plane::new(world());

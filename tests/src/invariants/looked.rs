@@ -1,0 +1,36 @@
+//! **Law (G):** where a deposition says that the ground was seen to be as ordered so shortly before the
+//! primary's end, somebody had truly looked at it so shortly before its last acknowledged write.
+//!
+//! Source: `raft/core/PROTOCOL.md`, "The ground". Planted: `lain-beats-fresh`.
+
+use primacy_core::record::State;
+
+use crate::simulator::World;
+
+/// What a slow network makes of a look's time, and a clock that runs a tenth too fast of an age.
+const SLACK_US: u64 = 800_000;
+
+pub fn check(world: &World, before: &State, state: &State) -> Option<String> {
+    state.clusters.iter().find_map(|(id, cluster)| {
+        let record = cluster.deposition()?;
+        let was = before.clusters.get(id)?;
+        if was.deposition().is_some() || cluster.doubt(record.ground_age_ms).is_some() {
+            return None;
+        }
+        let said_us = record.ground_age_ms? * 1_000;
+        let host = world.host_of(&cluster.primary);
+        let writes = world.truth(host).acked.iter().rev();
+        let mut writes = writes.filter(|write| write.epoch == cluster.epoch);
+        let last = writes.next()?.at;
+        let truly_us = last.saturating_sub(world.last_look[host]);
+        (truly_us > said_us + SLACK_US).then(|| {
+            format!(
+                "the ground of {} is said to have been seen {} ms before its end, and nobody had \
+                 looked for {} ms when it acknowledged its last write",
+                cluster.primary,
+                said_us / 1_000,
+                truly_us / 1_000
+            )
+        })
+    })
+}
