@@ -159,6 +159,8 @@ impl Link {
         let attached =
             tokio::time::timeout(CONNECT_LIMIT, client.attach(ReceiverStream::new(up))).await??;
         let mut down = attached.into_inner();
+        // Nor are those of while it was connected to: it would take them for words of now.
+        while messages.try_recv().is_ok() {}
         let mut sent: VecDeque<(u64, u64)> = VecDeque::new();
         let (mut rtt_ms, mut heard) = (0, clock::now());
         let mut acknowledged = 0;
@@ -235,3 +237,6 @@ fn wire(up: &Up) -> anyhow::Result<AttachRequest> {
         payload: link::encode(up)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

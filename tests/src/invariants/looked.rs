@@ -20,7 +20,8 @@ pub fn check(world: &World, before: &State, state: &State) -> Option<String> {
         let said_us = record.ground_age_ms? * 1_000;
         let host = world.host_of(&cluster.primary);
         let writes = world.truth(host).acked.iter().rev();
-        let mut writes = writes.filter(|write| write.epoch == cluster.epoch);
+        // What was answered alone is for `acked`.
+        let mut writes = writes.filter(|of| of.epoch == cluster.epoch && of.off_at.is_none());
         let last = writes.next()?.at;
         let truly_us = last.saturating_sub(world.last_look[host]);
         (truly_us > said_us + SLACK_US).then(|| {

@@ -276,7 +276,8 @@ impl World {
                         rtt_ms,
                         after: told.then(|| acknowledged.unwrap_or_default()),
                     });
-                    self.send(from, to, Target::Node(node), what);
+                    let run = self.nodes[node].gate.run;
+                    self.send_to_run(from, to, Target::Node(node), run, what);
                 }
             }
             AgentOutput::StartServer => self.start_server(host),

@@ -176,16 +176,21 @@ impl World {
         });
     }
 
-    /// A message between two places: delayed, lost, or delivered twice.
+    /// A message between two places: delayed, lost, or delivered twice; to whatever runs there then.
     pub fn send(&mut self, from: usize, to: usize, target: Target, what: What) {
+        self.send_to_run(from, to, target, ANY_RUN, what);
+    }
+
+    /// On a connection to this run of the target, which no other one reads.
+    pub fn send_to_run(&mut self, from: usize, to: usize, target: Target, run: u64, what: What) {
         let Some(us) = self.net.message_us(from, to, &mut self.rng) else {
             return;
         };
         if self.rng.chance(self.net.twice_permille) {
             let later = self.rng.below(self.net.twice_later_us);
-            self.after(us + later, target, ANY_RUN, what.clone());
+            self.after(us + later, target, run, what.clone());
         }
-        self.after(us, target, ANY_RUN, what);
+        self.after(us, target, run, what);
     }
 
     pub fn number(&mut self) -> u64 {
