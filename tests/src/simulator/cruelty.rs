@@ -203,7 +203,7 @@ impl World {
         if moved
             && !reinstated
             && let Some(promotion) = new.promotion()
-            && self.rng.chance(150)
+            && self.rng.chance(200)
         {
             let before = self.host_of(&promotion.choice.from);
             return self.thaw_one(primary, before);

@@ -214,8 +214,8 @@ impl World {
                     return self.op_ended(host, agent_run, id, Err(gone));
                 }
                 // Now and then it hangs for as long as an opening may stall.
-                if self.rng.chance(120) {
-                    self.rng.between(960_000, 1_160_000)
+                if self.rng.chance(160) {
+                    self.rng.between(1_000_000, 1_200_000)
                 } else {
                     self.rng.between(300, 8_000)
                 }

@@ -266,8 +266,13 @@ impl World {
         self.note(&target.to_string(), || {
             format!("goes on, {} inputs queued", parked.len())
         });
+        // A node that goes on is not through with what lies there at once.
+        let each_us = match target {
+            Target::Node(_) => self.rng.between(3, 1_500),
+            _ => 3,
+        };
         for (index, event) in parked.into_iter().enumerate() {
-            self.push(index as u64 * 3, event);
+            self.push(index as u64 * each_us, event);
         }
     }
 
