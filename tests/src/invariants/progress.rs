@@ -7,7 +7,6 @@
 //!
 //! Source: `raft/core/PROTOCOL.md`. Planted: none of its own; the others must not hide behind a halt.
 
-use primacy_core::agree::Verdict;
 use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{Epoch, InstanceId};
 use primacy_core::record::{
@@ -230,14 +229,10 @@ fn hopeless(world: &World, cluster: &Cluster) -> Option<String> {
 /// person may lose that.
 fn unseen_ground(world: &World, cluster: &Cluster) -> Option<String> {
     let inquest = cluster.inquest.as_ref()?;
-    let dead = cluster
-        .judgement
-        .as_ref()
-        .is_some_and(|of| of.verdict == Verdict::Dead);
     let gone = world.faults.dead.contains(&world.host_of(&cluster.primary));
     let doubt = cluster.doubt(inquest.ground_age_ms());
     doubt
-        .filter(|_| dead && gone)
+        .filter(|_| gone)
         .map(|why| format!("the loss is unknown: {why}"))
 }
 

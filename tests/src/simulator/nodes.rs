@@ -7,7 +7,7 @@ use primacy_core::act::{Order, OrderKind};
 use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{ClusterId, Committed, Epoch, Incarnation, InstanceId, Tick, Token};
 use primacy_core::node::{Leads, Node, NodeInput, NodeOutput, NodeSettings};
-use primacy_core::observe::{MysqldWord, Probe, Pulse, Seen};
+use primacy_core::observe::{Heartbeat, MysqldWord, Probe, Pulse, Role, Seen};
 use primacy_core::record::{Command, FEATURE_LEVEL, Proposal, State};
 
 use super::planted::Planted;
@@ -151,7 +151,8 @@ impl World {
             {
                 let host = self.host_of(&beat.instance);
                 let sent = self.agents[host].sent(beat);
-                if beat.ground.broken.is_empty() {
+                let of_now = matches!(beat.role, Role::Open(_)) || !self.has_opened(beat);
+                if of_now && beat.ground.broken.is_empty() {
                     self.last_look[host] = sent.max(self.last_look[host]);
                 }
                 // One that lay in a socket while its reader stood still is no sign of now.
@@ -180,6 +181,12 @@ impl World {
         for output in core.handle(tick, input) {
             self.node_output(node, output);
         }
+    }
+
+    /// Whether whoever speaks opened for the newest epoch.
+    fn has_opened(&self, beat: &Heartbeat) -> bool {
+        let cluster = self.state().clusters.get(&beat.cluster);
+        cluster.is_some_and(|of| beat.opened == Some(of.epoch))
     }
 
     /// A node is about to hear what its probe saw.

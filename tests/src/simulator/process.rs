@@ -1,5 +1,7 @@
 //! What every process has: a gate that says whether it runs, and a clock of its own.
 
+use std::ops::Range;
+
 use primacy_core::ids::Tick;
 
 use super::event::Event;
@@ -16,6 +18,9 @@ pub struct Gate {
     pub parked: Vec<Event>,
     /// When it last went on.
     pub woke: u64,
+    /// What waited for it then comes first, and keeps it until then.
+    pub backlog: Range<u64>,
+    pub busy_until: u64,
 }
 
 impl Gate {

@@ -158,7 +158,7 @@ impl World {
             let Some(entry) = self.heap.pop() else { return };
             self.now = entry.at;
             self.counts.events += 1;
-            self.dispatch(entry.event);
+            self.dispatch(entry.order, entry.event);
         }
     }
 
@@ -271,12 +271,18 @@ impl World {
             Target::Node(_) => self.rng.between(3, 1_500),
             _ => 3,
         };
+        let (first, most) = (self.order + 1, parked.len() as u64);
+        if let Some(gate) = self.gate(target) {
+            gate.backlog = first..first + most;
+            gate.busy_until = now + most * each_us;
+        }
         for (index, event) in parked.into_iter().enumerate() {
             self.push(index as u64 * each_us, event);
         }
     }
 
-    fn dispatch(&mut self, event: Event) {
+    fn dispatch(&mut self, order: u64, event: Event) {
+        let now = self.now;
         if let Some(gate) = self.gate(event.to) {
             if event.run != ANY_RUN && event.run != gate.run {
                 return;
@@ -287,6 +293,10 @@ impl World {
             if gate.paused > 0 {
                 gate.parked.push(event);
                 return;
+            }
+            if now < gate.busy_until && !gate.backlog.contains(&order) {
+                let us = gate.busy_until - now;
+                return self.push(us, event);
             }
         }
         match event.to {

@@ -41,8 +41,9 @@ pub(super) struct Watch {
     pub imposter: Option<Uuid>,
 }
 
-/// This node's looks at an instance's ground. One that is not open has a good one, in whatever role:
-/// its agent reads and sets it before it opens.
+/// This node's looks at an instance's ground. One that was not opened yet has a good one, in whatever
+/// role: its agent reads and sets it before it opens. One that is shut again tells nothing of what it
+/// answered before.
 #[derive(Debug, Default)]
 struct Looks {
     /// The newest values, as primary of this epoch, if this node has not lost the server since.
@@ -55,6 +56,8 @@ struct Looks {
     gap_ms: u64,
     /// When the newest of these ended.
     went_on: Tick,
+    /// The first sign that it is shut, since it was last seen open.
+    shut: Option<Tick>,
 }
 
 /// What a node sees of an instance, for people.
@@ -179,6 +182,9 @@ impl Watch {
             // It may answer as another run of its server, which counts anew.
             self.looks.last = None;
         }
+        if pulse == (Pulse::Answered { fenced: false }) {
+            self.looks.shut = None;
+        }
         self.detector.pulse(now, probe, begun, pulse, named);
     }
 
@@ -226,6 +232,7 @@ impl Watch {
     pub fn ground_look(&self) -> Option<GroundLook> {
         let at = self.looks.good?;
         let sign = self.detector.last_sign().unwrap_or(at);
+        let sign = self.looks.shut.map_or(sign, |shut| shut.min(sign));
         Some(GroundLook {
             age_ms: sign.since_ms(at),
             gap_ms: self.looks.gap_ms,
@@ -275,11 +282,15 @@ impl Watch {
         self.pace.note(now, beat.executed.count(), level);
         self.held.note(now, &beat);
         if let MysqldWord::Running { answered_ms_ago } = beat.word.says {
-            let sound = match beat.role {
-                Role::Open(of) => of == epoch,
-                Role::Closed | Role::Frozen(_) | Role::Following(_) => true,
-            };
-            if sound && beat.ground.broken.is_empty() {
+            let open = beat.role == Role::Open(epoch);
+            let was_open = beat.opened == Some(epoch);
+            if open {
+                self.looks.shut = None;
+            } else if was_open && beat.fenced {
+                self.looks.shut.get_or_insert(now);
+            }
+            let unopened = !was_open && !matches!(beat.role, Role::Open(_));
+            if (open || unopened) && beat.ground.broken.is_empty() {
                 self.good_look(Tick(now.0.saturating_sub(answered_ms_ago)));
             }
         }

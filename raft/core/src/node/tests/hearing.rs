@@ -72,6 +72,42 @@ fn a_look_that_lay_while_this_process_stood_still_leaves_the_gap_after_it() {
     assert_eq!(gap_ms(3_400), Some(0), "asked after it");
 }
 
+/// A server that is shut says nothing of what it answered while it was open and nobody looked.
+#[test]
+fn a_look_at_a_shut_primary_is_none_at_what_it_answered_before() {
+    let looks = |beats: &[(u64, Role, bool)]| {
+        let mut watch = Watch::new(Tick(0), None);
+        watch.tick(Tick(0), &NodeSettings::default());
+        for (number, (at, role, fenced)) in beats.iter().enumerate() {
+            let mut said = beat("p", number as u64 + 1);
+            (said.role, said.fenced, said.opened) = (*role, *fenced, Some(Epoch(1)));
+            watch.beat(Tick(*at), said, 0, None, Epoch(1));
+        }
+        watch.ground_look().map(|look| look.age_ms)
+    };
+    let open = (1_000, Role::Open(Epoch(1)), false);
+    assert_eq!(looks(&[open]), Some(0));
+    // It shut itself, and goes on saying so.
+    let shut = |at| (at, Role::Closed, true);
+    assert_eq!(looks(&[open, shut(1_100), shut(9_000)]), Some(100));
+    // Its host was away, and it is back.
+    assert_eq!(looks(&[open, shut(8_000), shut(9_000)]), Some(7_000));
+    // Its agent is back beside a server that is open still.
+    let unfenced = |at| (at, Role::Closed, false);
+    assert_eq!(
+        looks(&[open, unfenced(1_100), unfenced(8_000)]),
+        Some(7_000)
+    );
+    // It was opened again.
+    let again = (9_100, Role::Open(Epoch(1)), false);
+    assert_eq!(looks(&[open, shut(8_000), again]), Some(0));
+    // In an epoch for which it was not opened yet, all is read before that.
+    assert_eq!(looks(&[(1_000, Role::Open(Epoch(0)), false)]), None);
+    let mut watch = Watch::new(Tick(0), None);
+    watch.beat(Tick(1_000), beat("p", 1), 0, None, Epoch(1));
+    assert_eq!(watch.ground_look().map(|look| look.age_ms), Some(0));
+}
+
 #[test]
 fn a_node_that_stood_still_takes_no_old_beat_for_a_sign() {
     let mut plane = Plane::new(world());
