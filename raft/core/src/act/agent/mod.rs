@@ -266,6 +266,8 @@ pub struct Agent {
     joining: Option<Joining>,
     resting: Option<Resting>,
     turning: Option<turning::Turning>,
+    /// Whom this run saw its server turn to.
+    turned: Option<(InstanceId, Epoch)>,
     /// The newest answer, repeated if its order is.
     said: Option<(Token, &'static str, Said)>,
     /// Markers under way, and what came of others.
@@ -332,6 +334,7 @@ impl Agent {
             joining: None,
             resting: None,
             turning: None,
+            turned: None,
             said: None,
             markers: Probes::default(),
             marker_due: now,

@@ -1,7 +1,8 @@
 //! An order to follow: compared with the source, durable, and only then carried out.
 //!
-//! Whoever stands frozen is not stopped once more to be compared: its newest look serves, and the
-//! statement that turns it looks again with its receiver stopped, and does nothing if it holds more.
+//! Whoever stands frozen is not stopped once more to be compared: its newest look serves. In any case
+//! the statement that turns it looks again with its receiver stopped, and does nothing if it holds more:
+//! somebody may have started it meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,7 +44,8 @@ impl Agent {
             let why = format!("frozen for an epoch not below {epoch}");
             return self.say(&order, refused(&why), out);
         }
-        if self.seal.source.as_ref() == Some(&(source.clone(), *epoch)) {
+        let turned = self.seal.source.as_ref() == Some(&(source.clone(), *epoch));
+        if turned && (self.turning.is_some() || self.has_turned(&order)) {
             // Compared already, and nobody else could write to it since; or it is compared once it
             // turns.
             return self.follow(order, out);
@@ -53,25 +55,50 @@ impl Agent {
         let stopped = survey.filter(|survey| survey.io == IoThread::Off);
         match stopped.filter(|survey| extra(&order, survey).is_empty()) {
             Some(survey) => {
-                self.turning = Some(Turning {
-                    compared: survey.holds(),
-                    source: self.seal.source.clone(),
-                    left: self.seal.left.clone(),
-                });
-                self.follow(order, out);
+                let holds = survey.holds();
+                self.turn(order, holds, out);
             }
             // What stands in its way is said of what it holds now, not of what it held a while ago.
             None => self.step(order, Waits::Compare, Op::Freeze, out),
         }
     }
 
+    /// Whether its server follows the source of the order. Its disk was turned first, and it may have
+    /// been another run of this agent that did so.
+    fn has_turned(&self, order: &Order) -> bool {
+        let OrderKind::Follow {
+            epoch,
+            source,
+            host,
+            port,
+            ..
+        } = &order.kind
+        else {
+            return false;
+        };
+        let shown = self.survey.as_ref().and_then(|of| of.source.as_ref());
+        self.turned.as_ref() == Some(&(source.clone(), *epoch))
+            || shown == Some(&(host.clone(), *port))
+    }
+
+    /// `compared`: what it was seen to hold, all of which its source has.
+    fn turn(&mut self, order: Order, compared: GtidSet, out: &mut Vec<AgentOutput>) {
+        self.turning = Some(Turning {
+            compared,
+            source: self.seal.source.clone(),
+            left: self.seal.left.clone(),
+        });
+        self.follow(order, out);
+    }
+
     /// Stopped, and looked at after that.
     pub(super) fn compared(&mut self, order: Order, survey: Survey, out: &mut Vec<AgentOutput>) {
         let extra = extra(&order, &survey);
         self.turning = None;
+        let holds = survey.holds();
         self.survey = Some(survey);
         if extra.is_empty() {
-            self.follow(order, out);
+            self.turn(order, holds, out);
         } else {
             self.role = Role::Closed;
             self.say(&order, Said::WillNotFollow { extra }, out);
@@ -116,6 +143,7 @@ impl Agent {
             return;
         };
         self.turning = None;
+        self.turned = self.seal.source.clone();
         self.receiver.restart(now);
         self.role = Role::Following(epoch);
         self.joins(now, order);

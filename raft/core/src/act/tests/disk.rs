@@ -52,7 +52,8 @@ fn what_follows_waits_for_its_promise() {
     desk.order(follow(1, "p:1-10"), 20);
     let mut desk = stalled(desk);
     assert_eq!(desk.ends(frozen(fenced())), "persist(source b 1)");
-    assert_eq!(desk.writes(), "run follow b.example acking");
+    let turns = "run follow b.example acking with p:1-10 at most";
+    assert_eq!(desk.writes(), turns);
 }
 
 #[test]

@@ -451,7 +451,7 @@ fn a_replica_follows_with_its_clients_kept_out() {
     desk.order(follow_offline(1), 20);
     let said = desk.ends(frozen(fenced()));
     assert!(
-        said.ends_with("run follow b.example acking, offline"),
+        said.ends_with("run follow b.example acking, offline with p:1-10 at most"),
         "{said}"
     );
     desk.ends(OpDone::Followed);

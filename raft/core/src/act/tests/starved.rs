@@ -190,7 +190,7 @@ fn no_path_is_tried_while_an_order_is_carried_out() {
     assert_eq!(desk.acknowledged(1, addresses()), "");
     assert_eq!(
         desk.ends(frozen(fenced())),
-        "persist(source b 2), run follow b.example acking"
+        "persist(source b 2), run follow b.example acking with p:1-10 at most"
     );
     desk.ends(OpDone::Followed);
     let connects = Survey {

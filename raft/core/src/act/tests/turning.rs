@@ -119,6 +119,44 @@ fn an_old_look_or_one_that_receives_serves_for_nothing() {
     );
 }
 
+/// Its disk says that it turned, and nobody knows whether its server did.
+#[test]
+fn another_run_of_its_agent_compares_in_full_unless_its_server_shows_the_new_source() {
+    let restarted = |shows: Survey| {
+        let mut desk = stands_frozen();
+        desk.order(follow(2, "p:1-12"), 30);
+        desk.restarts(shows).0
+    };
+    let compares = "persist(token 31), run freeze";
+    let elsewhere = Survey {
+        source: Some(("p.example".into(), 3306)),
+        ..following()
+    };
+    for shows in [fenced(), elsewhere] {
+        let mut desk = restarted(shows);
+        assert_eq!(desk.order(follow(2, "p:1-12"), 31), compares);
+        let refused = desk.ends(frozen(holding("p:1-12", "p:13")));
+        assert!(refused.starts_with("say will not follow"), "{refused}");
+    }
+    let mut desk = restarted(following());
+    assert_eq!(
+        desk.order(follow(2, "p:1-12"), 31),
+        "persist(token 31), run follow b.example acking"
+    );
+}
+
+/// Whoever was compared in full is stopped once more by the statement that turns it.
+#[test]
+fn one_that_is_started_between_its_comparison_and_its_turn_is_compared_again() {
+    let mut desk = Desk::up();
+    desk.order(follow(2, "p:1-12"), 30);
+    let turns = desk.ends(frozen(holding("p:1-10", "p:11")));
+    assert!(turns.ends_with("acking with p:1-11 at most"), "{turns}");
+    assert!(desk.ends(OpDone::HoldsMore).ends_with("run freeze"));
+    let turns = desk.ends(frozen(holding("p:1-10", "p:11-12")));
+    assert!(turns.ends_with("acking with p:1-12 at most"), "{turns}");
+}
+
 /// An order for a later epoch leaves nothing of it: it may have turned, or not.
 #[test]
 fn what_was_compared_for_one_epoch_serves_for_no_other() {
