@@ -10,7 +10,7 @@ impl World {
     pub fn write(&mut self, host: usize, writer: Writer, key: u64) {
         let server = &self.servers[host];
         let by_hand = matches!(writer, Writer::Nobody);
-        if (server.fenced() || server.fencing) && !by_hand {
+        if (server.fenced() || server.fencing()) && !by_hand {
             return self.answer_writer(host, &writer, false);
         }
         let us = self.rng.between(100, 1_000);
@@ -22,9 +22,9 @@ impl World {
         let server = &mut self.servers[host];
         let passes = match writer {
             Writer::Nobody => true,
-            Writer::Xa => !server.offline && !server.fencing,
+            Writer::Xa => !server.offline && !server.fencing(),
             Writer::Client { .. } | Writer::Marker { .. } | Writer::Empty { .. } => {
-                !server.fenced() && !server.fencing
+                !server.fenced() && !server.fencing()
             }
         };
         if !passes || server.conflicts(key) {

@@ -12,7 +12,7 @@ use primacy_core::gtid::GtidSet;
 use primacy_core::ids::Epoch;
 use primacy_core::observe::IoThread;
 
-use super::mysql::{Hold, MARKER_KEY, Writer};
+use super::mysql::{Hold, MARKER_KEY, Mysqld, Writer};
 use super::planted::Planted;
 use super::world::{Target, What, World, host_number};
 
@@ -38,6 +38,13 @@ pub struct RunningOp {
     waited: bool,
     /// Its session is dead; it only looks for its effect where the shell forgot to kill it.
     abandoned: bool,
+}
+
+impl Mysqld {
+    /// `SET super_read_only` is under way: no commit begins.
+    pub fn fencing(&self) -> bool {
+        self.ops.iter().any(|op| op.op == Op::Fence)
+    }
 }
 
 /// The session on which `Open` is to run.
@@ -220,10 +227,7 @@ impl World {
                     self.rng.between(300, 8_000)
                 }
             }
-            Op::Fence => {
-                self.servers[host].fencing = true;
-                self.rng.between(1_000, 60_000)
-            }
+            Op::Fence => self.rng.between(1_000, 60_000),
             Op::Freeze => {
                 let connecting = self.servers[host].io.state == IoThread::Connecting;
                 if connecting && self.rng.chance(200) {
@@ -413,8 +417,7 @@ impl World {
                     self.release_waiting(host, false);
                     self.servers[host].opened = None;
                 }
-                let server = &mut self.servers[host];
-                server.fencing = false;
+                let server = &self.servers[host];
                 OpDone::Fenced {
                     final_set: server.executed.clone(),
                     server_uuid: server.uuid,
@@ -462,7 +465,6 @@ impl World {
                 server.semi_source = true;
                 server.super_read_only = false;
                 server.offline = false;
-                server.fencing = false;
                 server.opened = op.epoch;
                 if let Some(epoch) = op.epoch {
                     self.opens(host, epoch);

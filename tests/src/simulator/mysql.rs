@@ -74,8 +74,6 @@ pub struct Mysqld {
     pub uuid: Uuid,
     pub super_read_only: bool,
     pub offline: bool,
-    /// `SET super_read_only` is under way: no commit begins.
-    pub fencing: bool,
     pub semi_source: bool,
     pub k: u32,
     /// How often semi-sync was switched off, and how many writes were answered alone.
@@ -147,7 +145,6 @@ impl Mysqld {
             uuid,
             super_read_only: true,
             offline: true,
-            fencing: false,
             semi_source: false,
             k: 1,
             no_times: 0,
@@ -280,7 +277,6 @@ impl Mysqld {
         self.semi_source = false;
         self.super_read_only = true;
         self.offline = !boots_open;
-        self.fencing = false;
         self.opened = None;
         (self.no_times, self.no_tx) = (0, 0);
         self.ops.clear();

@@ -130,7 +130,7 @@ impl World {
     /// `XA COMMIT` passes super_read_only, and nothing passes offline_mode.
     pub(super) fn xa_commit(&mut self, host: usize, key: u64) {
         let server = &self.servers[host];
-        if server.offline || server.conflicts(key) || server.fencing {
+        if server.offline || server.conflicts(key) || server.fencing() {
             return;
         }
         let writer = Writer::Xa;
