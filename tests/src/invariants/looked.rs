@@ -18,7 +18,9 @@ pub fn check(world: &World, before: &State, state: &State) -> Option<String> {
     state.clusters.iter().find_map(|(id, cluster)| {
         let record = cluster.deposition()?;
         let was = before.clusters.get(id)?;
-        if was.deposition().is_some() || cluster.doubt(record.ground_age_ms).is_some() {
+        // A withdrawn one carries what was said of the epoch before.
+        let voted = was.deposition().is_none() && record.withdrawn.is_none();
+        if !voted || cluster.doubt(record.ground_age_ms).is_some() {
             return None;
         }
         let said_us = record.ground_age_ms? * 1_000;

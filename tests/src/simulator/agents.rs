@@ -151,6 +151,11 @@ impl World {
                 by,
                 acknowledgement,
             } => {
+                let run = self.agents[host].seal.agent;
+                let sent = &self.agents[host].beats;
+                if !sent.contains_key(&(run, acknowledgement.beat)) {
+                    return; // on a connection of an earlier run
+                }
                 let newest = self.agents[host].acknowledged.entry(by).or_default();
                 *newest = acknowledgement.beat.max(*newest);
                 self.agent_input(host, AgentInput::Acknowledged(*acknowledgement));

@@ -26,8 +26,8 @@ pub(super) struct Watch {
     fresh_out: bool,
     known: (Epoch, GtidSet),
     looks: Looks,
-    /// This process stood still, and no beat has come since that was certainly sent after that: the first
-    /// that was acknowledged since, of which run of its agent.
+    /// This process stood still, and no beat has come since that was certainly sent after that: which is
+    /// the first that was acknowledged since, of which run of its agent.
     stood_still: Option<Option<(Incarnation, u64)>>,
     /// When its newest beat was read, however long that had lain: whoever sent it was there while this
     /// process was not.
@@ -244,12 +244,16 @@ impl Watch {
     pub fn has_lain(&mut self, now: Tick, word: Word, after: Option<u64>) -> bool {
         self.goes_on(now);
         self.read = Some(now);
+        let last = self.beat.as_ref().map(|(_, last)| last.word);
+        let last = last.filter(|last| last.agent == word.agent);
+        // Acknowledged before that, perhaps.
+        let next = last.map_or(0, |last| last.beat + 1);
         let Some(first) = &mut self.stood_still else {
             return false;
         };
         match (after, first) {
             (Some(_), first) if first.is_none_or(|(agent, _)| agent != word.agent) => {
-                *first = Some((word.agent, word.beat));
+                *first = Some((word.agent, word.beat.max(next)));
                 true
             }
             (Some(after), Some((_, beat))) if after < *beat => true,

@@ -50,6 +50,16 @@ fn what_lay_in_a_socket_is_no_word_of_now() {
         let found = watch.has_lain(Tick(4_000), said(run, number), Some(after));
         assert_eq!(found, lain, "beat {number} of run {run}");
     }
+    // One that was overtaken long ago is the first that is read: what was acknowledged before this
+    // process stood still says nothing.
+    let mut watch = Watch::new(Tick(0), None);
+    watch.beat(Tick(400), beat("p", 7), 0, None, Epoch(1));
+    watch.tick(Tick(500), &NodeSettings::default());
+    let run = beat("p", 7).word.agent.0;
+    for (number, after, lain) in [(3, 2, true), (8, 7, true), (9, 8, false)] {
+        let found = watch.has_lain(Tick(4_000), said(run, number), Some(after));
+        assert_eq!(found, lain, "beat {number} after {after}");
+    }
     // An agent of an earlier version does not say.
     assert!(!stood_still().has_lain(Tick(4_000), said(1, 8), None));
 }
