@@ -13,6 +13,7 @@ mod next_v;
 mod one_primary;
 mod progress;
 mod proof;
+mod scheduled;
 mod stale;
 mod starved;
 mod validate;
@@ -63,6 +64,8 @@ pub struct Truth {
     pub last_signs: BTreeMap<Epoch, u64>,
     /// The newest token that each agent obeyed in any of its runs.
     obeyed: BTreeMap<usize, Option<Token>>,
+    /// Whether the log ever knew that a primary's scheduler ran.
+    pub scheduler_ran: bool,
     /// In which inquest each vote was cast.
     votes: BTreeMap<(NodeId, Incarnation, Seq), InquestId>,
 }
@@ -185,6 +188,7 @@ impl World {
             self.violate("next V", words);
         }
         for cluster in state.clusters.values() {
+            self.truth_of(&cluster.id).scheduler_ran |= cluster.scheduled.runs == Some(true);
             if matches!(cluster.stage, Stage::Deposed(_)) {
                 let sign = self.last_sign[self.host_of(&cluster.primary)];
                 self.truth_of(&cluster.id)

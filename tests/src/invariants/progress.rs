@@ -13,7 +13,7 @@ use primacy_core::record::{
     Cluster, Deposition, Follower, FreezeReport, Promotion, PromotionRule, Stage,
 };
 
-use super::{Truth, acked};
+use super::{Truth, acked, scheduled};
 use crate::simulator::{ANY_RUN, HEAL_US, NAMES, Target, What, World, instance_name};
 
 /// From healing until a write must have been acknowledged. Above `restart_hold_ms`, one more
@@ -68,8 +68,14 @@ fn judge_one(world: &World, of: usize) -> Judgement {
     if known.is_some_and(|cluster| serves(world, truth, cluster))
         && let Some((epoch, host)) = truth.opened.iter().next_back()
     {
-        return match acked::check(world, *host, *epoch) {
-            Some(words) => Judgement::Broken("acked", words),
+        if let Some(words) = acked::check(world, *host, *epoch) {
+            return Judgement::Broken("acked", words);
+        }
+        let owing = world.now < HEAL_US.max(world.caught_up) + BOUND_US;
+        return match known.and_then(|cluster| scheduled::check(world, truth, cluster)) {
+            // It may be on its way.
+            Some(_) if owing => Judgement::Open,
+            Some(words) => Judgement::Broken("scheduled", words),
             None => Judgement::Ended(None),
         };
     }

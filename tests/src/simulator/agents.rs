@@ -7,7 +7,7 @@ use primacy_core::act::{
 };
 use primacy_core::ids::Incarnation;
 use primacy_core::node::NodeInput;
-use primacy_core::observe::Heartbeat;
+use primacy_core::observe::{Heartbeat, Role};
 
 use super::planted::Planted;
 use super::world::{ANY_RUN, Clock, Gate, Target, What, World, host_number, reply_input};
@@ -265,6 +265,12 @@ impl World {
             AgentOutput::Beat(mut beat) => {
                 if self.options.planted == Some(Planted::ReturnNotLogged) {
                     beat.ground.since = 0;
+                }
+                if self.options.planted == Some(Planted::SchedulerSeenEarly)
+                    && matches!(beat.role, Role::Open(_))
+                {
+                    let said = beat.scheduled.get_or_insert_default();
+                    said.runs = Some(self.servers[host].scheduler);
                 }
                 self.mistake_of_starving(host, &mut beat);
                 self.tell_of_stranger(host, &beat);

@@ -209,6 +209,10 @@ impl World {
             return self.thaw_one(primary, before);
         }
         let proved = named(&new) == Some((true, true)) && named(&new) != was;
+        if proved && new.epoch == Epoch(1) {
+            let us = 300_000 + self.options.seed % 7 * 100_000;
+            self.strike(Fault::SchedulerOn, us, 1);
+        }
         if proved {
             match self.rng.below(1_000) {
                 0..60 => return self.weaken_and_lose(primary),

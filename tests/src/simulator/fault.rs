@@ -38,6 +38,8 @@ pub enum Fault {
     Death(usize),
     /// Somebody switches semi-sync off on the open primary.
     SemiSyncOff,
+    /// Somebody switches on the scheduler of the open primary.
+    SchedulerOn,
     /// Somebody switches it off and on again, so that a look later nothing of it is to be seen but a
     /// counter.
     Flip,
@@ -84,6 +86,7 @@ impl Fault {
             Fault::Abort => "abort",
             Fault::Death(_) => "host dead for good",
             Fault::SemiSyncOff => "semi-sync off",
+            Fault::SchedulerOn => "scheduler on",
             Fault::Flip => "semi-sync flipped",
             Fault::Xa => "XA recovery",
             Fault::Imposter(_) => "another server at its address",
@@ -95,7 +98,7 @@ impl Fault {
     }
 
     /// Every kind that a run without operators is to show.
-    pub const KINDS: [&str; 27] = [
+    pub const KINDS: [&str; 28] = [
         "server killed",
         "paused",
         "agent killed",
@@ -115,6 +118,7 @@ impl Fault {
         "relay log lost",
         "frozen receiver started",
         "host dead for good",
+        "scheduler on",
         "semi-sync off",
         "semi-sync flipped",
         "XA recovery",

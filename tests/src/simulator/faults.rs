@@ -347,6 +347,7 @@ impl World {
             Fault::Abort => self.abort(),
             Fault::Death(host) => self.die_for_good(*host),
             Fault::SemiSyncOff => self.switch_semi_sync(None),
+            Fault::SchedulerOn => self.switch_scheduler_on(),
             Fault::Flip => {
                 let us = self.rng.between(5_000, 80_000);
                 self.switch_semi_sync(Some(us));
@@ -425,6 +426,7 @@ impl World {
             | Fault::Death(_)
             | Fault::HeldForGood(_)
             | Fault::SemiSyncOff
+            | Fault::SchedulerOn
             | Fault::Flip
             | Fault::Xa
             | Fault::ClockRate(..)

@@ -144,7 +144,7 @@ impl World {
             }),
             filters: Vec::new(),
             binlog: Some(("binlog.000001".into(), 1)),
-            event_scheduler: "OFF".into(),
+            event_scheduler: if server.scheduler { "ON" } else { "OFF" }.into(),
             branches: None,
         }
     }
@@ -414,6 +414,7 @@ impl World {
                 if self.options.planted != Some(Planted::ConfirmedDoesNotBind) {
                     self.servers[host].super_read_only = true;
                     self.servers[host].offline = true;
+                    self.servers[host].scheduler = false;
                     self.release_waiting(host, false);
                     self.servers[host].opened = None;
                 }
@@ -493,8 +494,11 @@ impl World {
                 self.release(host);
                 OpDone::Repaired
             }
-            // Its servers have no scheduled events.
-            Op::TakeOverScheduled { .. } => OpDone::ScheduledTakenOver(Default::default()),
+            // Its servers have a scheduler, and no events.
+            Op::TakeOverScheduled { take_over } => {
+                self.servers[host].scheduler = take_over.runs;
+                OpDone::ScheduledTakenOver(Default::default())
+            }
             Op::LookAtScheduled => OpDone::ScheduledSeen(Default::default()),
             Op::LookInto { set } => {
                 let server = &self.servers[host];

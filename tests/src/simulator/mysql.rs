@@ -74,6 +74,8 @@ pub struct Mysqld {
     pub uuid: Uuid,
     pub super_read_only: bool,
     pub offline: bool,
+    /// `event_scheduler`.
+    pub scheduler: bool,
     pub semi_source: bool,
     pub k: u32,
     /// How often semi-sync was switched off, and how many writes were answered alone.
@@ -145,6 +147,7 @@ impl Mysqld {
             uuid,
             super_read_only: true,
             offline: true,
+            scheduler: false,
             semi_source: false,
             k: 1,
             no_times: 0,
@@ -276,6 +279,7 @@ impl Mysqld {
         self.applying = false;
         self.semi_source = false;
         self.super_read_only = true;
+        self.scheduler = false;
         self.offline = !boots_open;
         self.opened = None;
         (self.no_times, self.no_tx) = (0, 0);

@@ -71,6 +71,12 @@ impl World {
         })
     }
 
+    pub(super) fn switch_scheduler_on(&mut self) {
+        if let Some(host) = self.open_host() {
+            self.servers[host].scheduler = true;
+        }
+    }
+
     /// Off; on again after so long, if whoever does it thinks better of it.
     pub(super) fn switch_semi_sync(&mut self, back_us: Option<u64>) {
         let serving = self.shop().and_then(|shop| Some(shop.serving()?.1.clone()));
