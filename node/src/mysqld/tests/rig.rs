@@ -185,7 +185,7 @@ impl Drop for Rig {
 
 /// Asks again until it holds, or fails the test.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = soon();
+    let deadline = within(Duration::from_secs(60));
     while !holds().await {
         assert!(Instant::now() < deadline, "never came true: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -285,13 +285,15 @@ impl Watch {
         let level = beat.executed.is_superset_of(&beat.received);
         self.pace.note(now, beat.executed.count(), level);
         self.held.note(now, &beat);
+        let was_open = beat.opened == Some(epoch);
+        let open = beat.role == Role::Open(epoch);
+        let exited = beat.word.says == MysqldWord::Exited;
+        if was_open && (exited || (beat.fenced && !open)) {
+            self.looks.shut.get_or_insert(now);
+        }
         if let MysqldWord::Running { answered_ms_ago } = beat.word.says {
-            let open = beat.role == Role::Open(epoch);
-            let was_open = beat.opened == Some(epoch);
             if open {
                 self.looks.shut = None;
-            } else if was_open && beat.fenced {
-                self.looks.shut.get_or_insert(now);
             }
             let unopened = !was_open && !matches!(beat.role, Role::Open(_));
             if (open || unopened) && beat.ground.broken.is_empty() {

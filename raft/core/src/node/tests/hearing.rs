@@ -108,6 +108,24 @@ fn a_look_at_a_shut_primary_is_none_at_what_it_answered_before() {
         looks(&[open, unfenced(1_100), unfenced(8_000)]),
         Some(7_000)
     );
+    // Its server exited, and came back after a while: nothing was answered in between.
+    let mut watch = Watch::new(Tick(0), None);
+    let beats = [
+        (1_000, Role::Open(Epoch(1)), Some(0)),
+        (1_100, Role::Closed, None),
+        (7_000, Role::Closed, Some(0)),
+    ];
+    for (number, (at, role, answered)) in beats.into_iter().enumerate() {
+        let mut said = beat("p", number as u64 + 1);
+        (said.role, said.fenced) = (role, role == Role::Closed);
+        said.opened = Some(Epoch(1));
+        said.word.says = match answered {
+            Some(answered_ms_ago) => MysqldWord::Running { answered_ms_ago },
+            None => MysqldWord::Exited,
+        };
+        watch.beat(Tick(at), said, 0, None, Epoch(1));
+    }
+    assert_eq!(watch.ground_look().map(|look| look.age_ms), Some(100));
     // It was opened again.
     let again = (9_100, Role::Open(Epoch(1)), false);
     assert_eq!(looks(&[open, shut(8_000), again]), Some(0));
