@@ -334,7 +334,9 @@ impl Handle {
             history.close();
             log.close();
         });
-        if let Err(error) = closed.await {
+        if let Err(error) = closed.await
+            && error.is_panic()
+        {
             tracing::error!("closing the log panicked: {error}");
         }
     }

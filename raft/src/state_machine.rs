@@ -332,6 +332,8 @@ async fn off_the_async_threads<T: Send + 'static>(
 ) -> Result<T, io::Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(SnapshotError::into_io),
+        // The process ends: nothing has failed.
+        Err(error) if error.is_cancelled() => std::future::pending().await,
         Err(error) => Err(io::Error::other(error)),
     }
 }

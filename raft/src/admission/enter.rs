@@ -295,12 +295,14 @@ fn reason(status: &tonic::Status) -> String {
     }
 }
 
-/// Off the async threads: it waits for the disk.
+/// Off the async threads: it waits for the disk. Once the process ends, and its runtime carries nothing
+/// out any more, it never answers: nothing has failed.
 pub async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
 ) -> Result<T, DiskError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
+        Err(error) if error.is_cancelled() => std::future::pending().await,
         Err(error) => Err(DiskError {
             act: "finish writing",
             path: "the node's folder".into(),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use primacy_core::ids::{Generation, LogIndex, NodeId, Position, Term};
 use primacy_core::record::Member;
 
-use super::FoundingId;
 use super::judge::{Answers, Decision, EnterError, judge};
 use super::word::{Answer, Extent, Holding, Marks, Word};
+use super::{FoundingId, aside};
 
 fn at(term: u64, index: u64) -> Position {
     Position {
@@ -220,4 +220,38 @@ fn one_plane_one_list_of_members() {
         decision,
         Decision::Refuse(EnterError::NotAMember(NodeId(9)))
     );
+}
+
+/// A process that ends carries nothing out any more: its disk is not to blame.
+#[test]
+fn what_a_process_that_ends_did_not_begin_is_no_failure_of_its_disk() {
+    let ends = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .build()
+        .expect("a runtime");
+    let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+    ends.spawn_blocking(move || waits.recv());
+    let (kept, dropped) = std::sync::mpsc::channel::<()>();
+    let asks = {
+        let _inside = ends.enter();
+        aside(move || {
+            let _ = kept.send(());
+            Ok(())
+        })
+    };
+    let mut asks = Box::pin(asks);
+    let mut polled = std::task::Context::from_waker(std::task::Waker::noop());
+    {
+        let _inside = ends.enter();
+        assert!(asks.as_mut().poll(&mut polled).is_pending());
+    }
+    ends.shutdown_background();
+    goes_on.send(()).expect("it waits");
+    assert!(dropped.recv().is_err(), "it is gone, and never ran");
+    for _ in 0..200 {
+        let answer = asks.as_mut().poll(&mut polled);
+        assert!(answer.is_pending(), "{answer:?}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
