@@ -50,7 +50,7 @@ pub(super) async fn once(
     let old = world.first();
     let old_address = world.places[&old].address();
     let from_index = last_index(&world).await?;
-    make_table(old_address, &world.app).await?;
+    make_table(&world).await?;
 
     let (primary, polls) = discover(agents(&world), net.rtt());
     let (stop, stopped) = watch::channel(false);
@@ -155,13 +155,23 @@ fn agents(world: &World) -> super::discover::Asked {
         .collect()
 }
 
-async fn make_table(address: SocketAddr, app: &Login) -> anyhow::Result<()> {
+/// On the first primary, which may have been deposed by now, on a machine that has no time for it.
+async fn make_table(world: &World) -> anyhow::Result<()> {
+    let first = world.first();
+    let target = writers::target(world.places[&first].address(), &world.app);
     let deadline = within(READ_LIMIT);
-    let mut session = Session::connect(&writers::target(address, app), deadline).await?;
-    session
-        .execute(writers::TABLE, deadline)
-        .await
-        .context("the demo's table cannot be made")
+    let made = async {
+        let mut session = Session::connect(&target, deadline).await?;
+        session.execute(writers::TABLE, deadline).await
+    };
+    if let Err(error) = made.await {
+        let explained = explain(world).await;
+        anyhow::bail!(
+            "the demo's table cannot be made on {first}: {error}; {explained}\n{}",
+            world.log_ends()
+        );
+    }
+    Ok(())
 }
 
 /// Waits for a condition.
@@ -366,7 +376,7 @@ pub(super) async fn stay(
     let quiet = output == Output::Json;
     let screen = Screen::new(quiet);
     let world = World::build(template, args, net, |what| screen.say(what)).await?;
-    make_table(world.places[&world.first()].address(), &world.app).await?;
+    make_table(&world).await?;
     if quiet {
         println!("{}", screen::addresses(&world));
     } else {

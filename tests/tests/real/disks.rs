@@ -8,6 +8,7 @@ use primacy::agent::seal;
 use primacy_core::agree::Verdict;
 use primacy_core::ids::Epoch;
 
+use crate::operator::{must, verdict};
 use crate::volume::{Volume, ends, folder, follows};
 use crate::world::{LIMIT, World, signal, until};
 use crate::writer::Writer;
@@ -106,13 +107,23 @@ async fn a_disk_that_hangs_ends_the_epoch_of_its_primary() {
     };
     world.start_agent("mysql-2");
     follows(&world, "mysql-2").await;
+    let shop = world.cluster_id().as_str();
+    must(&world, &["policy", "set", shop, "automation=advise"]).await;
     let agent = world.instance("mysql-1").agent_pid;
     signal(agent, Signal::SIGSTOP);
     world.unheard("mysql-1").await;
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
     signal(agent, Signal::SIGCONT);
+    verdict(&world, Verdict::Dead).await;
+    let approve = ["approve", shop, "--epoch", "1", "--to", "mysql-2"];
+    must(&world, &approve).await;
     let cluster = world.opened(2).await;
-    assert_eq!(cluster.primary.as_str(), "mysql-2", "the one at home");
+    assert_eq!(
+        cluster.primary.as_str(),
+        "mysql-2",
+        "the one that was named"
+    );
+    must(&world, &["policy", "set", shop, "automation=auto"]).await;
     let writer = Writer::start(&world).await;
 
     let wedged = world.mysqld("mysql-2");

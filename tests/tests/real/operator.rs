@@ -27,7 +27,7 @@ async fn verb(world: &World, arguments: &[&str]) -> (i32, String) {
     (output.status.code().expect("it ended by itself"), said)
 }
 
-async fn must(world: &World, arguments: &[&str]) {
+pub async fn must(world: &World, arguments: &[&str]) {
     let (code, said) = verb(world, arguments).await;
     assert_eq!(code, 0, "primacy {arguments:?}: {said}");
 }
@@ -56,7 +56,7 @@ async fn advised() -> Option<(World, Writer)> {
     Some((world, writer))
 }
 
-async fn verdict(world: &World, expected: Verdict) {
+pub async fn verdict(world: &World, expected: Verdict) {
     until(LIMIT, "the verdict", async || {
         let cluster = world.cluster().await?;
         (cluster.judgement?.verdict == expected).then_some(())
