@@ -44,6 +44,11 @@ impl AgentProc {
         }
     }
 
+    /// Whether this run of it still waits for an op. Another run has forgotten it: it may take effect.
+    pub fn awaits(&self, run: u64, id: OpId) -> bool {
+        run != self.gate.run || self.ops.contains_key(&id)
+    }
+
     /// When it sent this one.
     pub fn sent(&self, beat: &Heartbeat) -> u64 {
         let sent = self.beats.get(&beat.word.order());

@@ -177,6 +177,9 @@ impl World {
         epoch: Option<Epoch>,
         arrived: u64,
     ) {
+        if !self.agents[host].awaits(agent_run, id) {
+            return; // given up before it was sent
+        }
         if of_order(&op) {
             self.kill_sessions(host);
             if !matches!(op, Op::Open { .. }) {

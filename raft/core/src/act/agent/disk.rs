@@ -128,6 +128,9 @@ impl Agent {
     }
 
     pub(super) fn run(&mut self, op: Op, out: &mut Vec<AgentOutput>) -> OpId {
+        if op == Op::Fence {
+            self.give_up_scheduled(out);
+        }
         let id = self.fresh_op();
         let waits = opens(&op);
         self.after_durable(waits, AgentOutput::Run { id, op }, out);

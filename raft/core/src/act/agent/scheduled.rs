@@ -75,6 +75,13 @@ impl Agent {
         self.scheduled.op = Some(self.run(op, out));
     }
 
+    /// Before it is shut: what is under way would switch on the scheduler of a server that is.
+    pub(super) fn give_up_scheduled(&mut self, out: &mut Vec<AgentOutput>) {
+        if let Some(id) = self.scheduled.op.take() {
+            out.push(AgentOutput::Cancel { id });
+        }
+    }
+
     /// Whether this was an op of its own.
     pub(super) fn scheduled_ended(
         &mut self,

@@ -212,3 +212,15 @@ fn a_look_from_before_the_word_is_not_told() {
         Some(true)
     );
 }
+
+/// Its statement would switch on the scheduler of a server that is shut.
+#[test]
+fn what_is_under_way_is_given_up_before_it_is_shut() {
+    let mut desk = Desk::serving();
+    assert_eq!(desk.acknowledged(1, told(this(), 10)), TAKES_OVER);
+    let said = desk.order(fence(1), 20);
+    assert!(said.ends_with("cancel, run fence"), "{said}");
+    // Nothing is under way.
+    let mut desk = Desk::serving();
+    assert!(!desk.order(fence(1), 20).contains("cancel"));
+}
