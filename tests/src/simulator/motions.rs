@@ -177,7 +177,8 @@ impl World {
         epoch: Option<Epoch>,
         arrived: u64,
     ) {
-        if !self.agents[host].awaits(agent_run, id) {
+        let late = self.options.planted == Some(Planted::LateSession);
+        if !late && !self.agents[host].awaits(agent_run, id) {
             return; // given up before it was sent
         }
         if of_order(&op) {
