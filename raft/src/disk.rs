@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use tokio::task::JoinError;
 
 /// The disk refused. Names the file and what to do; the cause is the source.
 #[derive(Debug, Error)]
@@ -118,4 +119,15 @@ pub fn list(dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
     }
     paths.sort();
     Ok(paths)
+}
+
+/// Work that waits for the disk; an error where it panicked. Once the process ends, and its runtime
+/// carries nothing out any more, this never answers: nothing has failed.
+pub async fn off_the_async_threads<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    match tokio::task::spawn_blocking(work).await {
+        Err(error) if error.is_cancelled() => std::future::pending().await,
+        ended => ended,
+    }
 }

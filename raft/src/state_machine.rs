@@ -12,6 +12,7 @@ use primacy_core::ids::{Committed, NodeId, Position};
 use primacy_core::record::{Member, Outcome, State, UnknownLevel};
 use tokio::sync::watch;
 
+use crate::disk::off_the_async_threads;
 use crate::fatal::{FatalCell, FatalError};
 use crate::history::{History, HistoryEntry};
 use crate::snapshot::{self, SnapshotBytes, SnapshotError, Snapshots, Stored};
@@ -237,7 +238,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             bytes,
         };
         let (files, knows) = (self.files.clone(), self.knows);
-        let saved = off_the_async_threads(move || {
+        let saved = saving(move || {
             let (_, state) = snapshot::decode(&stored.bytes)?;
             state.known_to(knows)?;
             files.save(stored)?;
@@ -312,7 +313,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             last_membership: membership,
         };
         let files = self.files.clone();
-        let saved = off_the_async_threads(move || {
+        let saved = saving(move || {
             let bytes = snapshot::encode(&meta, &state)?;
             files.save(Stored {
                 meta: meta.clone(),
@@ -327,13 +328,11 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     }
 }
 
-async fn off_the_async_threads<T: Send + 'static>(
+async fn saving<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<T, io::Error> {
-    match tokio::task::spawn_blocking(work).await {
+    match off_the_async_threads(work).await {
         Ok(result) => result.map_err(SnapshotError::into_io),
-        // The process ends: nothing has failed.
-        Err(error) if error.is_cancelled() => std::future::pending().await,
         Err(error) => Err(io::Error::other(error)),
     }
 }

@@ -156,7 +156,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use primacy_core::gtid::GtidSet;
     use primacy_core::ids::{ClusterId, Incarnation, InstanceId};
     use primacy_core::observe::{Heartbeat, MysqldWord, Role, Word};
@@ -172,14 +172,14 @@ mod tests {
         }
     }
 
-    fn beat(instance: &str) -> Up {
+    pub(crate) fn heartbeat(instance: &str, number: u64) -> Heartbeat {
         let word = Word {
             agent: Incarnation(1),
-            beat: 1,
+            beat: number,
             mysqld: Incarnation(1),
             says: MysqldWord::Exited,
         };
-        let beat = Heartbeat {
+        Heartbeat {
             cluster: ClusterId::from("shop"),
             instance: InstanceId::from(instance),
             word,
@@ -206,9 +206,12 @@ mod tests {
             ground: Default::default(),
             unacknowledged_ms: None,
             paths: Default::default(),
-        };
+        }
+    }
+
+    fn beat(instance: &str) -> Up {
         Up::Beat {
-            beat: Box::new(beat),
+            beat: Box::new(heartbeat(instance, 1)),
             rtt_ms: 1,
             after: None,
         }

@@ -120,8 +120,7 @@ pub(super) async fn once(
     )
     .await;
     if let Err(error) = outcome {
-        let explained = explain(&world).await;
-        anyhow::bail!("{error}; {explained}\n{}", world.log_ends());
+        return Err(explained(&world, &error).await);
     }
     // The old one is watched: first as it is, then let go again.
     tokio::time::sleep(AFTERMATH).await;
@@ -165,11 +164,8 @@ async fn make_table(world: &World) -> anyhow::Result<()> {
         session.execute(writers::TABLE, deadline).await
     };
     if let Err(error) = made.await {
-        let explained = explain(world).await;
-        anyhow::bail!(
-            "the demo's table cannot be made on {first}: {error}; {explained}\n{}",
-            world.log_ends()
-        );
+        let what = format!("the demo's table cannot be made on {first}: {error}");
+        return Err(explained(world, &what).await);
     }
     Ok(())
 }
@@ -193,11 +189,13 @@ async fn last_index(world: &World) -> anyhow::Result<u64> {
         .applied_index)
 }
 
-async fn explain(world: &World) -> String {
-    match crate::cli::fetch_all(&world.client, CLUSTER).await {
+/// What went wrong, what the plane makes of it, and how the logs end.
+async fn explained(world: &World, what: &impl std::fmt::Display) -> anyhow::Error {
+    let thinks = match crate::cli::fetch_all(&world.client, CLUSTER).await {
         Ok(document) => crate::cli::explain_text(&document, &world.cluster),
         Err(error) => error.to_string(),
-    }
+    };
+    anyhow::anyhow!("{what}; {thinks}\n{}", world.log_ends())
 }
 
 /// The status and the events since the fault, from a node that has applied the acknowledgement.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep, sleep_until};
 use super::judge::{Answers, Decision, EnterError, judge, lost};
 use super::word::{Answer, Extent, Holding, Marks, Word};
 use super::{FoundingId, Remains};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, off_the_async_threads};
 use crate::fatal::{FatalCell, FatalError};
 use crate::log_store::LogStore;
 use crate::net::peers::{Lane, Peers, request};
@@ -295,14 +295,12 @@ fn reason(status: &tonic::Status) -> String {
     }
 }
 
-/// Off the async threads: it waits for the disk. Once the process ends, and its runtime carries nothing
-/// out any more, it never answers: nothing has failed.
+/// Work on the node's folder, off the async threads: see [`off_the_async_threads`].
 pub async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
 ) -> Result<T, DiskError> {
-    match tokio::task::spawn_blocking(work).await {
+    match off_the_async_threads(work).await {
         Ok(result) => result,
-        Err(error) if error.is_cancelled() => std::future::pending().await,
         Err(error) => Err(DiskError {
             act: "finish writing",
             path: "the node's folder".into(),

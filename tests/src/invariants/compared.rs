@@ -17,17 +17,14 @@ pub fn check(world: &World, host: usize, source: usize) -> Option<String> {
     // The source's own writes reach its binlog before its engine: they are no surplus. What was
     // written by hand into a replica that followed already is found when it is frozen next.
     let mut known = BTreeSet::from([world.servers[source].uuid]);
-    if !world
-        .truth(host)
-        .opened
-        .values()
-        .any(|opened| *opened == host)
-    {
+    let mut opened = world.truth(host).opened.values();
+    if !opened.any(|opened| *opened == host) {
         known.insert(world.servers[host].uuid);
     }
-    let extra = extra.without(&known);
-    let cluster = world.cluster(world.cluster_of(host));
-    let extra = cluster.map_or(extra.clone(), |of| extra.subtract(&of.common));
+    let mut extra = extra.without(&known);
+    if let Some(cluster) = world.cluster(world.cluster_of(host)) {
+        extra = extra.subtract(&cluster.common);
+    }
     (!extra.is_empty()).then(|| {
         format!(
             "{} follows {} though it holds {}, which that one does not",

@@ -65,21 +65,21 @@ fn judge_one(world: &World, of: usize) -> Judgement {
         return Judgement::Broken("progress", words);
     }
     let truth = &world.truths[of];
+    let in_time = world.now < HEAL_US.max(world.caught_up) + BOUND_US;
     if known.is_some_and(|cluster| serves(world, truth, cluster))
         && let Some((epoch, host)) = truth.opened.iter().next_back()
     {
         if let Some(words) = acked::check(world, *host, *epoch) {
             return Judgement::Broken("acked", words);
         }
-        let owing = world.now < HEAL_US.max(world.caught_up) + BOUND_US;
         return match known.and_then(|cluster| scheduled::check(world, truth, cluster)) {
             // It may be on its way.
-            Some(_) if owing => Judgement::Open,
+            Some(_) if in_time => Judgement::Open,
             Some(words) => Judgement::Broken("scheduled", words),
             None => Judgement::Ended(None),
         };
     }
-    if world.now < HEAL_US.max(world.caught_up) + BOUND_US {
+    if in_time {
         return Judgement::Open;
     }
     if let Some(why) = known.and_then(|cluster| legitimate(world, cluster)) {

@@ -7,7 +7,7 @@ use primacy_core::act::{
 };
 use primacy_core::ids::Incarnation;
 use primacy_core::node::NodeInput;
-use primacy_core::observe::{Heartbeat, Role};
+use primacy_core::observe::{Heartbeat, IoThread, Role};
 
 use super::planted::Planted;
 use super::world::{ANY_RUN, Clock, Gate, Target, What, World, host_number, reply_input};
@@ -268,16 +268,7 @@ impl World {
             }
             AgentOutput::Reply(reply) => self.send_reply(host, reply),
             AgentOutput::Beat(mut beat) => {
-                if self.options.planted == Some(Planted::ReturnNotLogged) {
-                    beat.ground.since = 0;
-                }
-                if self.options.planted == Some(Planted::SchedulerSeenEarly)
-                    && matches!(beat.role, Role::Open(_))
-                {
-                    let said = beat.scheduled.get_or_insert_default();
-                    said.runs = Some(self.servers[host].scheduler);
-                }
-                self.mistake_of_starving(host, &mut beat);
+                self.say_mistakenly(host, &mut beat);
                 self.tell_of_stranger(host, &beat);
                 let now = self.now;
                 self.agents[host].beats.insert(beat.word.order(), now);
@@ -309,6 +300,30 @@ impl World {
                     self.agent_says(host, AgentInput::ServerExited);
                 }
             }
+        }
+    }
+
+    /// Planted: what an agent says wrongly.
+    fn say_mistakenly(&self, host: usize, beat: &mut Heartbeat) {
+        match self.options.planted {
+            Some(Planted::ReturnNotLogged) => beat.ground.since = 0,
+            Some(Planted::SchedulerSeenEarly) if matches!(beat.role, Role::Open(_)) => {
+                let said = beat.scheduled.get_or_insert_default();
+                said.runs = Some(self.servers[host].scheduler);
+            }
+            Some(Planted::StarvedRestarted) => {
+                let deaf_us = self.now - self.servers[host].io.heard();
+                let replica = beat.replica.as_mut();
+                if let Some(replica) = replica.filter(|of| of.io == IoThread::Connecting) {
+                    replica.waits_ms = Some(deaf_us / 1_000);
+                }
+            }
+            Some(Planted::StarvedWithoutPaths) => {
+                for path in beat.paths.values_mut() {
+                    (path.tried_ms, path.error) = (0, String::new());
+                }
+            }
+            _ => {}
         }
     }
 

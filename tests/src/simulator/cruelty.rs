@@ -6,6 +6,7 @@ use primacy_core::record::{Cluster, Deposition, Stage, State};
 
 use super::fault::Fault;
 use super::mysql::Hold;
+use super::network::both_ways;
 use super::world::{ANY_RUN, Target, What, World, instance_name};
 
 impl World {
@@ -90,14 +91,9 @@ impl World {
 
     /// Every way between these places and the control plane.
     pub(super) fn ways_to_nodes(&self, places: &[usize]) -> Vec<(usize, usize)> {
-        let nodes = 0..self.nodes.len();
+        let places = places.iter();
         places
-            .iter()
-            .flat_map(|place| {
-                nodes
-                    .clone()
-                    .flat_map(|node| [(node, *place), (*place, node)])
-            })
+            .flat_map(|place| both_ways(*place, 0..self.nodes.len()))
             .collect()
     }
 
@@ -251,10 +247,7 @@ impl World {
                 1 => Fault::Pause(vec![Target::Mysqld(primary), Target::Agent(primary)]),
                 2 => Fault::Pause(vec![Target::Agent(primary)]),
                 3 => Fault::Pause(vec![Target::Mysqld(primary)]),
-                4 => Fault::Power {
-                    hosts: vec![primary],
-                    nodes: vec![],
-                },
+                4 => Fault::power(primary),
                 _ => Fault::Election,
             };
             self.strike(fault, us, lasts);

@@ -62,6 +62,14 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// This host alone loses power.
+    pub fn power(host: usize) -> Fault {
+        Fault::Power {
+            hosts: vec![host],
+            nodes: vec![],
+        }
+    }
+
     /// One word a kind, for the counts.
     pub fn name(&self) -> &'static str {
         match self {

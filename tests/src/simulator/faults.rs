@@ -8,6 +8,7 @@ use primacy_core::ids::Epoch;
 use super::Options;
 use super::fault::Fault;
 use super::mysql::{Hold, MARKER_KEY, Writer};
+use super::network::both_ways;
 use super::prng::Rng;
 use super::replication::Acks;
 use super::starving::ways_between_hosts;
@@ -60,10 +61,7 @@ pub struct Faults {
 impl Faults {
     pub(super) fn plan(&mut self, options: Options, hosts: usize, rng: &mut Rng) {
         if options.calm {
-            let fault = Fault::Power {
-                hosts: vec![0],
-                nodes: vec![],
-            };
+            let fault = Fault::power(0);
             self.add(6_000_000, HEAL_US - 6_000_000, fault);
             return;
         }
@@ -120,18 +118,10 @@ impl Faults {
             0 => Fault::KillServer(0),
             1 | 2 => Fault::Pause(vec![Target::Mysqld(0)]),
             3 => Fault::Pause(vec![Target::Mysqld(0), Target::Agent(0)]),
-            4 => Fault::Power {
-                hosts: vec![0],
-                nodes: vec![],
-            },
+            4 => Fault::power(0),
             5 => Fault::StuckDisk(0),
-            6 => Fault::Cut((0..3).flat_map(|node| [(node, 3), (3, node)]).collect()),
-            7 => Fault::Cut(
-                (0..8)
-                    .filter(|p| *p != 3)
-                    .flat_map(|p| [(p, 3), (3, p)])
-                    .collect(),
-            ),
+            6 => Fault::Cut(both_ways(3, 0..3)),
+            7 => Fault::Cut(both_ways(3, (0..8).filter(|place| *place != 3))),
             8 => Fault::ReplicationCut {
                 ways: match rng.chance(500) {
                     true => ways_between_hosts(0, hosts),
@@ -155,10 +145,7 @@ impl Faults {
             4 => Fault::Pause(vec![Target::Agent(host), Target::Mysqld(host)]),
             5 => Fault::KillAgent(host),
             6 => Fault::KillNode(node),
-            7 => Fault::Power {
-                hosts: vec![host],
-                nodes: vec![],
-            },
+            7 => Fault::power(host),
             8 => Fault::Power {
                 hosts: vec![host],
                 nodes: vec![node],
@@ -174,11 +161,7 @@ impl Faults {
             }
             12 | 13 => {
                 let one = rng.index(places);
-                let ways = (0..places).filter(|other| *other != one);
-                Fault::Cut(
-                    ways.flat_map(|other| [(one, other), (other, one)])
-                        .collect(),
-                )
+                Fault::Cut(both_ways(one, (0..places).filter(|other| *other != one)))
             }
             14 => {
                 let one = rng.index(places);
@@ -189,15 +172,8 @@ impl Faults {
                         .collect(),
                 )
             }
-            15 => {
-                // From the other instances only.
-                let one = 3 + host;
-                let ways = (3..places).filter(|other| *other != one);
-                Fault::Cut(
-                    ways.flat_map(|other| [(one, other), (other, one)])
-                        .collect(),
-                )
-            }
+            // From the other instances only.
+            15 => Fault::Cut(ways_between_hosts(host, hosts)),
             16 => Fault::Slow(rng.between(5_000, 300_000)),
             17 => Fault::Lossy(rng.between(10, 200)),
             18 => {

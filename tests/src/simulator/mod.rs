@@ -1,5 +1,5 @@
-//! The first simulator: the pure core of three nodes and the agents of one cluster or two, driven by an event
-//! heap, with everything around it faked, slow, lossy and hostile.
+//! The first simulator: the pure core of three nodes and the agents of one cluster or two, driven by
+//! an event heap, with everything around it faked, slow, lossy and hostile.
 //!
 //! One seed is one run: all chance comes from it, nothing else is read, so it replays to the byte.
 //! What is faked, and how truly:

@@ -9,6 +9,7 @@ use primacy_core::record::Cluster;
 use super::Options;
 use super::fault::Fault;
 use super::faults::Faults;
+use super::network::both_ways;
 use super::prng::Rng;
 use super::world::{Target, World};
 use crate::invariants::Truth;
@@ -39,15 +40,8 @@ impl Faults {
             0 => Fault::KillServer(primary),
             1 => Fault::Pause(vec![Target::Mysqld(primary)]),
             2 => Fault::Pause(vec![Target::Mysqld(primary), Target::Agent(primary)]),
-            3 => power(primary),
-            _ => {
-                let place = 3 + primary;
-                Fault::Cut(
-                    (0..3)
-                        .flat_map(|node| [(node, place), (place, node)])
-                        .collect(),
-                )
-            }
+            3 => Fault::power(primary),
+            _ => Fault::Cut(both_ways(3 + primary, 0..3)),
         };
         self.add(at, rng.between(1_000_000, 12_000_000), fault);
         for _ in 0..rng.below(4) {
@@ -58,18 +52,11 @@ impl Faults {
                 2 => Fault::Pause(vec![Target::Agent(host)]),
                 3 => Fault::StuckDisk(host),
                 4 => Fault::SlowApplier(host),
-                _ => power(host),
+                _ => Fault::power(host),
             };
             let at = rng.between(4_000_000, 16_000_000);
             self.add(at, rng.between(50_000, 5_000_000), fault);
         }
-    }
-}
-
-fn power(host: usize) -> Fault {
-    Fault::Power {
-        hosts: vec![host],
-        nodes: vec![],
     }
 }
 

@@ -7,6 +7,17 @@ use super::prng::Rng;
 /// How long a lost segment of a stream takes to be sent again.
 pub const RETRANSMIT_US: u64 = 200_000;
 
+/// Every way between one place and these, in both directions.
+pub(super) fn both_ways(
+    one: usize,
+    others: impl IntoIterator<Item = usize>,
+) -> Vec<(usize, usize)> {
+    let others = others.into_iter();
+    others
+        .flat_map(|other| [(one, other), (other, one)])
+        .collect()
+}
+
 #[derive(Debug)]
 pub struct Network {
     /// Region of each place.

@@ -5,6 +5,7 @@ use primacy_core::observe::{Pulse, Seen, SourceGround};
 
 use super::fault::Fault;
 use super::mysql::Writer;
+use super::network::both_ways;
 use super::planted::Planted;
 use super::world::{ANY_RUN, Target, What, World, instance_name};
 
@@ -30,17 +31,11 @@ impl World {
     pub(super) fn weaken_and_lose(&mut self, primary: usize) {
         let here = self.place_of_host(primary);
         let others = (0..self.members).filter(|host| *host != primary);
-        let ways = others
-            .map(|host| self.place_of_host(host))
-            .flat_map(|there| [(here, there), (there, here)])
-            .collect();
+        let ways = both_ways(here, others.map(|host| self.place_of_host(host)));
         self.strike(Fault::Cut(ways), 0, 6_000_000);
         self.strike(Fault::Pause(vec![Target::Agent(primary)]), 0, 2_400_000);
         self.strike(Fault::SemiSyncOff, 50_000, 1);
-        let lost = Fault::Power {
-            hosts: vec![primary],
-            nodes: vec![],
-        };
+        let lost = Fault::power(primary);
         let lasts = self.rng.between(6_000_000, 12_000_000);
         self.strike(lost, 2_500_000, lasts);
     }
@@ -55,10 +50,7 @@ impl World {
         let agent = Fault::Pause(vec![Target::Agent(primary)]);
         let speaks_us = self.rng.between(150_000, 600_000);
         self.strike(agent, speaks_us, us);
-        let lost = Fault::Power {
-            hosts: vec![primary],
-            nodes: vec![],
-        };
+        let lost = Fault::power(primary);
         let lasts = self.rng.between(6_000_000, 12_000_000);
         self.strike(lost, us - 50_000, lasts);
     }

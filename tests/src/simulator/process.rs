@@ -18,8 +18,9 @@ pub struct Gate {
     pub parked: Vec<Event>,
     /// When it last went on.
     pub woke: u64,
-    /// What waited for it then comes first, and keeps it until then.
+    /// The events that waited for it then: they come first.
     pub backlog: Range<u64>,
+    /// When it is through with them.
     pub busy_until: u64,
 }
 

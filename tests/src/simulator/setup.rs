@@ -207,18 +207,18 @@ impl World {
             // It shuts itself much too late to be of any use.
             registrations[0].policy.unacked_fence_ms = 600_000;
         }
-        let founds = Some(Command::FoundPlane {
+        let mut commands = vec![Command::FoundPlane {
             plane: "sim".into(),
             level: FEATURE_LEVEL,
-        });
+        }];
         let registers = registrations.into_iter().map(Box::new);
-        let registers = registers.map(Command::Register);
+        commands.extend(registers.map(Command::Register));
         let operator = Proposal {
             proposer: NodeId(100),
             incarnation: Incarnation(1),
             seq: Seq(1),
             wall_ms: 0,
-            commands: founds.into_iter().chain(registers).collect(),
+            commands,
         };
         self.after(0, Target::World, ANY_RUN, What::LogTick);
         self.after(

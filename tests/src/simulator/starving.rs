@@ -2,11 +2,10 @@
 //! locked, receivers are stopped. And how an agent tries whether its instance could follow another.
 
 use primacy_core::act::{OpDone, OpError, OpId};
-use primacy_core::observe::{Heartbeat, IoThread};
 
 use super::fault::Fault;
 use super::faults::Faults;
-use super::planted::Planted;
+use super::network::both_ways;
 use super::prng::Rng;
 use super::world::{Target, What, World};
 
@@ -39,9 +38,7 @@ impl Faults {
 pub(super) fn ways_between_hosts(host: usize, hosts: usize) -> Vec<(usize, usize)> {
     let one = 3 + host;
     let others = (3..3 + hosts).filter(|place| *place != one);
-    others
-        .flat_map(|other| [(one, other), (other, one)])
-        .collect()
+    both_ways(one, others)
 }
 
 impl World {
@@ -153,24 +150,5 @@ impl World {
         let result = Box::new(result);
         let what = What::OpEnded { id, result };
         self.after(us, Target::Agent(from), run, what);
-    }
-
-    /// Planted: what an agent says wrongly of its receiver and of its paths.
-    pub(super) fn mistake_of_starving(&self, host: usize, beat: &mut Heartbeat) {
-        match self.options.planted {
-            Some(Planted::StarvedRestarted) => {
-                let deaf_us = self.now - self.servers[host].io.heard();
-                let replica = beat.replica.as_mut();
-                if let Some(replica) = replica.filter(|of| of.io == IoThread::Connecting) {
-                    replica.waits_ms = Some(deaf_us / 1_000);
-                }
-            }
-            Some(Planted::StarvedWithoutPaths) => {
-                for path in beat.paths.values_mut() {
-                    (path.tried_ms, path.error) = (0, String::new());
-                }
-            }
-            _ => {}
-        }
     }
 }

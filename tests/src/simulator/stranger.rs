@@ -13,6 +13,7 @@ use primacy_core::observe::Heartbeat;
 use primacy_core::record::{Cluster, Command, Proposal, State};
 
 use super::fault::Fault;
+use super::network::both_ways;
 use super::planted::Planted;
 use super::world::World;
 
@@ -164,10 +165,7 @@ impl World {
         let lost_us = self.while_a_stranger_acknowledges(&cluster);
         let others = (0..self.nodes.len()).filter(|node| *node != from);
         let hosts = (0..self.members).map(|host| self.place_of_host(host));
-        let places = others.chain(hosts);
-        let ways = places
-            .flat_map(|place| [(from, place), (place, from)])
-            .collect();
+        let ways = both_ways(from, others.chain(hosts));
         self.strike(Fault::Cut(ways), 0, lost_us + 3_000_000);
         self.stranger.returned = Some(Return {
             until: self.now + BACK_US,
@@ -197,10 +195,7 @@ impl World {
         let us = self.rng.between(800_000, 2_500_000);
         // Only just before: what a node still sees executed is needed, whoever has it.
         self.strike(Fault::Cut(ways), us - 100_000, 4_000_000);
-        let power = Fault::Power {
-            hosts: vec![primary],
-            nodes: vec![],
-        };
+        let power = Fault::power(primary);
         self.strike(power, us, 12_000_000);
         self.strike(Fault::Cut(self.ways_to_nodes(&places)), us, 11_000_000);
         us

@@ -1,9 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
-use primacy_core::gtid::GtidSet;
-use primacy_core::ids::{ClusterId, Incarnation};
-use primacy_core::observe::{MysqldWord, Role, Word};
+use primacy_core::ids::ClusterId;
 use primacy_proto::agent_link::AttachResponse;
 use primacy_proto::agent_link::agent_link_service_server::{
     AgentLinkService, AgentLinkServiceServer,
@@ -12,42 +10,11 @@ use tokio::sync::oneshot;
 use tonic::{Request, Response, Streaming};
 
 use super::*;
+use crate::act::tests::heartbeat;
 use crate::config::{MysqlAccess, ServerControl};
 
 fn beat(number: u64) -> Message {
-    Message::Beat(Box::new(Heartbeat {
-        cluster: ClusterId::from("shop"),
-        instance: InstanceId::from("a"),
-        word: Word {
-            agent: Incarnation(1),
-            beat: number,
-            mysqld: Incarnation(1),
-            says: MysqldWord::Exited,
-        },
-        role: Role::Closed,
-        token: None,
-        opened: None,
-        server_uuid: None,
-        version: (9, 7, 4),
-        fenced: true,
-        executed: GtidSet::default(),
-        received: GtidSet::default(),
-        purged: GtidSet::default(),
-        replica: None,
-        write_stuck_ms: None,
-        opening: false,
-        marked: None,
-        login_error: None,
-        stuck: None,
-        freed: Default::default(),
-        besides: None,
-        scheduled: None,
-        harmless: Default::default(),
-        branches: None,
-        ground: Default::default(),
-        unacknowledged_ms: None,
-        paths: Default::default(),
-    }))
+    Message::Beat(Box::new(heartbeat("a", number)))
 }
 
 /// A node that takes its time before it lets an agent attach.
@@ -152,17 +119,21 @@ async fn what_was_said_while_a_node_was_connected_to_is_not_said_to_it() {
     sender.send(beat(2)).await.expect("a link");
     lets.send(()).expect("a node");
     let mut number = 2;
-    let first = loop {
-        tokio::select! {
-            said = hears.recv() => match said.expect("a node") {
-                Up::Beat { beat, .. } => break beat.word.beat,
-                _ => continue,
-            },
-            () = tokio::time::sleep(Duration::from_millis(5)) => {
-                number += 1;
-                sender.send(beat(number)).await.expect("a link");
+    let first = async {
+        loop {
+            tokio::select! {
+                said = hears.recv() => match said.expect("a node") {
+                    Up::Beat { beat, .. } => break beat.word.beat,
+                    _ => continue,
+                },
+                () = tokio::time::sleep(Duration::from_millis(5)) => {
+                    number += 1;
+                    sender.send(beat(number)).await.expect("a link");
+                }
             }
         }
     };
+    let first = tokio::time::timeout(Duration::from_secs(60), first).await;
+    let first = first.expect("a beat, within a minute");
     assert!(first > 2, "beat {first}, of before it attached, is said");
 }

@@ -244,13 +244,13 @@ impl Watch {
     pub fn has_lain(&mut self, now: Tick, word: Word, after: Option<u64>) -> bool {
         self.goes_on(now);
         self.read = Some(now);
+        let Some(first) = &mut self.stood_still else {
+            return false;
+        };
         let last = self.beat.as_ref().map(|(_, last)| last.word);
         let last = last.filter(|last| last.agent == word.agent);
         // Acknowledged before that, perhaps.
         let next = last.map_or(0, |last| last.beat + 1);
-        let Some(first) = &mut self.stood_still else {
-            return false;
-        };
         match (after, first) {
             (Some(_), first) if first.is_none_or(|(agent, _)| agent != word.agent) => {
                 *first = Some((word.agent, word.beat.max(next)));

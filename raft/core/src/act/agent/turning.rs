@@ -37,15 +37,26 @@ fn extra(order: &Order, survey: &Survey) -> GtidSet {
 
 impl Agent {
     pub(super) fn begin_to_follow(&mut self, order: Order, out: &mut Vec<AgentOutput>) {
-        let OrderKind::Follow { epoch, source, .. } = &order.kind else {
+        let OrderKind::Follow {
+            epoch,
+            source,
+            host,
+            port,
+            ..
+        } = &order.kind
+        else {
             return;
         };
         if !self.seal.may_follow(*epoch) {
             let why = format!("frozen for an epoch not below {epoch}");
             return self.say(&order, refused(&why), out);
         }
-        let turned = self.seal.source.as_ref() == Some(&(source.clone(), *epoch));
-        if turned && (self.turning.is_some() || self.has_turned(&order)) {
+        let to = Some((source.clone(), *epoch));
+        let shown = self.survey.as_ref().and_then(|of| of.source.as_ref());
+        // Its disk was turned before its server, and perhaps by another run of this agent.
+        let known =
+            self.turning.is_some() || self.turned == to || shown == Some(&(host.clone(), *port));
+        if self.seal.source == to && known {
             // Compared already, and nobody else could write to it since; or it is compared once it
             // turns.
             return self.follow(order, out);
@@ -61,24 +72,6 @@ impl Agent {
             // What stands in its way is said of what it holds now, not of what it held a while ago.
             None => self.step(order, Waits::Compare, Op::Freeze, out),
         }
-    }
-
-    /// Whether its server follows the source of the order. Its disk was turned first, and it may have
-    /// been another run of this agent that did so.
-    fn has_turned(&self, order: &Order) -> bool {
-        let OrderKind::Follow {
-            epoch,
-            source,
-            host,
-            port,
-            ..
-        } = &order.kind
-        else {
-            return false;
-        };
-        let shown = self.survey.as_ref().and_then(|of| of.source.as_ref());
-        self.turned.as_ref() == Some(&(source.clone(), *epoch))
-            || shown == Some(&(host.clone(), *port))
     }
 
     /// `compared`: what it was seen to hold, all of which its source has.
