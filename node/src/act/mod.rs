@@ -183,6 +183,7 @@ pub(crate) mod tests {
             cluster: ClusterId::from("shop"),
             instance: InstanceId::from(instance),
             word,
+            run_ms: None,
             role: Role::Closed,
             token: None,
             opened: None,

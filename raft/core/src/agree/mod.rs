@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** no clock here. When silence turns suspicious is `observe`'s business.
 
+mod ground_age;
 mod starved;
 mod verdict;
 mod vote;

@@ -82,38 +82,6 @@ impl Inquest {
         true
     }
 
-    /// How long before the primary's end its ground was last seen to be as ordered, in milliseconds;
-    /// `None` if nobody had looked.
-    ///
-    /// The largest of three: a vote's own sign of life after its look, among those that count toward
-    /// a verdict (no smaller one is safe without a common clock); for each acker, what it heard of
-    /// the primary when no node looked any more, and the gaps in the nodes' own time. Of the last two
-    /// the smallest that a vote gives: whoever looked latest measures these on its own clock, so that
-    /// one cut link or one paused node bars nothing.
-    pub fn ground_age_ms(&self) -> Option<u64> {
-        let looked = || {
-            self.votes
-                .values()
-                .filter_map(|vote| Some((vote, vote.ground?)))
-        };
-        let gaps_ms = looked().map(|(_, look)| look.gap_ms).min()?;
-        let signs_ms = looked()
-            .filter(|(vote, _)| vote.sight.kind.counts())
-            .map(|(_, look)| look.age_ms)
-            .max()?;
-        let mut heard: BTreeMap<&InstanceId, u64> = BTreeMap::new();
-        for (vote, _) in looked() {
-            for (acker, reached) in &vote.reached {
-                if let Some(ms) = reached.ground_ms {
-                    let least = heard.entry(acker).or_insert(ms);
-                    *least = ms.min(*least);
-                }
-            }
-        }
-        let heard_ms = heard.into_values().max().unwrap_or_default();
-        Some(gaps_ms.max(signs_ms).max(heard_ms))
-    }
-
     /// The newest word of the primary's agent that any voter heard.
     pub fn word(&self) -> Option<Word> {
         self.votes

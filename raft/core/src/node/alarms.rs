@@ -87,7 +87,10 @@ impl Node {
         let look = of.ground_look()?;
         let members = cluster.ackers.members.iter();
         let heard_ms = members
-            .filter_map(|id| self.watches.get(id)?.reached(now, cluster, of)?.ground_ms)
+            .filter_map(|id| {
+                let reached = self.watches.get(id)?.reached(now, cluster, of)?;
+                reached.timed?.age_ms()
+            })
             .max();
         Some(look.age_ms.max(look.gap_ms).max(heard_ms.unwrap_or(0)))
     }

@@ -75,6 +75,10 @@ pub struct ReplicaReport {
     /// position read in its binlog.
     pub heartbeats: u64,
     pub read_position: (String, u64),
+    /// When this run of the agent first told of these two, in milliseconds since it began
+    /// (`Heartbeat::run_ms`); `None` from one that does not say.
+    #[serde(default)]
+    pub moved_ms: Option<u64>,
     /// Whether it acknowledges semi-sync writes.
     pub acking: bool,
     /// The newest replication error, empty if none.
@@ -139,6 +143,10 @@ pub struct Heartbeat {
     pub cluster: ClusterId,
     pub instance: InstanceId,
     pub word: Word,
+    /// For how long this run of the agent had gone when it sent this, in milliseconds, time that it
+    /// slept included; `None` from one that does not say.
+    #[serde(default)]
+    pub run_ms: Option<u64>,
     pub role: Role,
     /// The newest token it has obeyed.
     pub token: Option<Token>,

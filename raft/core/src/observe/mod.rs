@@ -19,6 +19,6 @@ pub use heartbeat::{
     Branches, GroundWord, Heartbeat, IoThread, MysqldWord, ReplicaReport, Role, Stuck, Word,
 };
 pub use pace::{Held, Pace};
-pub use progress::{Asked, Progress, Reached};
+pub use progress::{Asked, Progress, Reached, Timed};
 pub use server::{Besides, ChannelSeen, NotSent, ServerError};
 pub use starved::{Path, PathSeen, ReplicaSeen, Starvation};

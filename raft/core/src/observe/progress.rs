@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::heartbeat::{Heartbeat, IoThread, MysqldWord};
-use crate::ids::{InstanceId, Tick};
+use crate::ids::{Incarnation, InstanceId, Tick};
 use crate::policy::REPORT_FRESH_MS;
 
 /// What a node can say of an acker that it reaches.
@@ -16,10 +16,33 @@ pub struct Reached {
     /// Milliseconds since the primary last made progress there; `None` if its IO thread has lost
     /// the connection: then it does not hear the primary.
     pub heard_ms: Option<u64>,
-    /// How long before the primary's newest progress there this node's newest look at the primary's
-    /// ground was, on this node's clock; `None` without either.
+    /// What the primary's newest progress there and this node's newest look at the primary's ground
+    /// are to one another; `None` before it made any.
     #[serde(default)]
-    pub ground_ms: Option<u64>,
+    pub timed: Option<Timed>,
+}
+
+/// An acker's progress and a node's newest look at the primary's ground, in milliseconds since the
+/// acker's agent started: the one clock on which what several nodes saw can be compared, and what is
+/// told late is still true.
+///
+/// What lies between the sending of a beat and its arrival makes a look older than it was, never
+/// younger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timed {
+    /// Which run of the agent.
+    pub agent: Incarnation,
+    /// The newest progress that it told this node of was made by then.
+    pub moved_ms: i64,
+    /// This node looked at the primary's ground then, or later; `None` if it never did.
+    pub looked_ms: Option<i64>,
+}
+
+impl Timed {
+    /// How long before the newest progress this node's own look came.
+    pub fn age_ms(&self) -> Option<u64> {
+        Some(u64::try_from(self.moved_ms - self.looked_ms?).unwrap_or(0))
+    }
 }
 
 /// What is asked of an acker in a vote on a primary.
@@ -50,6 +73,11 @@ pub struct Progress {
     reported: Option<Tick>,
     moved: Option<Tick>,
     mark: Option<(u64, (String, u64))>,
+    /// What the newest report says of its agent's clock: its run, and when it was sent.
+    sent: Option<(Incarnation, Option<u64>)>,
+    /// When the newest progress was there at the latest, on that clock: at its start for what a run
+    /// before had told of.
+    moved_ms: u64,
     /// When anything last arrived there: progress, or the bytes of an event that is not whole yet.
     arrived: Option<Tick>,
     bytes: Option<u64>,
@@ -70,6 +98,10 @@ impl Progress {
             return;
         }
         self.reported = Some(now);
+        if self.sent.is_none_or(|(run, _)| run != beat.word.agent) {
+            self.moved_ms = 0;
+        }
+        self.sent = Some((beat.word.agent, beat.run_ms));
         let Some(replica) = &beat.replica else {
             self.connected_to = None;
             self.waits_ms = None;
@@ -92,6 +124,7 @@ impl Progress {
         if self.mark.as_ref() != Some(&mark) {
             self.mark = Some(mark);
             self.moved = Some(now);
+            self.moved_ms = replica.moved_ms.unwrap_or(0);
             self.arrived = Some(now);
             self.heard_from.clone_from(&replica.source);
         }
@@ -113,15 +146,28 @@ impl Progress {
             Some(ms) => Some(ms.min(named_ms)),
             None => (named_ms <= asked.patience_ms).then_some(named_ms),
         };
-        let moved = self
-            .moved
-            .filter(|_| self.heard_from.as_ref() == Some(asked.primary));
-        let ground_ms = moved
-            .zip(asked.ground)
-            .map(|(moved, look)| moved.since_ms(look));
         Some(Reached {
             heard_ms,
-            ground_ms,
+            timed: self.timed(reported, asked),
+        })
+    }
+
+    fn timed(&self, reported: Tick, asked: &Asked<'_>) -> Option<Timed> {
+        let moved = self
+            .moved
+            .filter(|_| self.heard_from.as_ref() == Some(asked.primary))?;
+        let (agent, sent_ms) = self.sent?;
+        // One that does not tell its time is timed from what was read of it here.
+        let (sent_ms, read) = match sent_ms {
+            Some(ms) => (ms, reported),
+            None => (0, moved),
+        };
+        Some(Timed {
+            agent,
+            moved_ms: signed(self.moved_ms),
+            looked_ms: asked
+                .ground
+                .map(|look| signed(sent_ms) + signed(look.0) - signed(read.0)),
         })
     }
 
@@ -137,4 +183,8 @@ impl Progress {
         let nothing_ms = self.arrived.map_or(u64::MAX, |at| now.since_ms(at));
         Some(waits_ms.min(nothing_ms).min(now.since_ms(asked.named)))
     }
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
 }

@@ -345,11 +345,8 @@ fn heard(reports: &[(u64, IoThread, u64, u64)], at: u64, expected: Option<Option
     for &(now, io, heartbeats, position) in reports {
         progress.report(Tick(now), &beat(io, heartbeats, position));
     }
-    let expected = expected.map(|heard_ms| Reached {
-        heard_ms,
-        ground_ms: None,
-    });
     let reached = progress.reached(Tick(at), &asked(&instance("p"), 310));
+    let reached = reached.map(|of| of.heard_ms);
     assert_eq!(reached, expected, "{reports:?} at {at}");
 }
 
@@ -383,6 +380,66 @@ fn progress_is_a_heartbeat_or_a_moved_position() {
     // An old report is none.
     heard(&[(0, On, 1, 100)], 310, Some(Some(310)));
     heard(&[(0, On, 1, 100)], 311, None);
+}
+
+/// Reports read at a time, sent by a run of the agent when it had gone for so long, that tell of
+/// progress first told of then: what the last lets a node say that looked at the ground at 5,000.
+#[track_caller]
+fn timed(reports: &[(u64, u64, Option<u64>, u64, Option<u64>)], expected: (i64, i64)) {
+    let mut progress = Progress::default();
+    for &(now, run, run_ms, heartbeats, moved_ms) in reports {
+        let mut beat = beat(IoThread::On, heartbeats, 1);
+        (beat.word.agent, beat.run_ms) = (Incarnation(run), run_ms);
+        beat.replica.as_mut().expect("it replicates").moved_ms = moved_ms;
+        progress.report(Tick(now), &beat);
+    }
+    let primary = instance("p");
+    let of = |ground| {
+        let asked = Asked {
+            ground,
+            ..asked(&primary, 310)
+        };
+        let at = reports.last().expect("one").0;
+        let reached = progress.reached(Tick(at), &asked);
+        reached.and_then(|of| of.timed).expect("it was heard")
+    };
+    let (moved_ms, looked_ms) = expected;
+    let timed = of(Some(Tick(5_000)));
+    assert_eq!(
+        (timed.moved_ms, timed.looked_ms),
+        (moved_ms, Some(looked_ms))
+    );
+    assert_eq!(of(None).looked_ms, None, "who never looked");
+}
+
+#[test]
+fn a_look_is_told_on_the_clock_of_the_ackers_agent() {
+    let first = (5_100, 1, Some(700), 1, Some(640));
+    timed(&[first], (640, 600));
+    // What comes late makes the look older, and the progress no newer.
+    timed(&[first, (5_900, 1, Some(800), 1, Some(640))], (640, -100));
+    timed(&[first, (5_200, 1, Some(800), 2, Some(790))], (790, 600));
+    // Another run does not know how long ago it was: before it began.
+    let another = (5_200, 2, Some(50), 1, Some(50));
+    timed(&[first, another], (0, -150));
+    timed(
+        &[first, another, (5_300, 2, Some(150), 1, Some(50))],
+        (0, -150),
+    );
+    timed(
+        &[first, another, (5_300, 2, Some(150), 2, Some(140))],
+        (140, -150),
+    );
+    // Of one that does not tell its time, what was read here counts.
+    timed(&[(5_100, 1, None, 1, None)], (0, -100));
+    timed(
+        &[(5_100, 1, None, 1, None), (5_300, 1, None, 1, None)],
+        (0, -100),
+    );
+    timed(
+        &[(5_100, 1, None, 1, None), (5_300, 1, None, 2, None)],
+        (0, -300),
+    );
 }
 
 #[test]

@@ -47,7 +47,7 @@ use ground::Ground;
 use joining::{Joining, Resting};
 use paths::Paths;
 use probes::Probes;
-use receiver::Receiver;
+use receiver::{Receiver, Told};
 use scheduled::Scheduled;
 
 pub use progress::ServerSeen;
@@ -235,6 +235,8 @@ pub struct Agent {
     settings: Settings,
     /// This very run of it.
     process: ProcessId,
+    /// When this run began.
+    born: Tick,
     now: Tick,
     seal: Seal,
     disk: Disk,
@@ -291,6 +293,7 @@ pub struct Agent {
     repair: Option<OpId>,
     held: Option<content::Held>,
     receiver: Receiver,
+    told: Told,
     paths: Paths,
     /// Replication that nobody ordered is being ended.
     unordered: Option<OpId>,
@@ -313,6 +316,7 @@ impl Agent {
         Self {
             settings,
             process,
+            born: now,
             now,
             found: seal.mysqld,
             disk: Disk::new(now, seal.mysqld),
@@ -352,6 +356,7 @@ impl Agent {
             repair: None,
             held: None,
             receiver: Receiver::new(now),
+            told: Told::default(),
             paths: Paths::default(),
             unordered: None,
             unordered_due: now,

@@ -12,6 +12,29 @@ use crate::observe::{IoThread, Role};
 /// Heartbeats and position: they change when progress arrives.
 type Mark = (u64, (String, u64));
 
+fn mark(survey: &Survey) -> Mark {
+    (survey.heartbeats, survey.read_position.clone())
+}
+
+/// The progress that the newest beat told of, and since when this run of the agent has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    mark: Option<Mark>,
+    since_ms: u64,
+}
+
+impl Told {
+    /// When, on the clock of this run, a beat first told of what this survey shows: one that is about
+    /// to tell of it counts.
+    pub fn moved_ms(&mut self, run_ms: u64, survey: &Survey) -> u64 {
+        let mark = mark(survey);
+        if self.mark.as_ref() != Some(&mark) {
+            (self.mark, self.since_ms) = (Some(mark), run_ms);
+        }
+        self.since_ms
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Receiver {
     /// A look that began before this says nothing.
@@ -43,7 +66,7 @@ impl Receiver {
         if begun < self.anew {
             return;
         }
-        let mark = (survey.heartbeats, survey.read_position.clone());
+        let mark = mark(survey);
         if self.mark.as_ref() != Some(&mark) {
             self.mark = Some(mark);
             self.arrived = begun;

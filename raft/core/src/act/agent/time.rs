@@ -138,6 +138,7 @@ impl Agent {
             mysqld,
             says,
         };
+        let run_ms = now.since_ms(self.born);
         let replica = self
             .survey
             .as_ref()
@@ -148,6 +149,7 @@ impl Agent {
                 source: self.seal.source.as_ref().map(|(source, _)| source.clone()),
                 heartbeats: survey.heartbeats,
                 read_position: survey.read_position.clone(),
+                moved_ms: Some(self.told.moved_ms(run_ms, survey)),
                 acking: survey.acking,
                 error: survey.replication_error.clone(),
                 waits_ms: self.receiver.waits_ms(now),
@@ -159,6 +161,7 @@ impl Agent {
             cluster: self.seal.cluster.clone(),
             instance: self.seal.instance.clone(),
             word,
+            run_ms: Some(run_ms),
             role: self.role,
             token: self.seal.token.clone(),
             opened: self.seal.opened,

@@ -97,6 +97,32 @@ fn a_receiver_waits_from_the_first_look_that_shows_it_so() {
     about(waited(&desk), 1_000);
 }
 
+/// The clock of this run when its newest beat was sent, and when one first told of what it tells.
+fn told(desk: &Desk) -> (u64, u64) {
+    let beat = desk.beats();
+    let moved_ms = beat.replica.as_ref().and_then(|of| of.moved_ms);
+    (beat.run_ms.expect("it says"), moved_ms.expect("it says"))
+}
+
+#[test]
+fn a_beat_says_since_when_it_tells_of_this_progress() {
+    let mut desk = replica();
+    desk.waits(1_000, &connected(2));
+    let (sent, moved) = told(&desk);
+    assert!(moved < sent);
+    desk.waits(1_000, &connected(2));
+    let (later, same) = told(&desk);
+    assert_eq!((later - sent, same), (1_000, moved));
+    desk.waits(500, &connected(3));
+    let (sent, moved) = told(&desk);
+    assert!(moved > later && moved <= sent, "{later} {moved} {sent}");
+    // Another run counts from its own start, and does not know since when.
+    let (mut another, _) = desk.restarts(connected(3));
+    another.waits(300, &connected(3));
+    let (sent, moved) = told(&another);
+    assert!(moved <= sent && sent < 1_000, "{moved} {sent}");
+}
+
 #[test]
 fn toward_another_source_than_ordered_it_does_not_wait() {
     let mut desk = replica();

@@ -91,7 +91,7 @@ fn no_more_is_lost_than_is_proved_or_allowed() {
 /// How old the last look at the ground is: the largest of three.
 #[test]
 fn a_ground_that_was_seen_too_long_ago_is_not_known() {
-    let age = |looks: &[Option<(u64, u64)>], heard: &[Option<u64>]| {
+    let age = |looks: &[Option<(u64, u64)>], heard: &[Option<Option<i64>>]| {
         let mut world = World::serving("pab", 1);
         world.cluster_mut().policy.automation = crate::policy::Automation::Off;
         world.open_inquest();
@@ -100,7 +100,11 @@ fn a_ground_that_was_seen_too_long_ago_is_not_known() {
             vote.ground = look.map(|(age_ms, gap_ms)| GroundLook { age_ms, gap_ms });
             let of = heard.get(node as usize - 1).copied().flatten();
             for reached in vote.reached.values_mut() {
-                reached.ground_ms = of;
+                reached.timed = of.map(|ms| Timed {
+                    agent: Incarnation(1),
+                    moved_ms: 0,
+                    looked_ms: ms.map(|ms| -ms),
+                });
             }
             world.must(Command::Vote(Box::new(vote)));
         }
@@ -113,9 +117,11 @@ fn a_ground_that_was_seen_too_long_ago_is_not_known() {
     assert_eq!(age(&[Some((10, 0)), Some((700, 0))], &[]), Some(700));
     // Of gaps, and of what an acker heard since, whoever looked latest measures.
     assert_eq!(age(&[Some((10, 900)), Some((10, 40))], &[]), Some(40));
-    let heard = [Some(2_000), Some(300)];
+    let heard = [Some(Some(2_000)), Some(Some(300))];
     assert_eq!(age(&[Some((10, 0)), Some((10, 0))], &heard), Some(300));
-    assert_eq!(age(&[Some((10, 0)), None], &heard), Some(2_000));
+    let by_one = [Some(Some(2_000)), Some(None)];
+    assert_eq!(age(&[Some((10, 0)), None], &by_one), Some(2_000));
+    assert_eq!(age(&[Some((10, 0)), None], &[None, Some(None)]), None);
 }
 
 #[test]

@@ -16,8 +16,8 @@ use proptest::strategy::ValueTree;
 
 use super::{Choice, Circumstances, LossBound, Proof, check, choose, choose_with, feasible};
 use crate::gtid::GtidSet;
-use crate::ids::Epoch;
-use crate::observe::{Fault, GroundLook, SightKind};
+use crate::ids::{Epoch, Incarnation};
+use crate::observe::{Fault, GroundLook, SightKind, Timed};
 use crate::policy::MaxLoss;
 use crate::record::{Ackers, Command, FenceReport, FreezeReport, PromotionRule, Registration};
 use crate::testing::{
