@@ -184,6 +184,7 @@ pub(crate) mod tests {
             instance: InstanceId::from(instance),
             word,
             run_ms: None,
+            slept: false,
             role: Role::Closed,
             token: None,
             opened: None,

@@ -463,6 +463,7 @@ pub fn beat(letter: &str, number: u64) -> Heartbeat {
         instance: instance(letter),
         word: word(number, 1, MysqldWord::Running { answered_ms_ago: 0 }),
         run_ms: None,
+        slept: false,
         role: Role::Following(Epoch(1)),
         token: None,
         server_uuid: Some(uuid(letter)),

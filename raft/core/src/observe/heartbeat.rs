@@ -147,6 +147,10 @@ pub struct Heartbeat {
     /// slept included; `None` from one that does not say.
     #[serde(default)]
     pub run_ms: Option<u64>,
+    /// Its agent slept, and has not looked at its server since: what it tells is of before that. Not
+    /// said any more after a second, when its server does not answer.
+    #[serde(default)]
+    pub slept: bool,
     pub role: Role,
     /// The newest token it has obeyed.
     pub token: Option<Token>,

@@ -67,17 +67,23 @@ fn answers(beat: &Heartbeat) -> bool {
     }
 }
 
+/// What the newest report says by the clock of its agent.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    agent: Incarnation,
+    /// When it was sent, and by when all progress that it tells of was made; `None` from one that
+    /// does not say: it is timed from what was read of it here.
+    clock: Option<(u64, u64)>,
+    read: Tick,
+}
+
 /// Follows one replica's reports.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     reported: Option<Tick>,
     moved: Option<Tick>,
     mark: Option<(u64, (String, u64))>,
-    /// What the newest report says of its agent's clock: its run, and when it was sent.
-    sent: Option<(Incarnation, Option<u64>)>,
-    /// When the newest progress was there at the latest, on that clock: at its start for what a run
-    /// before had told of.
-    moved_ms: u64,
+    told: Option<Told>,
     /// When anything last arrived there: progress, or the bytes of an event that is not whole yet.
     arrived: Option<Tick>,
     bytes: Option<u64>,
@@ -93,20 +99,22 @@ pub struct Progress {
 impl Progress {
     pub fn report(&mut self, now: Tick, beat: &Heartbeat) {
         // Without its server there is no replica to reach: it cannot be frozen, nor tell anything.
-        if !matches!(beat.word.says, MysqldWord::Running { .. }) {
+        // And whoever slept tells of before that: it may have heard the primary all the while.
+        if beat.slept || !matches!(beat.word.says, MysqldWord::Running { .. }) {
             self.reported = None;
             return;
         }
         self.reported = Some(now);
-        if self.sent.is_none_or(|(run, _)| run != beat.word.agent) {
-            self.moved_ms = 0;
-        }
-        self.sent = Some((beat.word.agent, beat.run_ms));
         let Some(replica) = &beat.replica else {
             self.connected_to = None;
             self.waits_ms = None;
             return;
         };
+        self.told = Some(Told {
+            agent: beat.word.agent,
+            clock: beat.run_ms.zip(replica.moved_ms),
+            read: now,
+        });
         self.source.clone_from(&replica.source);
         self.waits_ms = replica.waits_ms.filter(|_| answers(beat));
         // Where they were not known before nothing says that they have just come.
@@ -124,7 +132,6 @@ impl Progress {
         if self.mark.as_ref() != Some(&mark) {
             self.mark = Some(mark);
             self.moved = Some(now);
-            self.moved_ms = replica.moved_ms.unwrap_or(0);
             self.arrived = Some(now);
             self.heard_from.clone_from(&replica.source);
         }
@@ -148,26 +155,29 @@ impl Progress {
         };
         Some(Reached {
             heard_ms,
-            timed: self.timed(reported, asked),
+            timed: self.timed(asked),
         })
     }
 
-    fn timed(&self, reported: Tick, asked: &Asked<'_>) -> Option<Timed> {
+    fn timed(&self, asked: &Asked<'_>) -> Option<Timed> {
         let moved = self
             .moved
             .filter(|_| self.heard_from.as_ref() == Some(asked.primary))?;
-        let (agent, sent_ms) = self.sent?;
-        // One that does not tell its time is timed from what was read of it here.
-        let (sent_ms, read) = match sent_ms {
-            Some(ms) => (ms, reported),
-            None => (0, moved),
+        let (agent, sent_ms, moved_ms, read) = match self.told? {
+            Told {
+                agent,
+                clock: Some((sent_ms, moved_ms)),
+                read,
+            } => (agent, sent_ms, moved_ms, read),
+            Told {
+                agent, clock: None, ..
+            } => (agent, 0, 0, moved),
         };
+        let since = |look: Tick| signed(sent_ms) + signed(look.0) - signed(read.0);
         Some(Timed {
             agent,
-            moved_ms: signed(self.moved_ms),
-            looked_ms: asked
-                .ground
-                .map(|look| signed(sent_ms) + signed(look.0) - signed(read.0)),
+            moved_ms: signed(moved_ms),
+            looked_ms: asked.ground.map(since),
         })
     }
 

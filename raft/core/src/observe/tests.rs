@@ -419,17 +419,8 @@ fn a_look_is_told_on_the_clock_of_the_ackers_agent() {
     // What comes late makes the look older, and the progress no newer.
     timed(&[first, (5_900, 1, Some(800), 1, Some(640))], (640, -100));
     timed(&[first, (5_200, 1, Some(800), 2, Some(790))], (790, 600));
-    // Another run does not know how long ago it was: before it began.
-    let another = (5_200, 2, Some(50), 1, Some(50));
-    timed(&[first, another], (0, -150));
-    timed(
-        &[first, another, (5_300, 2, Some(150), 1, Some(50))],
-        (0, -150),
-    );
-    timed(
-        &[first, another, (5_300, 2, Some(150), 2, Some(140))],
-        (140, -150),
-    );
+    // Another run has another clock.
+    timed(&[first, (5_200, 2, Some(50), 1, Some(40))], (40, -150));
     // Of one that does not tell its time, what was read here counts.
     timed(&[(5_100, 1, None, 1, None)], (0, -100));
     timed(
@@ -440,6 +431,24 @@ fn a_look_is_told_on_the_clock_of_the_ackers_agent() {
         &[(5_100, 1, None, 1, None), (5_300, 1, None, 2, None)],
         (0, -300),
     );
+}
+
+#[test]
+fn who_slept_and_has_not_looked_since_says_nothing_of_it() {
+    let primary = instance("p");
+    let mut progress = Progress::default();
+    let mut told = |now, slept| {
+        let beat = Heartbeat {
+            slept,
+            ..beat(IoThread::On, 1, 100)
+        };
+        progress.report(Tick(now), &beat);
+        let reached = progress.reached(Tick(now), &asked(&primary, 310));
+        reached.map(|of| of.heard_ms)
+    };
+    assert_eq!(told(0, false), Some(Some(0)));
+    assert_eq!(told(4_000, true), None);
+    assert_eq!(told(4_010, false), Some(Some(4_010)));
 }
 
 #[test]

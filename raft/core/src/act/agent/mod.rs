@@ -294,6 +294,8 @@ pub struct Agent {
     held: Option<content::Held>,
     receiver: Receiver,
     told: Told,
+    /// When it went on after a sleep, until a look at its server that began since is answered.
+    woke: Option<Tick>,
     paths: Paths,
     /// Replication that nobody ordered is being ended.
     unordered: Option<OpId>,
@@ -357,6 +359,7 @@ impl Agent {
             held: None,
             receiver: Receiver::new(now),
             told: Told::default(),
+            woke: None,
             paths: Paths::default(),
             unordered: None,
             unordered_due: now,

@@ -24,9 +24,13 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// When, on the clock of this run, a beat first told of what this survey shows: one that is about
-    /// to tell of it counts.
-    pub fn moved_ms(&mut self, run_ms: u64, survey: &Survey) -> u64 {
+    /// By when, on the clock of this run, all progress was made of which this survey is the newest
+    /// look: since a beat first told of it (one that is about to counts), nothing moved. Where the look
+    /// is not `of_now`, more may have come until now.
+    pub fn moved_ms(&mut self, run_ms: u64, survey: &Survey, of_now: bool) -> u64 {
+        if !of_now {
+            return run_ms;
+        }
         let mark = mark(survey);
         if self.mark.as_ref() != Some(&mark) {
             (self.mark, self.since_ms) = (Some(mark), run_ms);

@@ -136,6 +136,7 @@ impl Agent {
         out: &mut Vec<AgentOutput>,
     ) {
         self.answered = self.answered.max(Some(begun));
+        self.woke.take_if(|woke| begun >= *woke);
         if self.server == Server::Fresh {
             self.came_up(now, &survey, out);
         }

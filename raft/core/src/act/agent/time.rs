@@ -10,6 +10,9 @@ use super::{Agent, AgentOutput, Server};
 /// For so long a new primary serves before it forgets what it replicated from.
 const CLEAN_UP_MS: u64 = 250;
 
+/// A look at its server that is older than ten of them are apart tells nothing of now.
+const LOOK_OLD_MS: u64 = 1_000;
+
 impl Agent {
     pub(super) fn tick(&mut self, now: Tick, out: &mut Vec<AgentOutput>) {
         if now.since_ms(self.last_tick) > TICK_GAP_MS {
@@ -20,6 +23,7 @@ impl Agent {
             // What was seen before it slept settles nothing that came meanwhile.
             self.ground.lose_sight();
             self.receiver.restart(now);
+            self.woke = Some(now);
         }
         self.last_tick = now;
         if matches!(self.server, Server::Fresh | Server::Up)
@@ -139,6 +143,9 @@ impl Agent {
             says,
         };
         let run_ms = now.since_ms(self.born);
+        let of_now = self
+            .answered
+            .is_some_and(|at| now.since_ms(at) <= LOOK_OLD_MS);
         let replica = self
             .survey
             .as_ref()
@@ -149,7 +156,7 @@ impl Agent {
                 source: self.seal.source.as_ref().map(|(source, _)| source.clone()),
                 heartbeats: survey.heartbeats,
                 read_position: survey.read_position.clone(),
-                moved_ms: Some(self.told.moved_ms(run_ms, survey)),
+                moved_ms: Some(self.told.moved_ms(run_ms, survey, of_now)),
                 acking: survey.acking,
                 error: survey.replication_error.clone(),
                 waits_ms: self.receiver.waits_ms(now),
@@ -162,6 +169,9 @@ impl Agent {
             instance: self.seal.instance.clone(),
             word,
             run_ms: Some(run_ms),
+            slept: self
+                .woke
+                .is_some_and(|woke| now.since_ms(woke) <= LOOK_OLD_MS),
             role: self.role,
             token: self.seal.token.clone(),
             opened: self.seal.opened,

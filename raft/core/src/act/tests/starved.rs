@@ -123,6 +123,36 @@ fn a_beat_says_since_when_it_tells_of_this_progress() {
     assert!(moved <= sent && sent < 1_000, "{moved} {sent}");
 }
 
+/// Its newest look is of before it slept, or of a server that does not answer: the primary may have
+/// gone on meanwhile.
+#[test]
+fn a_look_of_long_ago_tells_nothing_of_now() {
+    let mut desk = replica();
+    desk.waits(1_000, &connected(2));
+    let (_, moved) = told(&desk);
+    desk.now += 3_000;
+    desk.tell(AgentInput::Tick);
+    assert!(desk.beats().slept);
+    let (sent, until) = told(&desk);
+    assert_eq!(until, sent);
+    // Nothing came meanwhile.
+    desk.waits(200, &connected(2));
+    assert!(!desk.beats().slept);
+    assert_eq!(told(&desk).1, moved);
+    // It looks, and is not answered.
+    desk.now += 3_000;
+    for _ in 0..12 {
+        desk.tell(AgentInput::Tick);
+        assert!(desk.beats().slept, "as long as it may be answered");
+        desk.now += 80;
+    }
+    desk.now += 100;
+    desk.tell(AgentInput::Tick);
+    assert!(!desk.beats().slept, "its server hangs");
+    let (sent, until) = told(&desk);
+    assert_eq!(until, sent);
+}
+
 #[test]
 fn toward_another_source_than_ordered_it_does_not_wait() {
     let mut desk = replica();
