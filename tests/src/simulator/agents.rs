@@ -307,6 +307,7 @@ impl World {
     fn say_mistakenly(&self, host: usize, beat: &mut Heartbeat) {
         match self.options.planted {
             Some(Planted::ReturnNotLogged) => beat.ground.since = 0,
+            Some(Planted::SleeperBelieved) => (beat.slept, beat.run_ms) = (false, None),
             Some(Planted::SchedulerSeenEarly) if matches!(beat.role, Role::Open(_)) => {
                 let said = beat.scheduled.get_or_insert_default();
                 said.runs = Some(self.servers[host].scheduler);

@@ -213,6 +213,7 @@ impl World {
             match self.rng.below(1_000) {
                 0..60 => return self.weaken_and_lose(primary),
                 60..100 => return self.stand_still_and_lose(primary),
+                100..140 => return self.sleep_unseen(primary),
                 _ => {}
             }
         }

@@ -55,6 +55,15 @@ impl World {
         self.strike(lost, us - 50_000, lasts);
     }
 
+    /// No node sees the primary, and every agent sleeps meanwhile: what the ackers' agents tell first
+    /// when they go on is of before that, and the primary was there all the while.
+    pub(super) fn sleep_unseen(&mut self, primary: usize) {
+        let ways = self.ways_to_nodes(&[self.place_of_host(primary)]);
+        let us = self.rng.between(2_500_000, 4_000_000);
+        self.strike(Fault::AgentsAsleep, 0, us);
+        self.strike(Fault::Cut(ways), 0, us + 1_000_000);
+    }
+
     /// The host that takes writes, if one does.
     fn open_host(&self) -> Option<usize> {
         (0..self.members).find(|host| {

@@ -68,6 +68,7 @@ planted! {
     StarvedWithoutPaths, "starved-without-paths", "takes every try to log in for a login";
     CommonOfAPrimary, "common-of-a-primary", "names common what a primary wrote";
     LainBeatsFresh, "lain-beats-fresh", "takes a beat that lay while the node stood still for one of now";
+    SleeperBelieved, "sleeper-believed", "takes what an agent saw before it slept for what is now";
     SchedulerSeenEarly, "scheduler-seen-early", "tells of a scheduler before it is told that nothing is owed";
     UnionNeeded, "union-needed", "needs what any acker holds, though nobody was told";
 }
