@@ -309,7 +309,7 @@ impl World {
             let op = &mut self.servers[host].ops[index];
             op.abandoned = true;
             op.number = number;
-            let us = self.rng.between(1_000, 500_000);
+            let us = self.rng.between(1_000, 3_000_000);
             self.after(us, Target::Mysqld(host), run, What::OpEffect { number });
         }
     }
