@@ -7,7 +7,7 @@ use primacy_core::ids::LogIndex;
 
 use crate::admission::{Remains, RemainsError};
 use crate::config::{Config, StartError};
-use crate::disk::DiskError;
+use crate::disk::{DiskError, off_the_async_threads};
 use crate::fatal::FatalCell;
 use crate::history::{History, HistoryEntry, HistoryError};
 use crate::log_store::LogStore;
@@ -27,7 +27,7 @@ pub struct Opened {
 pub async fn open(config: &Config, fatal: FatalCell) -> Result<Opened, StartError> {
     let (dir, node, knows) = (config.dir.clone(), config.node_id, config.knows);
     let bounds = config.history.clone();
-    let opening = tokio::task::spawn_blocking(move || {
+    let opening = off_the_async_threads(move || {
         let lock = identity::claim(&dir, node)?;
         let (recovered, writer) = wal::open(&dir.join("wal"), node, Some(lock))?;
         let (snapshots, newest) = Snapshots::open(&dir.join("snapshots"))?;
