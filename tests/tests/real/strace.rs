@@ -4,8 +4,12 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::world::{LIMIT, end, end_within};
+
+/// For so long it may let go of what it traced.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Attaches; returns once it has. `None`, said aloud, where that cannot be had. Ends with `detach`.
 pub fn attach<S: AsRef<OsStr>>(pid: u32, arguments: impl IntoIterator<Item = S>) -> Option<Child> {
@@ -38,9 +42,11 @@ pub fn attach<S: AsRef<OsStr>>(pid: u32, arguments: impl IntoIterator<Item = S>)
     Some(strace)
 }
 
-/// Lets go of every thread; its file is whole then. A thread is let go when it next stops, which one
-/// that waits for a slow disk does not do before that has answered.
+/// Lets go of every thread; its file is whole then, line by line. A thread is let go when it next stops,
+/// which one that waits for a slow disk does not do before that has answered: the kernel lets go of
+/// it where strace is killed instead.
 pub fn detach(mut strace: Child) {
-    let detached = end_within(&mut strace, LIMIT);
-    assert!(detached, "strace lets go of every thread within {LIMIT:?}");
+    if !end_within(&mut strace, PATIENCE) {
+        println!("strace did not let go within {PATIENCE:?}, and was killed");
+    }
 }
