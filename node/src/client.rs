@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use primacy_proto::MESSAGE_BYTES_MAX;
 use primacy_proto::tls::{HandshakeError, Transport};
 use primacy_proto::v1::operator_service_client::OperatorServiceClient;
 use primacy_proto::v1::primacy_service_client::PrimacyServiceClient;
@@ -208,9 +209,11 @@ pub(crate) fn channel(address: &str, transport: &Transport) -> Result<Channel, C
 pub type OperatorApi = OperatorServiceClient<Channel>;
 
 pub fn primaries(channel: Channel) -> PrimacyServiceClient<Channel> {
-    PrimacyServiceClient::new(channel)
+    PrimacyServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 pub fn operator(channel: Channel) -> OperatorApi {
     OperatorServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

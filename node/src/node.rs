@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use primacy_core::ids::NodeId;
 use primacy_core::record::{FEATURE_LEVEL, Member};
-use primacy_proto::agent_link::agent_link_service_server::AgentLinkServiceServer;
+use primacy_proto::MESSAGE_BYTES_MAX;
+use primacy_proto::link;
 use primacy_proto::tls::{GateLayer, Transport, incoming};
 use primacy_proto::v1::GetControlPlaneRequest;
 use primacy_proto::v1::operator_service_server::OperatorServiceServer;
@@ -117,12 +118,15 @@ pub async fn run(config: NodeConfig) -> anyhow::Result<()> {
     let server = Server::builder()
         .layer(GateLayer::new(transport.clone()))
         .add_service(handle.service())
-        .add_service(AgentLinkServiceServer::new(LinkService {
+        .add_service(link::server(LinkService {
             links: links.clone(),
             inputs: inputs.clone(),
         }))
         .add_service(PrimacyServiceServer::new(Primaries(access.clone())))
-        .add_service(OperatorServiceServer::new(Operator(access)))
+        .add_service(
+            OperatorServiceServer::new(Operator(access))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
         .add_service(health)
         .add_service(reflection)
         .serve_with_incoming(incoming(listener, transport));

@@ -15,5 +15,8 @@ pub mod agent_link {
     tonic::include_proto!("primacy.internal.agent.v1");
 }
 
+/// One message: three GTID sets of 16 MiB at most, or some hundred entries of the log.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
 /// For gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

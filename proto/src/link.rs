@@ -8,9 +8,28 @@ use primacy_core::lint::Facts;
 use primacy_core::observe::Heartbeat;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tonic::transport::Channel;
+
+use crate::MESSAGE_BYTES_MAX;
+use crate::agent_link::agent_link_service_client::AgentLinkServiceClient;
+use crate::agent_link::agent_link_service_server::{AgentLinkService, AgentLinkServiceServer};
 
 /// The version of the payloads. Fields may be added with a default without changing it.
 pub const FORMAT: u32 = 1;
+
+/// The agent's side. A beat carries three GTID sets, each as long as a server's history is torn.
+pub fn client(channel: Channel) -> AgentLinkServiceClient<Channel> {
+    AgentLinkServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// The node's side.
+pub fn server<T: AgentLinkService>(service: T) -> AgentLinkServiceServer<T> {
+    AgentLinkServiceServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
 
 /// From an agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]

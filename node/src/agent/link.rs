@@ -8,7 +8,6 @@ use primacy_core::act::{AgentInput, Reply};
 use primacy_core::ids::InstanceId;
 use primacy_core::observe::Heartbeat;
 use primacy_proto::agent_link::AttachRequest;
-use primacy_proto::agent_link::agent_link_service_client::AgentLinkServiceClient;
 use primacy_proto::link::{self, Down, FORMAT, Up};
 use primacy_proto::tls::Transport;
 use tokio::sync::mpsc;
@@ -155,7 +154,7 @@ impl Link {
             run: self.run,
         };
         sender.send(wire(&hello)?).await?;
-        let mut client = AgentLinkServiceClient::new(channel);
+        let mut client = link::client(channel);
         let attached =
             tokio::time::timeout(CONNECT_LIMIT, client.attach(ReceiverStream::new(up))).await??;
         let mut down = attached.into_inner();

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use primacy_core::ids::{Epoch, InstanceId};
 use primacy_core::record::EventKind;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -34,6 +35,9 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 const WARM_ACKS: usize = 20;
 /// How long the old primary is watched after the new one acknowledged a write.
 const AFTERMATH: Duration = Duration::from_millis(1_500);
+/// A try to reach a primary, and what lies between two.
+const TRY_LIMIT: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 const READ_LIMIT: Duration = Duration::from_secs(20);
 const HISTORY_PAGE: u32 = 1_000;
 
@@ -47,10 +51,9 @@ pub(super) async fn once(
 ) -> anyhow::Result<RunReport> {
     let screen = Screen::new(quiet);
     let world = World::build(template, args, net, |what| screen.say(what)).await?;
-    let old = world.first();
+    let (old, epoch) = make_table(&world).await?;
     let old_address = world.places[&old].address();
     let from_index = last_index(&world).await?;
-    make_table(&world).await?;
 
     let (primary, polls) = discover(agents(&world), net.rtt());
     let (stop, stopped) = watch::channel(false);
@@ -58,7 +61,7 @@ pub(super) async fn once(
     let live = if quiet {
         None
     } else {
-        screen.before(&world);
+        screen.before(&world, &old, epoch);
         let clients = Clients {
             writers: args.pool(),
             ledger: ledger.clone(),
@@ -154,20 +157,37 @@ fn agents(world: &World) -> super::discover::Asked {
         .collect()
 }
 
-/// On the first primary, which may have been deposed by now, on a machine that has no time for it.
-async fn make_table(world: &World) -> anyhow::Result<()> {
-    let first = world.first();
-    let target = writers::target(world.places[&first].address(), &world.app);
-    let deadline = within(READ_LIMIT);
-    let made = async {
-        let mut session = Session::connect(&target, deadline).await?;
-        session.execute(writers::TABLE, deadline).await
-    };
-    if let Err(error) = made.await {
-        let what = format!("the demo's table cannot be made on {first}: {error}");
-        return Err(explained(world, &what).await);
+/// On whoever is primary, as any client would: on a machine that has no time for it the first one may
+/// have been replaced by now. Whom it was made on, and for which epoch that one is open.
+async fn make_table(world: &World) -> anyhow::Result<(InstanceId, Epoch)> {
+    let deadline = within(FAILOVER_LIMIT);
+    loop {
+        let error = match try_to_make_table(world, within(TRY_LIMIT)).await {
+            Ok(on) => return Ok(on),
+            Err(error) => error,
+        };
+        if Instant::now() >= deadline {
+            let what = format!("the demo's table cannot be made: {error:#}");
+            return Err(explained(world, &what).await);
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
     }
-    Ok(())
+}
+
+async fn try_to_make_table(
+    world: &World,
+    deadline: Instant,
+) -> anyhow::Result<(InstanceId, Epoch)> {
+    let document = crate::cli::fetch(&world.client, CLUSTER).await?;
+    let status = document.clusters.get(&world.cluster);
+    let cluster = &status.context("the cluster is registered")?.cluster;
+    let (primary, epoch) = (&cluster.primary, cluster.epoch);
+    let on = || format!("on {primary}, primary of epoch {epoch}");
+    let target = writers::target(world.places[primary].address(), &world.app);
+    let mut session = Session::connect(&target, deadline).await.with_context(on)?;
+    let made = session.execute(writers::TABLE, deadline).await;
+    made.with_context(on)?;
+    Ok((primary.clone(), epoch))
 }
 
 /// Waits for a condition.
@@ -374,11 +394,11 @@ pub(super) async fn stay(
     let quiet = output == Output::Json;
     let screen = Screen::new(quiet);
     let world = World::build(template, args, net, |what| screen.say(what)).await?;
-    make_table(&world).await?;
+    let (primary, _) = make_table(&world).await?;
     if quiet {
         println!("{}", screen::addresses(&world));
     } else {
-        println!("{}", screen::how_to(&world));
+        println!("{}", screen::how_to(&world, &primary));
     }
     // Until Ctrl-C, which drops this future and the world with it.
     std::future::pending().await

@@ -1,5 +1,6 @@
 //! What a person is told before and after a run; what happens between is `live`.
 
+use primacy_core::ids::{Epoch, InstanceId};
 use serde_json::json;
 
 use super::report::RunReport;
@@ -21,13 +22,13 @@ impl Screen {
         }
     }
 
-    pub fn before(&self, world: &World) {
+    pub fn before(&self, world: &World, primary: &InstanceId, epoch: Epoch) {
         if self.quiet {
             return;
         }
-        println!("\ncluster {}, epoch 1:", world.cluster);
+        println!("\ncluster {}, epoch {epoch}:", world.cluster);
         for place in world.places.values() {
-            let role = if place.id == world.first() {
+            let role = if place.id == *primary {
                 "primary"
             } else {
                 "replica"
@@ -96,7 +97,7 @@ pub(super) fn addresses(world: &World) -> serde_json::Value {
 }
 
 /// The same for a person, with commands to try.
-pub(super) fn how_to(world: &World) -> String {
+pub(super) fn how_to(world: &World, primary: &InstanceId) -> String {
     let mut text = String::from("\nrunning; Ctrl-C ends it all\n\n");
     for ((id, (region, process)), address) in world.nodes.iter().zip(&world.node_addresses) {
         text.push_str(&format!(
@@ -122,7 +123,7 @@ pub(super) fn how_to(world: &World) -> String {
             text.push_str(&format!("  {region:10} nsenter --net --target {pid}\n"));
         }
     }
-    let first = &world.places[&world.first()];
+    let first = &world.places[primary];
     let program = std::env::current_exe().unwrap_or_default();
     let program = program.display();
     let pid = first.mysqld_pid().map_or("?".into(), |pid| pid.to_string());

@@ -31,9 +31,6 @@ pub mod wire {
 /// The metadata key with the id of the node that a call is meant for.
 const TO: &str = "primacy-to-node";
 
-/// One message: entries of some kilobytes, some hundred at a time.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
-
 /// Opens an InstallSnapshot call.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use primacy_core::ids::NodeId;
 use primacy_core::record::Member;
+use primacy_proto::MESSAGE_BYTES_MAX;
 use primacy_proto::tls::{HandshakeError, Transport};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+use super::TO;
 use super::wire::raft_service_client::RaftServiceClient;
-use super::{MESSAGE_BYTES_MAX, TO};
 
 /// A connection is made within this, or tried anew.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);

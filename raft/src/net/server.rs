@@ -13,13 +13,14 @@ use openraft::raft::{
 };
 use primacy_core::ids::NodeId;
 use primacy_core::record::{Command, Proposal};
+use primacy_proto::MESSAGE_BYTES_MAX;
 use primacy_proto::tls::{Identity, speaks_as};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::wire::raft_service_server::{RaftService, RaftServiceServer};
-use super::{MESSAGE_BYTES_MAX, SnapshotHeader, TO, decode, encode, wire};
+use super::{SnapshotHeader, TO, decode, encode, wire};
 use crate::admission::{Seat, Word};
 use crate::disk::DiskError;
 use crate::fatal::{FatalCell, FatalError};

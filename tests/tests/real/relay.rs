@@ -8,10 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use primacy_core::act::{Order, Reply, Said};
 use primacy_core::ids::InstanceId;
-use primacy_proto::agent_link::agent_link_service_client::AgentLinkServiceClient;
-use primacy_proto::agent_link::agent_link_service_server::{
-    AgentLinkService, AgentLinkServiceServer,
-};
+use primacy_proto::agent_link::agent_link_service_server::AgentLinkService;
 use primacy_proto::agent_link::{AttachRequest, AttachResponse};
 use primacy_proto::link::{self, Down, FORMAT, Up};
 use primacy_proto::tls::{Transport, incoming};
@@ -75,7 +72,7 @@ impl Relay {
                     agent: world.transport_of(&format!("agent-{}-{id}", world.cluster_id())),
                     shared: shared.clone(),
                 };
-                let server = Server::builder().add_service(AgentLinkServiceServer::new(link));
+                let server = Server::builder().add_service(link::server(link));
                 let as_node = world.transport_of(&format!("node-{}", node.id));
                 tokio::spawn(server.serve_with_incoming(incoming(listener, as_node)));
             }
@@ -170,7 +167,7 @@ impl Link {
         let unavailable = |error: tonic::transport::Error| Status::unavailable(error.to_string());
         let endpoint = self.agent.endpoint(&self.address).map_err(unavailable)?;
         let channel = self.agent.connect(&endpoint, None).await;
-        let mut client = AgentLinkServiceClient::new(channel.map_err(unavailable)?);
+        let mut client = link::client(channel.map_err(unavailable)?);
         let (to_node, up) = mpsc::channel(BACKLOG);
         let mut node = client.attach(ReceiverStream::new(up)).await?.into_inner();
         let gone = |_| Status::unavailable("gone");

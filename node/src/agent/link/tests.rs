@@ -1,11 +1,11 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 
+use primacy_core::gtid::GtidSet;
 use primacy_core::ids::ClusterId;
+use primacy_core::observe::Heartbeat;
 use primacy_proto::agent_link::AttachResponse;
-use primacy_proto::agent_link::agent_link_service_server::{
-    AgentLinkService, AgentLinkServiceServer,
-};
+use primacy_proto::agent_link::agent_link_service_server::AgentLinkService;
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Streaming};
 
@@ -89,51 +89,105 @@ fn link_to(node: SocketAddr, inputs: mpsc::Sender<AgentInput>) -> Link {
     }
 }
 
-/// A node that has just started knows no beat before the first that it hears, and takes that for one of
-/// now.
-#[tokio::test]
-async fn what_was_said_while_a_node_was_connected_to_is_not_said_to_it() {
+/// A node that is about to let an agent attach, and what it hears.
+struct Node {
+    address: SocketAddr,
+    was_asked: oneshot::Receiver<()>,
+    lets: oneshot::Sender<()>,
+    hears: mpsc::Receiver<Up>,
+}
+
+async fn node() -> Node {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port");
     let address = listener.local_addr().expect("an address");
     let (asked, was_asked) = oneshot::channel();
     let (lets, may) = oneshot::channel();
-    let (heard, mut hears) = mpsc::channel(256);
-    let node = AgentLinkServiceServer::new(Slow {
+    let (heard, hears) = mpsc::channel(256);
+    let service = link::server(Slow {
         asked: Mutex::new(Some(asked)),
         lets: Mutex::new(Some(may)),
         heard,
     });
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
     let serve = tonic::transport::Server::builder()
-        .add_service(node)
+        .add_service(service)
         .serve_with_incoming(incoming);
     tokio::spawn(serve);
-    let (inputs, _inputs) = mpsc::channel(16);
-    let (sender, receiver) = mpsc::channel(BACKLOG);
-    tokio::spawn(link_to(address, inputs).run(receiver));
+    Node {
+        address,
+        was_asked,
+        lets,
+        hears,
+    }
+}
 
-    was_asked.await.expect("it attaches");
-    sender.send(beat(1)).await.expect("a link");
-    sender.send(beat(2)).await.expect("a link");
-    lets.send(()).expect("a node");
-    let mut number = 2;
+/// The first beat that it hears, while `again` sends more of them.
+async fn first_beat(
+    hears: &mut mpsc::Receiver<Up>,
+    mut again: impl AsyncFnMut(),
+) -> Box<Heartbeat> {
     let first = async {
         loop {
             tokio::select! {
                 said = hears.recv() => match said.expect("a node") {
-                    Up::Beat { beat, .. } => break beat.word.beat,
+                    Up::Beat { beat, .. } => break beat,
                     _ => continue,
                 },
-                () = tokio::time::sleep(Duration::from_millis(5)) => {
-                    number += 1;
-                    sender.send(beat(number)).await.expect("a link");
-                }
+                () = tokio::time::sleep(Duration::from_millis(5)) => again().await,
             }
         }
     };
     let first = tokio::time::timeout(Duration::from_secs(60), first).await;
-    let first = first.expect("a beat, within a minute");
+    first.expect("a beat, within a minute")
+}
+
+/// A node that has just started knows no beat before the first that it hears, and takes that for one of
+/// now.
+#[tokio::test]
+async fn what_was_said_while_a_node_was_connected_to_is_not_said_to_it() {
+    let mut node = node().await;
+    let (inputs, _inputs) = mpsc::channel(16);
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    tokio::spawn(link_to(node.address, inputs).run(receiver));
+
+    node.was_asked.await.expect("it attaches");
+    sender.send(beat(1)).await.expect("a link");
+    sender.send(beat(2)).await.expect("a link");
+    node.lets.send(()).expect("a node");
+    let mut number = 2;
+    let first = first_beat(&mut node.hears, async || {
+        number += 1;
+        sender.send(beat(number)).await.expect("a link");
+    });
+    let first = first.await.word.beat;
     assert!(first > 2, "beat {first}, of before it attached, is said");
+}
+
+/// gRPC's own limit of 4 MiB would cut an instance off for good.
+#[tokio::test]
+async fn a_beat_of_a_torn_history_arrives() {
+    let mut node = node().await;
+    let (inputs, _inputs) = mpsc::channel(16);
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    tokio::spawn(link_to(node.address, inputs).run(receiver));
+    node.was_asked.await.expect("it attaches");
+    node.lets.send(()).expect("a node");
+
+    let mut text = "01111111-1111-1111-1111-111111111111".to_owned();
+    for gtid in 0..800_000 {
+        text.push_str(&format!(":{}", 2 * gtid + 1));
+    }
+    assert!(text.len() > 5 << 20);
+    let torn: GtidSet = text.parse().expect("a set");
+    let mut number = 0;
+    let heard = first_beat(&mut node.hears, async || {
+        number += 1;
+        let mut beat = Box::new(heartbeat("a", number));
+        beat.executed.clone_from(&torn);
+        // One that waits is as good as the next.
+        let _ = sender.try_send(Message::Beat(beat));
+    });
+    assert_eq!(heard.await.executed, torn);
 }

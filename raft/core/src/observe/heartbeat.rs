@@ -159,7 +159,7 @@ pub struct Heartbeat {
     pub opened: Option<Epoch>,
     pub server_uuid: Option<Uuid>,
     pub version: (u32, u32, u32),
-    /// Whether the server refuses writes (`super_read_only` or `offline_mode`).
+    /// Whether the server refuses all writes (`super_read_only` and `offline_mode`).
     pub fenced: bool,
     pub executed: GtidSet,
     pub received: GtidSet,

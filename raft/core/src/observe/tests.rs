@@ -382,10 +382,13 @@ fn progress_is_a_heartbeat_or_a_moved_position() {
     heard(&[(0, On, 1, 100)], 311, None);
 }
 
-/// Reports read at a time, sent by a run of the agent when it had gone for so long, that tell of
-/// progress first told of then: what the last lets a node say that looked at the ground at 5,000.
+/// When it was read, by which run it was sent, and on its clock when, its heartbeats, and since when it
+/// tells of these.
+type Reported = (u64, u64, Option<u64>, u64, Option<u64>);
+
+/// What the last of these lets a node say that looked at the ground at 5,000.
 #[track_caller]
-fn timed(reports: &[(u64, u64, Option<u64>, u64, Option<u64>)], expected: (i64, i64)) {
+fn timed(reports: &[Reported], expected: (i64, i64)) {
     let mut progress = Progress::default();
     for &(now, run, run_ms, heartbeats, moved_ms) in reports {
         let mut beat = beat(IoThread::On, heartbeats, 1);

@@ -1,6 +1,8 @@
 //! What must hold after every apply. A violation is a bug of ours: the process stops rather than
 //! act on it.
 
+use std::collections::BTreeMap;
+
 use super::cluster::{Cluster, PromotionRule, Stage};
 use super::limits::SLOT_MS;
 use super::state::State;
@@ -16,17 +18,18 @@ impl State {
         }
         found.extend(self.level_violations());
         found.extend(self.incident_violations());
-        let mut owners = std::collections::BTreeMap::new();
+        let (mut owners, mut servers) = (BTreeMap::new(), BTreeMap::new());
         for (id, cluster) in &self.clusters {
             for (instance, spec) in &cluster.instances {
-                if let Some(other) = owners.insert(instance.clone(), id) {
+                if let Some(other) = owners.insert(instance, id) {
                     found.push(format!(
                         "instance {instance} belongs to {other} and to {id}"
                     ));
                 }
-                if let Some(uuid) = spec.server_uuid
-                    && let Some((owner, twin)) = self.owner_of(uuid, instance)
-                {
+                let Some(uuid) = spec.server_uuid else {
+                    continue;
+                };
+                if let Some((owner, twin)) = servers.insert(uuid, (id, instance)) {
                     found.push(format!(
                         "{uuid} is {instance} of {id} and {twin} of {owner}"
                     ));
@@ -34,20 +37,6 @@ impl State {
             }
         }
         found
-    }
-
-    fn owner_of(
-        &self,
-        uuid: crate::gtid::Uuid,
-        but: &crate::ids::InstanceId,
-    ) -> Option<(&crate::ids::ClusterId, &crate::ids::InstanceId)> {
-        self.clusters.iter().find_map(|(id, cluster)| {
-            cluster
-                .instances
-                .iter()
-                .find(|(other, spec)| *other != but && spec.server_uuid == Some(uuid))
-                .map(|(other, _)| (id, other))
-        })
     }
 
     /// Panics if a law does not hold: acting on such a state could lose data.

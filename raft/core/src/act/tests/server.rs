@@ -80,6 +80,30 @@ fn one_that_somebody_fenced_serves_no_more() {
 }
 
 #[test]
+fn one_that_is_closed_and_takes_writes_is_not_said_to_be_fenced() {
+    let mut desk = Desk::serving();
+    desk.tell(AgentInput::ServerExited);
+    desk.waits(200, &fenced());
+    assert!(desk.beats().fenced, "it is down");
+    desk.waits(10_010, &fenced());
+    desk.comes_up(open());
+    desk.waits(200, &open());
+    assert_eq!(desk.beats().role, Role::Closed);
+    assert!(!desk.beats().fenced);
+    for (super_read_only, offline_mode) in [(true, false), (false, true)] {
+        let half = Survey {
+            super_read_only,
+            offline_mode,
+            ..open()
+        };
+        desk.waits(200, &half);
+        assert!(!desk.beats().fenced, "XA COMMIT passes one of the two");
+    }
+    desk.waits(200, &fenced());
+    assert!(desk.beats().fenced);
+}
+
+#[test]
 fn strangers_are_cut() {
     let mut desk = Desk::serving();
     let with = |letters: &[(&str, u64)]| Survey {

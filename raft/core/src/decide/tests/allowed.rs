@@ -86,6 +86,19 @@ fn no_more_is_lost_than_is_proved_or_allowed() {
         }),
         (LossBound::Zero, None)
     );
+    // What was answered before has numbers that the server gives out anew: whoever holds them now may
+    // hold other writes.
+    assert_eq!(
+        lost(&|world| {
+            world.must(broken(1, "p", 5, Fault::Reset));
+            world.must(broken(1, "p", 6, Fault::Disabled));
+            world.must(settled(1, "p", 7, "p:1-12"));
+        }),
+        unknown(
+            "the ground was broken on the old primary (its GTIDs were reset), and no marker written \
+             since was held by k ackers"
+        )
+    );
 }
 
 /// How old the last look at the ground is: the largest of three.

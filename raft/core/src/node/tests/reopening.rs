@@ -69,7 +69,20 @@ fn under_off_what_a_person_closed_stays_closed() {
     }
 }
 
-/// Another server at its address, or one whose order to open still stands, is not its business.
+#[test]
+fn another_server_at_its_address_is_not_opened_again() {
+    let bend: Bend = Box::new(|host, beat| {
+        closed(9, "p:1-20", "p:1-20")(host, beat);
+        if host == "p" {
+            beat.server_uuid = Some(crate::testing::uuid("z"));
+        }
+    });
+    let mut plane = closes(Plane::new(world()), bend);
+    plane.runs(2_000);
+    plane.never("lets p reopen");
+}
+
+/// One whose order to open still stands is not its business.
 #[test]
 fn only_one_that_had_opened_opens_again() {
     let bend: Bend = Box::new(|host, beat| {

@@ -42,6 +42,36 @@ fn a_failover_from_the_deposing_to_the_first_write() {
     assert_eq!(stage(&world), "epoch 2, serving");
 }
 
+/// It is the primary's end that is asked for, not that of one before.
+#[test]
+fn a_former_primary_confirms_no_fence_of_another() {
+    let mut world = World::serving("pabc", 1);
+    world.silence("p:1-12");
+    for letter in ["a", "b", "c"] {
+        world.freeze(report(letter, "p:1-20", ""));
+    }
+    promoted(&mut world);
+    world.must(acknowledged(2, "a", "p:1-20,a:1"));
+    world.cluster_mut().rest_ms = 0;
+    world.silence("p:1-20,a:1");
+    assert_eq!(stage(&world), "epoch 2, primary deposed");
+    assert_eq!(world.cluster().left_behind, instances("p"));
+    for letter in ["p", "b"] {
+        assert_eq!(
+            world.refusal(fenced(2, letter, FenceReport::Exited)),
+            "fence report of another than the primary: the cluster is not at that stage (primary \
+             deposed)"
+        );
+    }
+    assert!(
+        world
+            .cluster()
+            .deposition()
+            .is_some_and(|of| of.fence.is_none())
+    );
+    world.must(fenced(2, "a", FenceReport::Exited));
+}
+
 #[test]
 fn the_anti_flap_rest_does_not_hang_on_the_order_of_answers() {
     let mut world = deposed();
