@@ -37,7 +37,13 @@ impl World {
         self.strike(Fault::SemiSyncOff, 50_000, 1);
         let lost = Fault::power(primary);
         let lasts = self.rng.between(6_000_000, 12_000_000);
-        self.strike(lost, 2_500_000, lasts);
+        // Now and then so soon that the last good look is not old.
+        let lost_us = if self.rng.chance(500) {
+            self.rng.between(400_000, 900_000)
+        } else {
+            2_500_000
+        };
+        self.strike(lost, lost_us, lasts);
     }
 
     /// Every node stands still while the primary's agent still speaks, and longer; it is lost just

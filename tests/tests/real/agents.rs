@@ -45,6 +45,33 @@ async fn a_blip_costs_nothing() {
     world.settle(writer, &[]).await;
 }
 
+/// Under `off` what a person closed is a person's to open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_off_a_primary_that_somebody_closed_stays_closed() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    world.policy(&["automation=off"]).await;
+    world.sql("mysql-1", "SET GLOBAL super_read_only=ON").await;
+    let left = "is closed, by somebody else than the plane; under automation=off it is left so";
+    until(LIMIT, "it to be told", async || {
+        let said = world
+            .told_by(&["explain", world.cluster_id().as_str()])
+            .await;
+        said.contains(left).then_some(())
+    })
+    .await;
+    let closed = "SELECT CAST(@@super_read_only AS CHAR)";
+    throughout(Duration::from_secs(2), "it stays closed", async || {
+        world.value("mysql-1", closed).await == "1"
+    })
+    .await;
+    assert_eq!(world.happened(EventKind::Deposed).await, 0);
+    world.sql("mysql-1", "SET GLOBAL super_read_only=OFF").await;
+    world.settle(writer, &[]).await;
+}
+
 /// Twice: the right to open again is not used up by the first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_somebody_fenced_opens_again() {

@@ -9,6 +9,7 @@ use primacy_core::record::EventKind;
 use serde_json::Value;
 
 use crate::logs;
+use crate::asking::get;
 use crate::world::{LIMIT, World, ended, signal, throughout, until};
 use crate::writer::Writer;
 
@@ -233,6 +234,9 @@ async fn binary_logs_that_were_purged_are_named() {
     let text = alarm["text"].as_str().expect("a sentence");
     assert!(text.ends_with("Rebuild it, from a copy of the primary"));
     raised(&world, "not_acking", "mysql-3").await;
+    let balancer = get(world.instance("mysql-3").agent_http, "/replica").await;
+    let (code, body) = balancer.expect("its agent answers");
+    assert_eq!(code, 503, "{}", String::from_utf8_lossy(&body));
     let said = world
         .told_by(&["describe", world.cluster_id().as_str()])
         .await;

@@ -1,11 +1,13 @@
 //! What people change on the servers that a proof rests on: it is put back or barred, said, and no
 //! promotion claims more than is proved.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use primacy_core::decide::LossBound;
-use primacy_core::record::{Cluster, EventKind};
+use primacy_core::record::{Cluster, Event, EventKind};
 
-use crate::world::{LIMIT, World, signal, until};
+use crate::world::{LIMIT, World, signal, throughout, until};
 use crate::writer::Writer;
 
 const OFF: &str = "SET GLOBAL rpl_semi_sync_source_enabled=OFF";
@@ -17,6 +19,18 @@ async fn settled(world: &World) -> Cluster {
     until(LIMIT, "the ground to be settled", async || {
         let cluster = world.cluster().await?;
         cluster.ground.is_settled().then_some(cluster)
+    })
+    .await
+}
+
+/// That a failover halts since it could claim nothing, and why.
+async fn halted(world: &World) -> String {
+    until(LIMIT, "the failover to halt, and say why", async || {
+        let said = world
+            .told_by(&["explain", world.cluster_id().as_str()])
+            .await;
+        said.contains("halted: the loss would be unknown")
+            .then_some(said)
     })
     .await
 }
@@ -88,14 +102,7 @@ async fn what_was_answered_alone_is_not_called_zero() {
     .await;
     world.kill(primary.agent_pid).await;
     world.kill(primary.mysqld_pid).await;
-    let halted = until(LIMIT, "the failover to halt, and say why", async || {
-        let said = world
-            .told_by(&["explain", world.cluster_id().as_str()])
-            .await;
-        said.contains("halted: the loss would be unknown")
-            .then_some(said)
-    })
-    .await;
+    let halted = halted(&world).await;
     assert!(halted.contains("ground was broken"), "{halted}");
     assert_eq!(world.cluster().await.expect("a cluster").epoch.0, 1);
 
@@ -106,6 +113,81 @@ async fn what_was_answered_alone_is_not_called_zero() {
     let cluster = world.opened(2).await;
     let choice = &cluster.promotion().expect("somebody is chosen").choice;
     assert_eq!(choice.loss, LossBound::Unknown);
+    let writer = Writer::start(&world).await;
+    world.settle(writer, &[]).await;
+}
+
+/// Everybody who looks at it stands still while somebody switches semi-sync off, and it is lost before
+/// they go on: what it answered meanwhile nobody saw.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ground_that_nobody_saw_to_the_end_is_not_called_zero() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    settled(&world).await;
+    let primary = world.instance("mysql-1").clone();
+    let looking: Vec<u32> = world.nodes().iter().map(|node| node.pid).collect();
+    for pid in looking.iter().chain([&primary.agent_pid]) {
+        signal(*pid, Signal::SIGSTOP);
+    }
+    world.sql("mysql-1", OFF).await;
+    // Longer than a look may be old.
+    throughout(
+        Duration::from_millis(2_500),
+        "it answers alone",
+        async || world.value("mysql-1", STATUS).await == "OFF",
+    )
+    .await;
+    signal(primary.agent_pid, Signal::SIGKILL);
+    signal(primary.mysqld_pid, Signal::SIGKILL);
+    for pid in looking {
+        signal(pid, Signal::SIGCONT);
+    }
+    let halted = halted(&world).await;
+    assert!(halted.contains("before its end"), "{halted}");
+    let cluster = world.cluster().await.expect("a cluster");
+    assert_eq!(cluster.epoch.0, 1);
+    let age_ms = cluster.deposition().and_then(|of| of.ground_age_ms);
+    assert!(age_ms > Some(cluster.policy.ground_age_ms), "{age_ms:?}");
+
+    let cluster = world.cluster_id().to_string();
+    let approve = ["approve", &cluster, "--epoch", "1", "--max-loss", "any"];
+    world.told_by(&approve).await;
+    let cluster = world.opened(2).await;
+    let choice = &cluster.promotion().expect("somebody is chosen").choice;
+    assert_eq!(choice.loss, LossBound::Unknown);
+    let writer = Writer::start(&world).await;
+    world.settle(writer, &[]).await;
+}
+
+/// Somebody resets a primary's GTIDs: it gives numbers out anew, and who holds them says nothing of what
+/// they stood for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_whose_gtids_were_reset_is_replaced_by_nobody_unasked() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    settled(&world).await;
+    world.sql("mysql-1", "RESET BINARY LOGS AND GTIDS").await;
+    until(LIMIT, "it to be told", async || {
+        let history = world.history().await;
+        let mut events = history.iter().map(|entry| &entry.event);
+        let told = |event: &Event| {
+            event.kind == EventKind::Ground && event.what.contains("its GTIDs were reset")
+        };
+        events.any(told).then_some(())
+    })
+    .await;
+    let primary = world.instance("mysql-1").clone();
+    signal(primary.agent_pid, Signal::SIGKILL);
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    let halted = halted(&world).await;
+    assert!(halted.contains("its GTIDs were reset"), "{halted}");
+    assert_eq!(world.cluster().await.expect("a cluster").epoch.0, 1);
+    let cluster = world.cluster_id().to_string();
+    let approve = ["approve", &cluster, "--epoch", "1", "--max-loss", "any"];
+    world.told_by(&approve).await;
+    world.opened(2).await;
     let writer = Writer::start(&world).await;
     world.settle(writer, &[]).await;
 }
@@ -122,6 +204,19 @@ async fn one_that_replicated_under_a_filter_is_never_promoted() {
                   CHANGE REPLICATION FILTER REPLICATE_IGNORE_TABLE=(app.writes); \
                   START REPLICA SQL_THREAD";
     world.sql("mysql-2", filter).await;
+    writer.more(20).await;
+    let said = async || {
+        world
+            .told_by(&["describe", world.cluster_id().as_str()])
+            .await
+    };
+    let why = "it replicates under a filter";
+    until(LIMIT, "the filter to be told", async || {
+        said().await.contains(why).then_some(())
+    })
+    .await;
+    let gone = filter.replace("(app.writes)", "()");
+    world.sql("mysql-2", &gone).await;
     writer.more(20).await;
     let primary = world.instance("mysql-1").clone();
     signal(primary.agent_pid, Signal::SIGKILL);

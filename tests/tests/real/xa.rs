@@ -24,6 +24,10 @@ async fn keeps_clients_out(world: &World, id: &str) {
         (found == "11").then_some(())
     })
     .await;
+    refuses_clients(world, id).await;
+}
+
+async fn refuses_clients(world: &World, id: &str) {
     let target = primacy::mysqld::session::Target {
         address: primacy::mysqld::session::Address::Socket(world.instance(id).socket.clone()),
         login: world.app(),
@@ -65,6 +69,12 @@ async fn prepared_branches_are_told_and_out_of_reach_on_replicas() {
             keeps_clients_out(&world, id).await;
         }
     }
+    // The old one, started again, holds it too: only who is no client could commit it there.
+    until(LIMIT, "the old primary to be up again", async || {
+        world.try_root("mysql-1").await.map(drop)
+    })
+    .await;
+    refuses_clients(&world, "mysql-1").await;
     // Its transaction manager finds it on the new primary, and there alone.
     world.sql(&primary, "XA COMMIT 'transfer','1'").await;
     let rows = "SELECT CAST(COUNT(*) AS CHAR) FROM app.branches";

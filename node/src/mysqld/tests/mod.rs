@@ -3,6 +3,7 @@
 mod cluster;
 mod disk;
 mod exits;
+mod eyes;
 mod faults;
 mod follow;
 mod gtid;
