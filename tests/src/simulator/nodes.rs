@@ -219,7 +219,14 @@ impl World {
                 let (from, to) = (self.place_of_node(node), self.place_of_host(host));
                 self.send(from, to, Target::Agent(host), what);
             }
-            NodeOutput::Propose(proposal) => {
+            NodeOutput::Propose(mut proposal) => {
+                if self.options.planted == Some(Planted::GroundNotLogged) {
+                    for command in &mut proposal.commands {
+                        if let Command::Vote(vote) = command {
+                            vote.broken.clear();
+                        }
+                    }
+                }
                 if self.options.planted == Some(Planted::OpenUncommitted) {
                     self.open_uncommitted(node, &proposal);
                 }

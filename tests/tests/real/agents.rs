@@ -54,7 +54,7 @@ async fn under_off_a_primary_that_somebody_closed_stays_closed() {
     let writer = Writer::start(&world).await;
     world.policy(&["automation=off"]).await;
     world.sql("mysql-1", "SET GLOBAL super_read_only=ON").await;
-    let left = "is closed, by somebody else than the plane; under automation=off it is left so";
+    let left = "mysql-1: the primary is closed to writes, by somebody else than the plane";
     until(LIMIT, "it to be told", async || {
         let said = world
             .told_by(&["explain", world.cluster_id().as_str()])

@@ -1,6 +1,5 @@
 //! Disks that are full or hang, under a server and under its agent.
 
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
@@ -9,7 +8,7 @@ use primacy_core::agree::Verdict;
 use primacy_core::ids::Epoch;
 
 use crate::operator::{must, verdict};
-use crate::volume::{Volume, ends, folder, follows};
+use crate::volume::{Volume, agent_beside, ends, folder, follows};
 use crate::world::{LIMIT, World, signal, until};
 use crate::writer::Writer;
 
@@ -26,18 +25,10 @@ async fn an_agent_promises_on_a_full_disk() {
         return;
     };
     ends(&world, "mysql-2").await;
-    let server = folder(&world, "mysql-2");
-    let Some(volume) = Volume::under(&server, SPARE_MIB) else {
+    let Some(volume) = Volume::under(&folder(&world, "mysql-2"), SPARE_MIB) else {
         return;
     };
-    // The agent's folder goes where its server's is.
-    let agent = world.dir().join("agent-2");
-    let moved = std::process::Command::new("mv")
-        .arg(&agent)
-        .arg(server.join("agent"))
-        .status();
-    assert!(moved.expect("mv starts").success());
-    symlink(server.join("agent"), &agent).expect("a link");
+    agent_beside(&world, "mysql-2");
     world.start_agent("mysql-2");
     follows(&world, "mysql-2").await;
     let writer = Writer::start(&world).await;
@@ -57,7 +48,9 @@ async fn an_agent_promises_on_a_full_disk() {
         (opened && cluster.epoch == Epoch(2)).then_some(())
     })
     .await;
-    let kept = seal::read(&agent).expect("it is whole").expect("its seal");
+    let kept = seal::read(&world.dir().join("agent-2"))
+        .expect("it is whole")
+        .expect("its seal");
     assert_eq!(kept.frozen, Some(Epoch(1)));
     assert_ne!(
         world.mysqld("mysql-2"),

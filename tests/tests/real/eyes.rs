@@ -8,8 +8,8 @@ use primacy::mysqld::session::within;
 use primacy_core::record::EventKind;
 use serde_json::Value;
 
-use crate::logs;
 use crate::asking::get;
+use crate::logs;
 use crate::world::{LIMIT, World, ended, signal, throughout, until};
 use crate::writer::Writer;
 

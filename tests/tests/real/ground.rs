@@ -145,10 +145,7 @@ async fn a_ground_that_nobody_saw_to_the_end_is_not_called_zero() {
     }
     let halted = halted(&world).await;
     assert!(halted.contains("before its end"), "{halted}");
-    let cluster = world.cluster().await.expect("a cluster");
-    assert_eq!(cluster.epoch.0, 1);
-    let age_ms = cluster.deposition().and_then(|of| of.ground_age_ms);
-    assert!(age_ms > Some(cluster.policy.ground_age_ms), "{age_ms:?}");
+    assert_eq!(world.cluster().await.expect("a cluster").epoch.0, 1);
 
     let cluster = world.cluster_id().to_string();
     let approve = ["approve", &cluster, "--epoch", "1", "--max-loss", "any"];

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,6 +27,15 @@ pub async fn ends(world: &World, id: &str) {
 pub fn folder(world: &World, id: &str) -> PathBuf {
     let socket = &world.instance(id).socket;
     socket.parent().expect("its folder").to_owned()
+}
+
+/// Moves the folder of an instance's agent, which must not run, to where its server's data is.
+pub fn agent_beside(world: &World, id: &str) {
+    let agent = world.dir().join(id.replace("mysql", "agent"));
+    let beside = folder(world, id).join("agent");
+    // Perhaps onto another disk, where a rename does not reach.
+    run("mv", &[text(&agent), text(&beside)]).expect("it is moved");
+    symlink(beside, agent).expect("a link");
 }
 
 /// Waits until an instance that was moved replicates again.

@@ -1,6 +1,7 @@
 //! A primary that answers reads and cannot write: it is fenced before anybody is promoted.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use primacy_core::ids::Epoch;
 use primacy_core::record::{Cluster, EventKind};
 
 use crate::relay::{Passing, Relay};
-use crate::volume::{Volume, ends, folder, follows};
+use crate::volume::{Volume, agent_beside, ends, folder, follows};
 use crate::world::{LIMIT, World, ended, signal, throughout, until};
 use crate::writer::Writer;
 
@@ -182,7 +183,8 @@ async fn a_wedged_primary_is_fenced_first_and_stays_shut() {
     world.settle(writer, &[]).await;
 }
 
-/// The disk under its data is full: commits hang, reads answer.
+/// The disk under its data, and under its agent's folder, is full: commits hang, reads answer, and the
+/// agent is there all the while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_ends_the_epoch_of_its_primary() {
     let Some(mut world) = World::build().await else {
@@ -193,6 +195,7 @@ async fn a_full_disk_ends_the_epoch_of_its_primary() {
     let Some(volume) = Volume::under(&folder(&world, "mysql-2"), SPARE_MIB) else {
         return;
     };
+    agent_beside(&world, "mysql-2");
     world.start_agent("mysql-2");
     follows(&world, "mysql-2").await;
     // Nobody writes when the first one dies, so that the one at home lacks nothing.
@@ -221,6 +224,8 @@ async fn a_full_disk_ends_the_epoch_of_its_primary() {
         None,
         "and it is vouched for no longer"
     );
+    let pid = world.instance("mysql-2").agent_pid;
+    assert!(Path::new(&format!("/proc/{pid}/exe")).exists(), "it is up");
     volume.free();
     world.settle(writer, &[]).await;
 }

@@ -294,6 +294,8 @@ pub struct Agent {
     held: Option<content::Held>,
     receiver: Receiver,
     told: Told,
+    /// For which epoch it was open, and as which run of its server, when somebody else shut it.
+    shut_by_hand: Option<(Epoch, Incarnation)>,
     /// When it went on after a sleep, until a look at its server that began since is answered.
     woke: Option<Tick>,
     paths: Paths,
@@ -359,6 +361,7 @@ impl Agent {
             held: None,
             receiver: Receiver::new(now),
             told: Told::default(),
+            shut_by_hand: None,
             woke: None,
             paths: Paths::default(),
             unordered: None,

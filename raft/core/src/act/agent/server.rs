@@ -147,10 +147,17 @@ impl Agent {
             if (survey.super_read_only || survey.offline_mode) && begun > self.opened_at {
                 // Somebody else shut it; the control plane decides whether it opens again.
                 self.role = Role::Closed;
+                self.shut_by_hand = Some((epoch, self.seal.mysqld));
                 self.beat_due = now;
             }
             self.look_at_ground(now, begun, epoch, &survey, out);
             self.look_at_scheduler(begun, &survey);
+        } else if let Some(epoch) = self.opened_by_hand(&survey) {
+            self.role = Role::Open(epoch);
+            self.opened_at = begun;
+            // Nobody vouches for it before a node or k of V do.
+            self.doubt = Some((now, self.beat));
+            self.beat_due = now;
         } else if self.is_ajar(&survey)
             && self.governed()
             && !self.hands_off()
@@ -227,6 +234,17 @@ impl Agent {
     /// following nobody, lets clients in.
     fn is_ajar(&self, survey: &Survey) -> bool {
         survey.writable() || (self.role == Role::Closed && !survey.offline_mode)
+    }
+
+    /// Where nothing that people set is put back, whoever shut it opens it again, for the epoch that
+    /// it was open for: as long as the log names it, and no order has shut it since.
+    fn opened_by_hand(&self, survey: &Survey) -> Option<Epoch> {
+        let (epoch, mysqld) = self.shut_by_hand?;
+        let named = self.named.as_ref()?;
+        let ours = named.instance == self.seal.instance && named.epoch == epoch && !named.deposed;
+        let same = self.role == Role::Closed && mysqld == self.seal.mysqld && self.job.is_none();
+        let opened = survey.writable() && !survey.offline_mode;
+        (self.hands_off() && ours && same && opened && self.seal.may_open(epoch)).then_some(epoch)
     }
 
     /// Nothing that people set is put back.

@@ -12,6 +12,7 @@ mod common;
 mod disk;
 mod doubt;
 mod fetch;
+mod off;
 mod orders;
 mod probes;
 mod processes;
