@@ -85,7 +85,7 @@ impl Faults {
         let fault = self.of_primary(hosts, rng);
         let lasts = rng.between(1_000_000, 12_000_000);
         self.add(at, lasts, fault);
-        if rng.chance(250) {
+        if rng.chance(400) {
             match rng.below(3) {
                 0 => {
                     let host = rng.index(hosts);

@@ -23,16 +23,25 @@ async fn settled(world: &World) -> Cluster {
     .await
 }
 
-/// That a failover halts since it could claim nothing, and why.
-async fn halted(world: &World) -> String {
-    until(LIMIT, "the failover to halt, and say why", async || {
-        let said = world
-            .told_by(&["explain", world.cluster_id().as_str()])
-            .await;
+/// The failover halts, since it could claim nothing, and says why. Who accepts the loss says so by name.
+async fn halts_until_approved(world: &World, why: &str) {
+    let cluster = world.cluster_id().as_str();
+    let halted = until(LIMIT, "the failover to halt, and say why", async || {
+        let said = world.told_by(&["explain", cluster]).await;
         said.contains("halted: the loss would be unknown")
             .then_some(said)
     })
-    .await
+    .await;
+    assert!(halted.contains(why), "{halted}");
+    assert_eq!(world.cluster().await.expect("a cluster").epoch.0, 1);
+
+    let approve = ["approve", cluster, "--epoch", "1", "--max-loss", "any"];
+    world.told_by(&approve).await;
+    let cluster = world.opened(2).await;
+    let choice = &cluster.promotion().expect("somebody is chosen").choice;
+    assert_eq!(choice.loss, LossBound::Unknown);
+    let writer = Writer::start(world).await;
+    world.settle(writer, &[]).await;
 }
 
 /// A DBA switches semi-sync off, gives it a timeout, or waits for fewer: put back, and told; k of V
@@ -102,19 +111,7 @@ async fn what_was_answered_alone_is_not_called_zero() {
     .await;
     world.kill(primary.agent_pid).await;
     world.kill(primary.mysqld_pid).await;
-    let halted = halted(&world).await;
-    assert!(halted.contains("ground was broken"), "{halted}");
-    assert_eq!(world.cluster().await.expect("a cluster").epoch.0, 1);
-
-    // Who accepts the loss says so by name.
-    let cluster = world.cluster_id().to_string();
-    let approve = ["approve", &cluster, "--epoch", "1", "--max-loss", "any"];
-    world.told_by(&approve).await;
-    let cluster = world.opened(2).await;
-    let choice = &cluster.promotion().expect("somebody is chosen").choice;
-    assert_eq!(choice.loss, LossBound::Unknown);
-    let writer = Writer::start(&world).await;
-    world.settle(writer, &[]).await;
+    halts_until_approved(&world, "ground was broken").await;
 }
 
 /// Everybody who looks at it stands still while somebody switches semi-sync off, and it is lost before
@@ -143,18 +140,7 @@ async fn a_ground_that_nobody_saw_to_the_end_is_not_called_zero() {
     for pid in looking {
         signal(pid, Signal::SIGCONT);
     }
-    let halted = halted(&world).await;
-    assert!(halted.contains("before its end"), "{halted}");
-    assert_eq!(world.cluster().await.expect("a cluster").epoch.0, 1);
-
-    let cluster = world.cluster_id().to_string();
-    let approve = ["approve", &cluster, "--epoch", "1", "--max-loss", "any"];
-    world.told_by(&approve).await;
-    let cluster = world.opened(2).await;
-    let choice = &cluster.promotion().expect("somebody is chosen").choice;
-    assert_eq!(choice.loss, LossBound::Unknown);
-    let writer = Writer::start(&world).await;
-    world.settle(writer, &[]).await;
+    halts_until_approved(&world, "before its end").await;
 }
 
 /// Somebody resets a primary's GTIDs: it gives numbers out anew, and who holds them says nothing of what
@@ -178,15 +164,7 @@ async fn a_primary_whose_gtids_were_reset_is_replaced_by_nobody_unasked() {
     let primary = world.instance("mysql-1").clone();
     signal(primary.agent_pid, Signal::SIGKILL);
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
-    let halted = halted(&world).await;
-    assert!(halted.contains("its GTIDs were reset"), "{halted}");
-    assert_eq!(world.cluster().await.expect("a cluster").epoch.0, 1);
-    let cluster = world.cluster_id().to_string();
-    let approve = ["approve", &cluster, "--epoch", "1", "--max-loss", "any"];
-    world.told_by(&approve).await;
-    world.opened(2).await;
-    let writer = Writer::start(&world).await;
-    world.settle(writer, &[]).await;
+    halts_until_approved(&world, "its GTIDs were reset").await;
 }
 
 /// Rows are missing on a replica that filters, whatever its GTIDs say: it is never chosen, also when

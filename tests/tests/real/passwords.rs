@@ -9,7 +9,8 @@ use primacy_core::record::EventKind;
 use crate::world::{LIMIT, World, ended, signal, throughout, until};
 use crate::writer::Writer;
 
-const AFTERWARDS: Duration = Duration::from_secs(3);
+/// Beyond the time after which a primary that nobody acknowledges shuts itself.
+const AFTERWARDS: Duration = Duration::from_secs(4);
 
 /// The agents' password is changed on the primary, and so everywhere, their files later: nothing is
 /// refused, a failover works, what cannot log in says so and is healed by the change of its file.
@@ -18,6 +19,8 @@ async fn the_agents_password_is_rotated() {
     let Some(world) = World::build().await else {
         return;
     };
+    let fields = ["starved_sustain_ms=1500", "unacked_fence_ms=2000"];
+    world.policy(&fields).await;
     let writer = Writer::start(&world).await;
     let old = world.accounts().agent.password().to_owned();
     for host in ["localhost", "127.0.0.0/255.0.0.0"] {
@@ -25,10 +28,15 @@ async fn the_agents_password_is_rotated() {
         world.sql("mysql-1", &change).await;
     }
     let before = writer.acked();
-    throughout(AFTERWARDS, "epoch 1 stands", async || {
-        let cluster = world.cluster().await;
-        cluster.is_some_and(|cluster| cluster.epoch.0 == 1 && cluster.deposition().is_none())
-    })
+    throughout(
+        AFTERWARDS,
+        "it is vouched for, and epoch 1 stands",
+        async || {
+            let cluster = world.cluster().await;
+            let stands = cluster.is_some_and(|of| of.epoch.0 == 1 && of.deposition().is_none());
+            stands && world.serves("mysql-1").await == Some(1)
+        },
+    )
     .await;
     assert!(writer.acked() > before, "writes go on");
     assert_eq!(world.happened(EventKind::Deposed).await, 0);
@@ -48,6 +56,16 @@ async fn the_agents_password_is_rotated() {
             log.contains("cannot log in: error 1045").then_some(())
         },
     )
+    .await;
+    until(LIMIT, "the plane to say so", async || {
+        let said = world
+            .told_by(&["explain", world.cluster_id().as_str()])
+            .await;
+        let mut alarms = said.lines().filter(|line| line.starts_with("alarm"));
+        alarms
+            .any(|line| line.contains("(login_refused, ") && line.contains("mysql-1"))
+            .then_some(())
+    })
     .await;
     for id in 1..=4 {
         let file = world.dir().join(format!("agent-{id}.toml"));
