@@ -80,6 +80,7 @@ mod tests {
         Survey {
             server_uuid: UUID.parse::<Uuid>().expect("a uuid"),
             version: (9, 7, 4),
+            read_only: true,
             super_read_only: true,
             offline_mode: false,
             executed: set(executed),

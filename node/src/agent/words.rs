@@ -72,6 +72,7 @@ pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
     Ok(Survey {
         server_uuid: uuid(&pulse.server_uuid)?,
         version: (version.major, version.minor, version.patch),
+        read_only: pulse.read_only,
         super_read_only: pulse.super_read_only,
         offline_mode: pulse.offline_mode,
         executed: set(&pulse.gtid_executed)?,

@@ -45,7 +45,8 @@ impl Sight {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub server_uuid: String,
-    pub super_read_only: bool,
+    /// No application may write; `super_read_only` brings it with it.
+    pub read_only: bool,
     pub gtid_executed: String,
     /// What its acknowledgements rest on; `None` on a server without semi-sync.
     pub ground: Option<SourceGround>,
@@ -65,7 +66,7 @@ impl Seen {
 }
 
 const LOOK: &str = "SELECT 1; SELECT @@server_uuid AS uuid, \
-    CAST(@@global.super_read_only AS CHAR) AS sro, @@global.gtid_executed AS executed";
+    CAST(@@global.read_only AS CHAR) AS ro, @@global.gtid_executed AS executed";
 
 /// In the same round trip: a sign of life that does not say what acknowledgements are worth would
 /// let somebody believe that all is well. USAGE suffices.
@@ -111,7 +112,7 @@ async fn look(session: &mut Session, deadline: Instant) -> Result<Seen, SessionE
     let row = row.ok_or(SessionError::Unexpected("uuid"))?;
     Ok(Seen {
         server_uuid: text(row, "uuid").ok_or(SessionError::Unexpected("uuid"))?,
-        super_read_only: flag(row, "sro")?,
+        read_only: flag(row, "ro")?,
         gtid_executed: gtid_set(row, "executed")?,
         ground: match (sets.get(2).and_then(|rows| rows.first()), sets.get(3)) {
             (Some(variables), Some(status)) => Some(ground(variables, status)?),

@@ -195,7 +195,7 @@ fn read(sight: Sight) -> (Pulse, Option<Seen>) {
     let pulse = match sight {
         Sight::Answered(seen) => {
             let pulse = Pulse::Answered {
-                fenced: seen.super_read_only,
+                fenced: seen.read_only,
             };
             return (pulse, seen.core());
         }

@@ -81,6 +81,7 @@ impl World {
         Survey {
             server_uuid: server.uuid,
             version: (9, 7, 4),
+            read_only: server.super_read_only,
             super_read_only: server.super_read_only,
             offline_mode: server.offline,
             executed: server.executed.clone(),

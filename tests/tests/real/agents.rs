@@ -9,6 +9,9 @@ use primacy_core::record::EventKind;
 use crate::world::{LIMIT, World, assert_home_first, signal, throughout, until};
 use crate::writer::Writer;
 
+/// Whether no application may write.
+const CLOSED: &str = "SELECT CAST(@@read_only AS CHAR)";
+
 /// Well below the fast profile's patience of a second.
 const BLIP_MS: u64 = 350;
 /// Long enough for a verdict that should not be.
@@ -62,37 +65,39 @@ async fn under_off_a_primary_that_somebody_closed_stays_closed() {
         said.contains(left).then_some(())
     })
     .await;
-    let closed = "SELECT CAST(@@super_read_only AS CHAR)";
     throughout(Duration::from_secs(2), "it stays closed", async || {
-        world.value("mysql-1", closed).await == "1"
+        world.value("mysql-1", CLOSED).await == "1"
     })
     .await;
     assert_eq!(world.happened(EventKind::Deposed).await, 0);
-    world.sql("mysql-1", "SET GLOBAL super_read_only=OFF").await;
+    // Which takes the other with it; it alone would leave this.
+    world.sql("mysql-1", "SET GLOBAL read_only=OFF").await;
     world.settle(writer, &[]).await;
 }
 
-/// Twice: the right to open again is not used up by the first.
+/// Twice: the right to open again is not used up by the first. By what keeps out applications alone,
+/// too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_somebody_fenced_opens_again() {
     let Some(world) = World::build().await else {
         return;
     };
     let writer = Writer::start(&world).await;
-    for _ in 0..2 {
+    for closing in ["super_read_only", "read_only"] {
         let primary = world.primary().await;
         world
-            .sql(&primary.instance, "SET GLOBAL super_read_only=ON")
+            .sql(&primary.instance, &format!("SET GLOBAL {closing}=ON"))
             .await;
         let noticed = writer.acked();
-        until(LIMIT, "writes to go on", async || {
-            let open = world
-                .value(&primary.instance, "SELECT CAST(@@super_read_only AS CHAR)")
-                .await
-                == "0";
-            let moved = world.primary().await.epoch > primary.epoch;
-            ((open || moved) && writer.acked() > noticed + 20).then_some(())
-        })
+        until(
+            LIMIT,
+            &format!("writes to go on after {closing}"),
+            async || {
+                let open = world.value(&primary.instance, CLOSED).await == "0";
+                let moved = world.primary().await.epoch > primary.epoch;
+                ((open || moved) && writer.acked() > noticed + 20).then_some(())
+            },
+        )
         .await;
     }
     let cluster = world.cluster().await.expect("the nodes answer");

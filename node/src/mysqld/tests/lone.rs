@@ -179,7 +179,7 @@ async fn probes_see(rig: &Rig) {
     let mut warm = Session::connect(&target, soon()).await.unwrap();
     let seen = probe::warm(&mut warm, soon()).await;
     assert!(
-        matches!(&seen, Sight::Answered(seen) if seen.super_read_only),
+        matches!(&seen, Sight::Answered(seen) if seen.read_only),
         "{seen:?}"
     );
     println!("warm {seen:?}");

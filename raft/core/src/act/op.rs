@@ -118,6 +118,8 @@ impl Op {
 pub struct Survey {
     pub server_uuid: Uuid,
     pub version: (u32, u32, u32),
+    /// No application may write; `super_read_only` brings it with it.
+    pub read_only: bool,
     pub super_read_only: bool,
     pub offline_mode: bool,
     pub executed: GtidSet,
@@ -165,7 +167,12 @@ impl Survey {
         self.super_read_only && self.offline_mode
     }
 
-    /// Applications can write to it.
+    /// No application can write to it.
+    pub fn shut(&self) -> bool {
+        self.read_only || self.super_read_only || self.offline_mode
+    }
+
+    /// Somebody can write to it, if only an administrator.
     pub fn writable(&self) -> bool {
         !self.super_read_only
     }

@@ -144,7 +144,7 @@ impl Agent {
         self.pace.look(now, &survey);
         self.opening_surveyed(now, &survey);
         if let Role::Open(epoch) = self.role {
-            if (survey.super_read_only || survey.offline_mode) && begun > self.opened_at {
+            if survey.shut() && begun > self.opened_at {
                 // Somebody else shut it; the control plane decides whether it opens again.
                 self.role = Role::Closed;
                 self.shut_by_hand = Some((epoch, self.seal.mysqld));
@@ -243,8 +243,8 @@ impl Agent {
         let named = self.named.as_ref()?;
         let ours = named.instance == self.seal.instance && named.epoch == epoch && !named.deposed;
         let same = self.role == Role::Closed && mysqld == self.seal.mysqld && self.job.is_none();
-        let opened = survey.writable() && !survey.offline_mode;
-        (self.hands_off() && ours && same && opened && self.seal.may_open(epoch)).then_some(epoch)
+        (self.hands_off() && ours && same && !survey.shut() && self.seal.may_open(epoch))
+            .then_some(epoch)
     }
 
     /// Nothing that people set is put back.

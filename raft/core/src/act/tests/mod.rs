@@ -47,6 +47,7 @@ fn fenced() -> Survey {
     Survey {
         server_uuid: uuid("a"),
         version: (8, 4, 6),
+        read_only: true,
         super_read_only: true,
         offline_mode: true,
         executed: set("p:1-10"),
@@ -78,6 +79,7 @@ fn fenced() -> Survey {
 
 pub(super) fn open() -> Survey {
     Survey {
+        read_only: false,
         super_read_only: false,
         offline_mode: false,
         ..fenced()

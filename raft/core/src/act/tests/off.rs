@@ -11,6 +11,7 @@ fn off() -> NamedPrimary {
 
 fn shut() -> Survey {
     Survey {
+        read_only: true,
         super_read_only: true,
         ..open()
     }
@@ -41,6 +42,11 @@ fn whoever_closed_it_opens_it() {
         shut(),
         Survey {
             offline_mode: true,
+            ..open()
+        },
+        // `super_read_only=OFF` leaves it.
+        Survey {
+            read_only: true,
             ..open()
         },
     ] {

@@ -79,6 +79,19 @@ fn one_that_somebody_fenced_serves_no_more() {
     assert!(desk.beats().fenced);
 }
 
+/// `SET GLOBAL read_only=ON` keeps applications out, and nobody else: the agent's own writes go on.
+#[test]
+fn one_that_is_read_only_serves_no_more() {
+    let mut desk = Desk::serving();
+    desk.waits(100, &open());
+    let read_only = Survey {
+        read_only: true,
+        ..open()
+    };
+    assert_eq!(desk.waits(200, &read_only), "run fence");
+    assert_eq!(desk.agent.serving(), None);
+}
+
 #[test]
 fn one_that_is_closed_and_takes_writes_is_not_said_to_be_fenced() {
     let mut desk = Desk::serving();
