@@ -136,7 +136,9 @@ impl Agent {
         out: &mut Vec<AgentOutput>,
     ) {
         self.answered = self.answered.max(Some(begun));
-        self.woke.take_if(|woke| begun >= *woke);
+        if self.woke.take_if(|woke| begun >= *woke).is_some() {
+            self.beat_due = now;
+        }
         if self.server == Server::Fresh {
             self.came_up(now, &survey, out);
         }

@@ -135,8 +135,8 @@ fn a_look_of_long_ago_tells_nothing_of_now() {
     assert!(desk.beats().slept);
     let (sent, until) = told(&desk);
     assert_eq!(until, sent);
-    // Nothing came meanwhile.
-    desk.waits(200, &connected(2));
+    // Nothing came meanwhile; that is said at once, for whoever sleeps again and again.
+    desk.surveyed(connected(2));
     assert!(!desk.beats().slept);
     assert_eq!(told(&desk).1, moved);
     // It looks, and is not answered.
