@@ -57,16 +57,6 @@ async fn the_agents_password_is_rotated() {
         },
     )
     .await;
-    until(LIMIT, "the plane to say so", async || {
-        let said = world
-            .told_by(&["explain", world.cluster_id().as_str()])
-            .await;
-        let mut alarms = said.lines().filter(|line| line.starts_with("alarm"));
-        alarms
-            .any(|line| line.contains("(login_refused, ") && line.contains("mysql-1"))
-            .then_some(())
-    })
-    .await;
     for id in 1..=4 {
         let file = world.dir().join(format!("agent-{id}.toml"));
         let text = std::fs::read_to_string(&file).expect("its file");
