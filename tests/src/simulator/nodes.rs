@@ -220,16 +220,7 @@ impl World {
                 self.send(from, to, Target::Agent(host), what);
             }
             NodeOutput::Propose(mut proposal) => {
-                if self.options.planted == Some(Planted::GroundNotLogged) {
-                    for command in &mut proposal.commands {
-                        if let Command::Vote(vote) = command {
-                            vote.broken.clear();
-                        }
-                    }
-                }
-                if self.options.planted == Some(Planted::OpenUncommitted) {
-                    self.open_uncommitted(node, &proposal);
-                }
+                self.propose_mistakenly(node, &mut proposal);
                 self.propose(node, proposal);
             }
             // Words for people.
@@ -237,6 +228,21 @@ impl World {
             NodeOutput::Remember { cluster, epoch } => {
                 self.nodes[node].remembered.insert(cluster, epoch);
             }
+        }
+    }
+
+    /// Planted: what a node proposes wrongly, or does too early.
+    fn propose_mistakenly(&mut self, node: usize, proposal: &mut Proposal) {
+        match self.options.planted {
+            Some(Planted::GroundNotLogged) => {
+                for command in &mut proposal.commands {
+                    if let Command::Vote(vote) = command {
+                        vote.broken.clear();
+                    }
+                }
+            }
+            Some(Planted::OpenUncommitted) => self.open_uncommitted(node, proposal),
+            _ => {}
         }
     }
 

@@ -39,8 +39,7 @@ async fn a_blip_costs_nothing() {
     .await;
     signal(mysqld, Signal::SIGCONT);
     throughout(AFTERWARDS, "epoch 1 stands", async || {
-        let cluster = world.cluster().await;
-        cluster.is_some_and(|cluster| cluster.epoch.0 == 1 && cluster.deposition().is_none())
+        world.first_epoch_stands().await
     })
     .await;
     assert_eq!(world.happened(EventKind::Deposed).await, 0);
@@ -59,10 +58,7 @@ async fn under_off_a_primary_that_somebody_closed_stays_closed() {
     world.sql("mysql-1", "SET GLOBAL super_read_only=ON").await;
     let left = "mysql-1: the primary is closed to writes, by somebody else than the plane";
     until(LIMIT, "it to be told", async || {
-        let said = world
-            .told_by(&["explain", world.cluster_id().as_str()])
-            .await;
-        said.contains(left).then_some(())
+        world.explanation().await.contains(left).then_some(())
     })
     .await;
     throughout(Duration::from_secs(2), "it stays closed", async || {
@@ -124,8 +120,7 @@ async fn a_database_serves_on_without_its_agent() {
     // The writer's connection stands; it needs no agent to go on.
     let before = writer.acked();
     throughout(AFTERWARDS, "epoch 1 stands", async || {
-        let cluster = world.cluster().await;
-        cluster.is_some_and(|cluster| cluster.epoch.0 == 1 && cluster.deposition().is_none())
+        world.first_epoch_stands().await
     })
     .await;
     assert!(writer.acked() > before + 20, "writes go on meanwhile");

@@ -12,6 +12,7 @@ use primacy_core::ids::InstanceId;
 use primacy_core::record::{Cluster, EventKind};
 use primacy_proto::v1::{GetPrimaryRequest, GetStatusRequest, Primary};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -89,6 +90,22 @@ impl World {
         clusters
             .remove(self.cluster_id())
             .map(|status| status.cluster)
+    }
+
+    /// The first epoch is open, and nobody has deposed it.
+    pub async fn first_epoch_stands(&self) -> bool {
+        let cluster = self.cluster().await;
+        cluster.is_some_and(|cluster| cluster.epoch.0 == 1 && cluster.deposition().is_none())
+    }
+
+    /// What is waited for, the alarms that stand, and whether a failover would succeed.
+    pub async fn explained(&self) -> Value {
+        self.cli(&["explain", self.cluster_id().as_str()]).await
+    }
+
+    /// The same, as a person reads it.
+    pub async fn explanation(&self) -> String {
+        self.told_by(&["explain", self.cluster_id().as_str()]).await
     }
 
     /// Waits until no node has a recent word of this instance's agent.

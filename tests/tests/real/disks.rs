@@ -9,7 +9,7 @@ use primacy_core::ids::Epoch;
 
 use crate::operator::{must, verdict};
 use crate::volume::{Volume, agent_beside, ends, folder, follows};
-use crate::world::{LIMIT, World, signal, until};
+use crate::world::{LIMIT, World, is_up, signal, until};
 use crate::writer::Writer;
 
 /// Room for what is written until it is filled on purpose.
@@ -57,8 +57,7 @@ async fn an_agent_promises_on_a_full_disk() {
         hung,
         "only its end freed the freeze"
     );
-    let pid = world.instance("mysql-2").agent_pid;
-    assert!(Path::new(&format!("/proc/{pid}/exe")).exists(), "it is up");
+    assert!(is_up(world.instance("mysql-2").agent_pid));
     volume.free();
     // A server that waits for its disk looks again once a minute.
     signal(world.mysqld("mysql-2"), Signal::SIGKILL);

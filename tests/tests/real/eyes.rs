@@ -16,11 +16,6 @@ use crate::writer::Writer;
 const NOTHING_HAPPENS: Duration = Duration::from_secs(3);
 const REPLICAS: [&str; 3] = ["mysql-2", "mysql-3", "mysql-4"];
 
-/// The alarms that stand, and whether a failover would succeed.
-async fn explained(world: &World) -> Value {
-    world.cli(&["explain", world.cluster_id().as_str()]).await
-}
-
 fn find(explained: &Value, code: &str, instance: &str) -> Option<Value> {
     let alarms = explained["alarms"].as_array()?;
     let found = alarms.iter().find(|alarm| {
@@ -32,7 +27,7 @@ fn find(explained: &Value, code: &str, instance: &str) -> Option<Value> {
 async fn raised(world: &World, code: &str, instance: &str) -> Value {
     let (what, began) = (format!("{code} of {instance} to be raised"), Instant::now());
     let found = until(LIMIT, &what, async || {
-        find(&explained(world).await, code, instance)
+        find(&world.explained().await, code, instance)
     })
     .await;
     println!("{code} of {instance}: after {:?}: {found}", began.elapsed());
@@ -42,7 +37,7 @@ async fn raised(world: &World, code: &str, instance: &str) -> Value {
 async fn cleared(world: &World, code: &str, instance: &str) {
     let what = format!("{code} of {instance} to be cleared");
     until(LIMIT, &what, async || {
-        let found = find(&explained(world).await, code, instance);
+        let found = find(&world.explained().await, code, instance);
         found.is_none().then_some(())
     })
     .await;
@@ -76,7 +71,7 @@ fn told_once(world: &World, code: &str, instance: &str, standing: usize) {
 async fn ready(world: &World, wanted: bool) -> Value {
     let what = format!("a failover to be told to succeed: {wanted}");
     until(LIMIT, &what, async || {
-        let readiness = explained(world).await["readiness"].clone();
+        let readiness = world.explained().await["readiness"].clone();
         (readiness["ready"] == wanted).then_some(readiness)
     })
     .await
@@ -84,12 +79,12 @@ async fn ready(world: &World, wanted: bool) -> Value {
 
 async fn quiet(world: &World) {
     until(LIMIT, "no alarm to stand", async || {
-        let explained = explained(world).await;
+        let explained = world.explained().await;
         explained["alarms"].as_array()?.is_empty().then_some(())
     })
     .await;
     until(LIMIT, "mysql-2, at home, to be next", async || {
-        let readiness = explained(world).await["readiness"].clone();
+        let readiness = world.explained().await["readiness"].clone();
         (readiness["ready"] == true && readiness["next"] == "mysql-2").then_some(())
     })
     .await;
@@ -122,7 +117,7 @@ async fn a_broken_applier_is_named_and_cleared() {
     let alarm = raised(&world, "applier_error", "mysql-2").await;
     assert_eq!(alarm["error"]["number"], 1062, "{alarm}");
     let cluster = world.cluster_id().as_str();
-    let said = world.told_by(&["explain", cluster]).await;
+    let said = world.explanation().await;
     let named = "mysql-2: its applier has stopped with error 1062";
     assert!(said.contains(named), "{said}");
     let said = world.told_by(&["describe", cluster]).await;
@@ -265,8 +260,7 @@ async fn who_holds_a_lock_on_the_primary_is_named() {
     let holder = format!("held by session {session} of root@localhost (its state is ");
     assert!(text.contains(&holder), "{text}");
     throughout(NOTHING_HAPPENS, "epoch 1 stands", async || {
-        let cluster = world.cluster().await;
-        cluster.is_some_and(|of| of.epoch.0 == 1 && of.deposition().is_none())
+        world.first_epoch_stands().await
     })
     .await;
     let unlock = backup.execute("UNLOCK TABLES", within(LIMIT)).await;

@@ -27,7 +27,7 @@ async fn settled(world: &World) -> Cluster {
 async fn halts_until_approved(world: &World, why: &str) {
     let cluster = world.cluster_id().as_str();
     let halted = until(LIMIT, "the failover to halt, and say why", async || {
-        let said = world.told_by(&["explain", cluster]).await;
+        let said = world.explanation().await;
         said.contains("halted: the loss would be unknown")
             .then_some(said)
     })
@@ -180,14 +180,10 @@ async fn one_that_replicated_under_a_filter_is_never_promoted() {
                   START REPLICA SQL_THREAD";
     world.sql("mysql-2", filter).await;
     writer.more(20).await;
-    let said = async || {
-        world
-            .told_by(&["describe", world.cluster_id().as_str()])
-            .await
-    };
-    let why = "it replicates under a filter";
+    let told = "it replicates under a filter";
     until(LIMIT, "the filter to be told", async || {
-        said().await.contains(why).then_some(())
+        let describe = ["describe", world.cluster_id().as_str()];
+        world.told_by(&describe).await.contains(told).then_some(())
     })
     .await;
     let gone = filter.replace("(app.writes)", "()");

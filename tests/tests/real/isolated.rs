@@ -6,7 +6,6 @@ use nix::sys::signal::Signal;
 use primacy::mysqld::session::within;
 use primacy_core::agree::Verdict;
 use primacy_core::record::EventKind;
-use serde_json::Value;
 
 use crate::strace;
 use crate::world::{LIMIT, World, signal, throughout, until};
@@ -52,12 +51,11 @@ async fn a_primary_that_its_ackers_still_hear_is_not_deposed() {
     assert!(cluster.deposition().is_none());
     let written = writer.acked();
     throughout(NOTHING_HAPPENS, "nobody is promoted", async || {
-        let cluster = world.cluster().await;
-        cluster.is_some_and(|cluster| cluster.epoch.0 == 1 && cluster.deposition().is_none())
+        world.first_epoch_stands().await
     })
     .await;
     assert!(writer.acked() > written + 20, "and clients write on");
-    let explained: Value = world.cli(&["explain", world.cluster_id().as_str()]).await;
+    let explained = world.explained().await;
     let waits = explained["waits"].to_string();
     assert!(waits.contains("alert: "), "a person is told: {explained}");
 

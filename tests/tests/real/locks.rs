@@ -27,8 +27,7 @@ async fn a_backups_lock_shuts_nobody() {
     backup.execute(lock, within(LIMIT)).await.expect("locked");
     let before = writer.acked();
     throughout(HELD, "it is vouched for, and epoch 1 stands", async || {
-        let cluster = world.cluster().await;
-        let stands = cluster.is_some_and(|of| of.epoch.0 == 1 && of.deposition().is_none());
+        let stands = world.first_epoch_stands().await;
         let answer = get(world.instance("mysql-1").agent_http, "/primary").await;
         stands && answer.is_some_and(|(code, _)| code == 200)
     })

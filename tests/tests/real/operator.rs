@@ -32,10 +32,6 @@ pub async fn must(world: &World, arguments: &[&str]) {
     assert_eq!(code, 0, "primacy {arguments:?}: {said}");
 }
 
-async fn explained(world: &World) -> Value {
-    world.cli(&["explain", world.cluster_id().as_str()]).await
-}
-
 async fn abort(world: &World) -> (i32, String) {
     let cluster = world.cluster_id().as_str();
     let why = "its network is being mended";
@@ -90,7 +86,7 @@ async fn deposed_and_aborted(world: &World) {
         cluster.epoch.0 == 1 && cluster.deposition().is_some()
     })
     .await;
-    let said = explained(world).await["waits"].to_string();
+    let said = world.explained().await["waits"].to_string();
     assert!(said.contains("mysql-1 alone may open again"), "{said}");
     assert!(said.contains("primacy approve"), "how to undo it: {said}");
     let history = world.history().await;
@@ -149,7 +145,7 @@ async fn an_aborted_inquest_stays_closed_until_the_primary_falls_silent_anew() {
         cluster.inquest.is_none() && cluster.promotion().is_some()
     })
     .await;
-    let said = explained(&world).await["waits"].to_string();
+    let said = world.explained().await["waits"].to_string();
     assert!(said.contains("aborted the inquest"), "{said}");
 
     world.continue_host("mysql-1");

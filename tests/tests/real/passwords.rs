@@ -32,8 +32,7 @@ async fn the_agents_password_is_rotated() {
         AFTERWARDS,
         "it is vouched for, and epoch 1 stands",
         async || {
-            let cluster = world.cluster().await;
-            let stands = cluster.is_some_and(|of| of.epoch.0 == 1 && of.deposition().is_none());
+            let stands = world.first_epoch_stands().await;
             stands && world.serves("mysql-1").await == Some(1)
         },
     )

@@ -13,7 +13,6 @@ use primacy_core::decide::LossBound;
 use primacy_core::gtid::Uuid;
 use primacy_core::ids::InstanceId;
 use primacy_core::record::Follower;
-use serde_json::Value;
 
 use crate::world::{LIMIT, World, assert_home_first, signal, throughout, until};
 use crate::writer::Writer;
@@ -47,7 +46,7 @@ async fn a_replica_with_errant_transactions_is_not_chosen() {
         .expect("a uuid");
     signal(agent, Signal::SIGCONT);
     until(LIMIT, "its agent to have seen them", async || {
-        let explained: Value = world.cli(&["explain", world.cluster_id().as_str()]).await;
+        let explained = world.explained().await;
         let told = explained["alarms"].to_string();
         told.contains("\"errant\"").then_some(())
     })
@@ -102,7 +101,7 @@ async fn a_replica_with_errant_transactions_is_not_chosen() {
 
 /// What the leader says it waits for, and who of the two that are gone it names.
 async fn waits(world: &World) -> String {
-    let explained: Value = world.cli(&["explain", world.cluster_id().as_str()]).await;
+    let explained = world.explained().await;
     explained["waits"].to_string()
 }
 
@@ -207,7 +206,7 @@ async fn too_few_ackers_reached_deposes_nobody_until_they_return() {
     }
     signal(world.instance("mysql-1").mysqld_pid, Signal::SIGKILL);
     until(LIMIT, "an inquest that names who is missing", async || {
-        let explained: Value = world.cli(&["explain", world.cluster_id().as_str()]).await;
+        let explained = world.explained().await;
         let findings = explained["findings"].to_string();
         let both = GONE.iter().all(|id| findings.contains(id));
         (explained["verdict"] == "Undecided" && both).then_some(())
@@ -220,8 +219,7 @@ async fn too_few_ackers_reached_deposes_nobody_until_they_return() {
     })
     .await;
     throughout(NOTHING_HAPPENS, "nobody is promoted", async || {
-        let cluster = world.cluster().await;
-        cluster.is_some_and(|cluster| cluster.epoch.0 == 1 && cluster.deposition().is_none())
+        world.first_epoch_stands().await
     })
     .await;
     for id in GONE {

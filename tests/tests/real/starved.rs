@@ -8,7 +8,6 @@ use primacy_core::agree::Verdict;
 use primacy_core::decide::LossBound;
 use primacy_core::ids::Epoch;
 use primacy_core::record::EventKind;
-use serde_json::Value;
 
 use crate::world::{LIMIT, World, ended, signal, throughout, until};
 use crate::writer::Writer;
@@ -134,7 +133,7 @@ async fn where_nobody_would_fare_better_nothing_is_moved() {
     })
     .await;
     let explained = until(LIMIT, "an explanation", async || {
-        let explained: Value = world.cli(&["explain", world.cluster_id().as_str()]).await;
+        let explained = world.explained().await;
         let waits = explained["waits"].to_string();
         waits
             .contains("no candidate would fare better")

@@ -1,7 +1,6 @@
 //! A primary that answers reads and cannot write: it is fenced before anybody is promoted.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use primacy_core::record::{Cluster, EventKind};
 
 use crate::relay::{Passing, Relay};
 use crate::volume::{Volume, agent_beside, ends, folder, follows};
-use crate::world::{LIMIT, World, ended, signal, throughout, until};
+use crate::world::{LIMIT, World, ended, is_up, signal, throughout, until};
 use crate::writer::Writer;
 
 const NOTHING_HAPPENS: Duration = Duration::from_secs(3);
@@ -224,8 +223,7 @@ async fn a_full_disk_ends_the_epoch_of_its_primary() {
         None,
         "and it is vouched for no longer"
     );
-    let pid = world.instance("mysql-2").agent_pid;
-    assert!(Path::new(&format!("/proc/{pid}/exe")).exists(), "it is up");
+    assert!(is_up(world.instance("mysql-2").agent_pid));
     volume.free();
     world.settle(writer, &[]).await;
 }

@@ -158,6 +158,10 @@ pub async fn throughout(time: Duration, what: &str, mut holds: impl AsyncFnMut()
     }
 }
 
+pub fn is_up(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}/exe")).exists()
+}
+
 /// Waits until no thread of a process runs any more; whether it has been reaped does not matter.
 pub async fn ended(pid: u32) {
     let gone = || {

@@ -89,12 +89,13 @@ fn link_to(node: SocketAddr, inputs: mpsc::Sender<AgentInput>) -> Link {
     }
 }
 
-/// A node that is about to let an agent attach, and what it hears.
+/// A node that an agent has asked to let it attach, and what it hears.
 struct Node {
-    address: SocketAddr,
-    was_asked: oneshot::Receiver<()>,
     lets: oneshot::Sender<()>,
     hears: mpsc::Receiver<Up>,
+    /// The agent's end.
+    sender: mpsc::Sender<Message>,
+    _inputs: mpsc::Receiver<AgentInput>,
 }
 
 async fn node() -> Node {
@@ -115,11 +116,15 @@ async fn node() -> Node {
         .add_service(service)
         .serve_with_incoming(incoming);
     tokio::spawn(serve);
+    let (inputs, _inputs) = mpsc::channel(16);
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    tokio::spawn(link_to(address, inputs).run(receiver));
+    was_asked.await.expect("it attaches");
     Node {
-        address,
-        was_asked,
         lets,
         hears,
+        sender,
+        _inputs,
     }
 }
 
@@ -148,18 +153,13 @@ async fn first_beat(
 #[tokio::test]
 async fn what_was_said_while_a_node_was_connected_to_is_not_said_to_it() {
     let mut node = node().await;
-    let (inputs, _inputs) = mpsc::channel(16);
-    let (sender, receiver) = mpsc::channel(BACKLOG);
-    tokio::spawn(link_to(node.address, inputs).run(receiver));
-
-    node.was_asked.await.expect("it attaches");
-    sender.send(beat(1)).await.expect("a link");
-    sender.send(beat(2)).await.expect("a link");
+    node.sender.send(beat(1)).await.expect("a link");
+    node.sender.send(beat(2)).await.expect("a link");
     node.lets.send(()).expect("a node");
     let mut number = 2;
     let first = first_beat(&mut node.hears, async || {
         number += 1;
-        sender.send(beat(number)).await.expect("a link");
+        node.sender.send(beat(number)).await.expect("a link");
     });
     let first = first.await.word.beat;
     assert!(first > 2, "beat {first}, of before it attached, is said");
@@ -169,10 +169,6 @@ async fn what_was_said_while_a_node_was_connected_to_is_not_said_to_it() {
 #[tokio::test]
 async fn a_beat_of_a_torn_history_arrives() {
     let mut node = node().await;
-    let (inputs, _inputs) = mpsc::channel(16);
-    let (sender, receiver) = mpsc::channel(BACKLOG);
-    tokio::spawn(link_to(node.address, inputs).run(receiver));
-    node.was_asked.await.expect("it attaches");
     node.lets.send(()).expect("a node");
 
     let mut text = "01111111-1111-1111-1111-111111111111".to_owned();
@@ -187,7 +183,7 @@ async fn a_beat_of_a_torn_history_arrives() {
         let mut beat = Box::new(heartbeat("a", number));
         beat.executed.clone_from(&torn);
         // One that waits is as good as the next.
-        let _ = sender.try_send(Message::Beat(beat));
+        let _ = node.sender.try_send(Message::Beat(beat));
     });
     assert_eq!(heard.await.executed, torn);
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::Inquest;
-use crate::ids::{Incarnation, InstanceId};
+use crate::ids::InstanceId;
 use crate::observe::Timed;
 
 impl Inquest {
@@ -33,13 +33,13 @@ impl Inquest {
             .map(|(_, look)| look.age_ms)
             .max()?;
         let mut heard: BTreeMap<&InstanceId, Vec<Timed>> = BTreeMap::new();
-        for vote in self.votes.values() {
-            for (acker, reached) in &vote.reached {
-                heard.entry(acker).or_default().extend(reached.timed);
+        for (acker, reached) in self.votes.values().flat_map(|vote| &vote.reached) {
+            if let Some(timed) = reached.timed {
+                heard.entry(acker).or_default().push(timed);
             }
         }
         let mut heard_ms = 0;
-        for told in heard.into_values().filter(|told| !told.is_empty()) {
+        for told in heard.values() {
             heard_ms = heard_ms.max(since_look_ms(told)?);
         }
         Some(gaps_ms.max(signs_ms).max(heard_ms))
@@ -47,18 +47,22 @@ impl Inquest {
 }
 
 /// How long after the last look of any node an acker heard the primary, by what the nodes tell of it.
-fn since_look_ms(mut told: Vec<Timed>) -> Option<u64> {
+fn since_look_ms(told: &[Timed]) -> Option<u64> {
     // What was told of an earlier run of its agent is on another clock.
-    let newest: Incarnation = told.iter().map(|of| of.agent).max()?;
-    told.retain(|of| of.agent == newest);
-    let looked_ms = told.iter().filter_map(|of| of.looked_ms).max()?;
-    let moved_ms = told.iter().map(|of| of.moved_ms).max()?;
-    Some(u64::try_from(moved_ms - looked_ms).unwrap_or(0))
+    let agent = told.iter().map(|of| of.agent).max()?;
+    let newest = || told.iter().filter(|of| of.agent == agent);
+    let united = Timed {
+        agent,
+        moved_ms: newest().map(|of| of.moved_ms).max()?,
+        looked_ms: newest().filter_map(|of| of.looked_ms).max(),
+    };
+    united.age_ms()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Incarnation;
 
     fn timed(agent: u64, (moved_ms, looked_ms): (i64, Option<i64>)) -> Timed {
         Timed {
@@ -70,7 +74,8 @@ mod tests {
 
     /// Of (newest progress, look), all told by one run of the acker's agent.
     fn since(told: &[(i64, Option<i64>)]) -> Option<u64> {
-        since_look_ms(told.iter().map(|of| timed(1, *of)).collect())
+        let told: Vec<_> = told.iter().map(|of| timed(1, *of)).collect();
+        since_look_ms(&told)
     }
 
     #[test]
@@ -95,10 +100,10 @@ mod tests {
     #[test]
     fn another_run_of_the_agent_is_another_clock() {
         let old = timed(1, (89_900, Some(89_890)));
-        assert_eq!(since_look_ms(vec![old]), Some(10));
+        assert_eq!(since_look_ms(&[old]), Some(10));
         let seen = timed(2, (0, Some(-700)));
-        assert_eq!(since_look_ms(vec![seen, old]), Some(700));
+        assert_eq!(since_look_ms(&[seen, old]), Some(700));
         let unseen = timed(2, (0, None));
-        assert_eq!(since_look_ms(vec![old, unseen]), None);
+        assert_eq!(since_look_ms(&[old, unseen]), None);
     }
 }

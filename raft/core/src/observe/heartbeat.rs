@@ -75,8 +75,9 @@ pub struct ReplicaReport {
     /// position read in its binlog.
     pub heartbeats: u64,
     pub read_position: (String, u64),
-    /// When this run of the agent first told of these two, in milliseconds since it began
-    /// (`Heartbeat::run_ms`); `None` from one that does not say.
+    /// By when all progress was made that these two tell of, in milliseconds since this run of the
+    /// agent began (`Heartbeat::run_ms`): since when it has told of them, or now, if its look is too
+    /// old to say. `None` from one that does not say.
     #[serde(default)]
     pub moved_ms: Option<u64>,
     /// Whether it acknowledges semi-sync writes.

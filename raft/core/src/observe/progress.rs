@@ -67,13 +67,15 @@ fn answers(beat: &Heartbeat) -> bool {
     }
 }
 
-/// What the newest report says by the clock of its agent.
+/// What the newest report says by the clock of its agent. One that does not tell its time is timed
+/// from its newest progress, as that was read here.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct Stamp {
     agent: Incarnation,
-    /// When it was sent, and by when all progress that it tells of was made; `None` from one that
-    /// does not say: it is timed from what was read of it here.
-    clock: Option<(u64, u64)>,
+    /// When it was sent, and by when all progress that it tells of was made.
+    sent_ms: u64,
+    moved_ms: u64,
+    /// When it was read here.
     read: Tick,
 }
 
@@ -83,7 +85,7 @@ pub struct Progress {
     reported: Option<Tick>,
     moved: Option<Tick>,
     mark: Option<(u64, (String, u64))>,
-    told: Option<Told>,
+    stamp: Option<Stamp>,
     /// When anything last arrived there: progress, or the bytes of an event that is not whole yet.
     arrived: Option<Tick>,
     bytes: Option<u64>,
@@ -110,11 +112,6 @@ impl Progress {
             self.waits_ms = None;
             return;
         };
-        self.told = Some(Told {
-            agent: beat.word.agent,
-            clock: beat.run_ms.zip(replica.moved_ms),
-            read: now,
-        });
         self.source.clone_from(&replica.source);
         self.waits_ms = replica.waits_ms.filter(|_| answers(beat));
         // Where they were not known before nothing says that they have just come.
@@ -135,6 +132,16 @@ impl Progress {
             self.arrived = Some(now);
             self.heard_from.clone_from(&replica.source);
         }
+        let (sent_ms, moved_ms, read) = match beat.run_ms.zip(replica.moved_ms) {
+            Some((sent_ms, moved_ms)) => (sent_ms, moved_ms, now),
+            None => (0, 0, self.moved.unwrap_or(now)),
+        };
+        self.stamp = Some(Stamp {
+            agent: beat.word.agent,
+            sent_ms,
+            moved_ms,
+            read,
+        });
     }
 
     /// What this node may say of the acker in a vote on a primary; `None` if the newest report is
@@ -160,24 +167,14 @@ impl Progress {
     }
 
     fn timed(&self, asked: &Asked<'_>) -> Option<Timed> {
-        let moved = self
-            .moved
+        let of = self
+            .stamp
             .filter(|_| self.heard_from.as_ref() == Some(asked.primary))?;
-        let (agent, sent_ms, moved_ms, read) = match self.told? {
-            Told {
-                agent,
-                clock: Some((sent_ms, moved_ms)),
-                read,
-            } => (agent, sent_ms, moved_ms, read),
-            Told {
-                agent, clock: None, ..
-            } => (agent, 0, 0, moved),
-        };
-        let since = |look: Tick| signed(sent_ms) + signed(look.0) - signed(read.0);
+        let told = |look: Tick| signed(of.sent_ms) + signed(look.0) - signed(of.read.0);
         Some(Timed {
-            agent,
-            moved_ms: signed(moved_ms),
-            looked_ms: asked.ground.map(since),
+            agent: of.agent,
+            moved_ms: signed(of.moved_ms),
+            looked_ms: asked.ground.map(told),
         })
     }
 

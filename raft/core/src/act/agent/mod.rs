@@ -47,7 +47,7 @@ use ground::Ground;
 use joining::{Joining, Resting};
 use paths::Paths;
 use probes::Probes;
-use receiver::{Receiver, Told};
+use receiver::{Newest, Receiver};
 use scheduled::Scheduled;
 
 pub use progress::ServerSeen;
@@ -293,7 +293,7 @@ pub struct Agent {
     repair: Option<OpId>,
     held: Option<content::Held>,
     receiver: Receiver,
-    told: Told,
+    newest: Newest,
     /// For which epoch it was open, and as which run of its server, when somebody else shut it.
     shut_by_hand: Option<(Epoch, Incarnation)>,
     /// When it went on after a sleep, until a look at its server that began since is answered.
@@ -360,7 +360,7 @@ impl Agent {
             repair: None,
             held: None,
             receiver: Receiver::new(now),
-            told: Told::default(),
+            newest: Newest::default(),
             shut_by_hand: None,
             woke: None,
             paths: Paths::default(),

@@ -18,12 +18,12 @@ fn mark(survey: &Survey) -> Mark {
 
 /// The progress that the newest beat told of, and since when this run of the agent has.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Newest {
     mark: Option<Mark>,
     since_ms: u64,
 }
 
-impl Told {
+impl Newest {
     /// By when, on the clock of this run, all progress was made of which this survey is the newest
     /// look: since a beat first told of it (one that is about to counts), nothing moved. Where the look
     /// is not `of_now`, more may have come until now.

@@ -143,25 +143,7 @@ impl Agent {
             says,
         };
         let run_ms = now.since_ms(self.born);
-        let of_now = self
-            .answered
-            .is_some_and(|at| now.since_ms(at) <= LOOK_OLD_MS);
-        let replica = self
-            .survey
-            .as_ref()
-            .filter(|survey| survey.source.is_some())
-            .map(|survey| ReplicaReport {
-                io: survey.io,
-                applier_runs: survey.applier_runs,
-                source: self.seal.source.as_ref().map(|(source, _)| source.clone()),
-                heartbeats: survey.heartbeats,
-                read_position: survey.read_position.clone(),
-                moved_ms: Some(self.told.moved_ms(run_ms, survey, of_now)),
-                acking: survey.acking,
-                error: survey.replication_error.clone(),
-                waits_ms: self.receiver.waits_ms(now),
-                bytes: survey.receiver_bytes,
-            });
+        let replica = self.replica_report(now, run_ms);
         let known = self.survey.as_ref();
         let set = |of: fn(&Survey) -> &GtidSet| known.map(of).cloned().unwrap_or_default();
         out.push(AgentOutput::Beat(Box::new(Heartbeat {
@@ -197,6 +179,27 @@ impl Agent {
             paths: self.paths.told(now),
             besides: self.besides(),
         })));
+    }
+
+    /// What it says of its source, when this run has gone for so long; `None` while it has none.
+    fn replica_report(&mut self, now: Tick, run_ms: u64) -> Option<ReplicaReport> {
+        let survey = self.survey.as_ref()?;
+        survey.source.as_ref()?;
+        let of_now = self
+            .answered
+            .is_some_and(|at| now.since_ms(at) <= LOOK_OLD_MS);
+        Some(ReplicaReport {
+            io: survey.io,
+            applier_runs: survey.applier_runs,
+            source: self.seal.source.as_ref().map(|(source, _)| source.clone()),
+            heartbeats: survey.heartbeats,
+            read_position: survey.read_position.clone(),
+            moved_ms: Some(self.newest.moved_ms(run_ms, survey, of_now)),
+            acking: survey.acking,
+            error: survey.replication_error.clone(),
+            waits_ms: self.receiver.waits_ms(now),
+            bytes: survey.receiver_bytes,
+        })
     }
 
     /// For how long a write of this opening has been sent and not acknowledged.
