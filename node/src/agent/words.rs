@@ -54,8 +54,6 @@ pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
         OpError::Unknown(format!("version {:?} is not understood", pulse.version))
     })?;
     let replica = pulse.replica.as_ref();
-    let error =
-        replica.and_then(|replica| replica.io_error.as_ref().or(replica.sql_error.as_ref()));
     let semi_sync_dumps: Vec<SemiSyncDump> = seen
         .dumps
         .iter()
@@ -91,9 +89,8 @@ pub(super) fn to_survey(seen: &Inspection) -> Result<Survey, OpError> {
         read_position: replica
             .map(|replica| (replica.read_log_file.clone(), replica.read_log_pos))
             .unwrap_or_default(),
-        replication_error: error
-            .map(|fault| format!("{}: {}", fault.code, fault.message))
-            .unwrap_or_default(),
+        receiver_error: fault(replica.and_then(|of| of.io_error.as_ref())),
+        applier_error: fault(replica.and_then(|of| of.sql_error.as_ref())),
         semi_sync_source: pulse.semi_sync.source_enabled,
         semi_sync_replicas,
         waiting: u64::from(seen.waiting_for_ack) + u64::from(seen.waiting_for_global_lock),
@@ -133,6 +130,11 @@ fn server_error(fault: &Fault) -> ServerError {
         number: fault.code,
         text: fault.message.clone(),
     }
+}
+
+/// As the core keeps it: `1062: Duplicate entry …`, or nothing.
+fn fault(of: Option<&Fault>) -> String {
+    of.map_or_else(String::new, |of| format!("{}: {}", of.code, of.message))
 }
 
 fn channel(channel: &Channel) -> ChannelSeen {

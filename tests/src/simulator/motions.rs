@@ -97,7 +97,8 @@ impl World {
             acking: server.acking,
             heartbeats: server.io.heartbeats,
             read_position: ("binlog".into(), server.io.read),
-            replication_error: server.broken.clone(),
+            receiver_error: String::new(),
+            applier_error: server.broken.clone(),
             semi_sync_source: server.semi_source,
             semi_sync_replicas: server
                 .dumps

@@ -24,7 +24,7 @@ fn find(explained: &Value, code: &str, instance: &str) -> Option<Value> {
     found.cloned()
 }
 
-async fn raised(world: &World, code: &str, instance: &str) -> Value {
+pub async fn raised(world: &World, code: &str, instance: &str) -> Value {
     let (what, began) = (format!("{code} of {instance} to be raised"), Instant::now());
     let found = until(LIMIT, &what, async || {
         find(&world.explained().await, code, instance)
@@ -34,7 +34,7 @@ async fn raised(world: &World, code: &str, instance: &str) -> Value {
     found
 }
 
-async fn cleared(world: &World, code: &str, instance: &str) {
+pub async fn cleared(world: &World, code: &str, instance: &str) {
     let what = format!("{code} of {instance} to be cleared");
     until(LIMIT, &what, async || {
         let found = find(&world.explained().await, code, instance);

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use primacy::mysqld::session::within;
 use primacy_core::record::EventKind;
 
+use crate::eyes::{cleared, raised};
 use crate::world::{LIMIT, World, ended, signal, throughout, until};
 use crate::writer::Writer;
 
@@ -56,6 +57,7 @@ async fn the_agents_password_is_rotated() {
         },
     )
     .await;
+    raised(&world, "login_refused", "mysql-1").await;
     for id in 1..=4 {
         let file = world.dir().join(format!("agent-{id}.toml"));
         let text = std::fs::read_to_string(&file).expect("its file");
@@ -70,5 +72,6 @@ async fn the_agents_password_is_rotated() {
         (sets[0][0].get::<String, _>(0)? != "0").then_some(())
     })
     .await;
+    cleared(&world, "login_refused", "mysql-1").await;
     world.settle(writer, &["cannot log in"]).await;
 }

@@ -138,7 +138,10 @@ pub struct Survey {
     pub acking: bool,
     pub heartbeats: u64,
     pub read_position: (String, u64),
-    pub replication_error: String,
+    /// Why its receiver stopped or cannot connect; empty if nothing is wrong, and after STOP REPLICA.
+    pub receiver_error: String,
+    /// Why its applier stopped; empty if nothing is wrong, and after STOP REPLICA.
+    pub applier_error: String,
     pub semi_sync_source: bool,
     /// `server_uuid` → session of each connected semi-sync replica.
     pub semi_sync_replicas: BTreeMap<Uuid, u64>,
@@ -153,7 +156,7 @@ pub struct Survey {
     pub ack_wait_ms: Option<u64>,
     /// What each write probe under way is at.
     pub probes: BTreeMap<OpId, ProbeAt>,
-    /// Why the agent's account cannot log in, if its newest try was refused.
+    /// Why the agent's account cannot log in, if its newest try was refused, though this one looks on.
     pub login_error: Option<String>,
 }
 
@@ -165,6 +168,14 @@ impl Survey {
     /// Closed: both switches, since XA COMMIT passes the first alone.
     pub fn fenced(&self) -> bool {
         self.super_read_only && self.offline_mode
+    }
+
+    /// What is wrong with its replication, the receiver first; empty if nothing is.
+    pub fn replication_error(&self) -> &str {
+        match self.receiver_error.as_str() {
+            "" => &self.applier_error,
+            error => error,
+        }
     }
 
     /// No application can write to it.
@@ -258,4 +269,7 @@ pub enum OpError {
     /// full or stuck, and KILL does not end that. Only the end of its process does.
     #[error("{0}")]
     Hangs(String),
+    /// It refuses the agent's account a login, or what a survey asks: which, and the error.
+    #[error("{0}")]
+    Denied(String),
 }

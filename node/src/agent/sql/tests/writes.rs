@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use nix::libc;
-use primacy_core::act::{NotSent, Op, OpDone, OpId, ProbeAt, Survey};
+use primacy_core::act::{NotSent, Op, OpDone, OpError, OpId, ProbeAt, Survey};
 use primacy_core::ids::Epoch;
 
 use super::foreign::Foreign;
@@ -121,6 +121,56 @@ async fn a_write_says_what_it_proved() {
     desk.rig.end().await;
 }
 
+/// Ends every session of the agent's until its survey is refused; why.
+async fn refused(desk: &mut Desk, root: &mut Session) -> String {
+    let all = "SELECT GROUP_CONCAT(PROCESSLIST_ID) AS v FROM performance_schema.threads \
+               WHERE PROCESSLIST_USER='primacy_agent'";
+    loop {
+        for id in value(root, all)
+            .await
+            .split(',')
+            .filter(|id| !id.is_empty())
+        {
+            // It may have ended by itself.
+            let _ = root.execute(&format!("KILL {id}"), soon()).await;
+        }
+        let id = desk.run(Op::Survey);
+        match desk.end(id).await {
+            Err(OpError::Denied(why)) => return why,
+            // It came through before, or its session was ended under it.
+            _ => {}
+        }
+    }
+}
+
+/// One that may not look any more tells so, as one that cannot log in does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_privilege_that_is_revoked_is_told() {
+    let Some(mut desk) = Desk::of(1).await else {
+        return;
+    };
+    let mut root = desk.root(0).await;
+    for host in ["localhost", "'127.0.0.0/255.0.0.0'"] {
+        let revoke = format!("REVOKE REPLICATION CLIENT ON *.* FROM primacy_agent@{host}");
+        does(
+            &mut root,
+            &format!("SET GLOBAL super_read_only=OFF; SET sql_log_bin=0; {revoke}"),
+        )
+        .await;
+    }
+    let told = refused(&mut desk, &mut root).await;
+    assert!(
+        told.contains("error 1227") && told.contains("REPLICATION CLIENT"),
+        "{told}"
+    );
+    for host in ["localhost", "'127.0.0.0/255.0.0.0'"] {
+        let grant = format!("GRANT REPLICATION CLIENT ON *.* TO primacy_agent@{host}");
+        does(&mut root, &grant).await;
+    }
+    assert_eq!(desk.survey().await.login_error, None);
+    desk.rig.end().await;
+}
+
 /// Somebody else's settings, a full house, a changed password: what stands ready goes on, and a
 /// login that fails is told and healed.
 #[tokio::test(flavor = "multi_thread")]
@@ -168,27 +218,12 @@ async fn no_new_login_is_needed_to_act() {
     desk.does(Op::Open { k: 1 }).await;
 
     // All its sessions are ended: now the password matters.
-    let all = "SELECT GROUP_CONCAT(PROCESSLIST_ID) AS v FROM performance_schema.threads \
-               WHERE PROCESSLIST_USER='primacy_agent'";
-    let mut told = None;
-    while told.is_none() {
-        for id in value(&mut root, all)
-            .await
-            .split(',')
-            .filter(|id| !id.is_empty())
-        {
-            // It may have ended by itself.
-            let _ = root.execute(&format!("KILL {id}"), soon()).await;
-        }
-        let id = desk.run(Op::Survey);
-        let _ = desk.end(id).await;
-        told = desk.executor.door().trouble();
-    }
-    let told = told.unwrap_or_default();
+    let told = refused(&mut desk, &mut root).await;
     assert!(
         told.starts_with("primacy_agent cannot log in: error 1045"),
         "{told}"
     );
+    assert_eq!(desk.executor.door().trouble(), Some(told));
     let refused = desk.not_sent().await;
     assert!(matches!(refused, NotSent::Login(_)), "{refused:?}");
 

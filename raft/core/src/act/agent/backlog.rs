@@ -15,6 +15,9 @@ pub(super) struct Pace {
     looks: VecDeque<Look>,
     /// Since when nothing was applied though something was left.
     still: Option<Tick>,
+    /// What it stopped on, until it applies something: started again, it says nothing of it until it
+    /// has failed once more.
+    broke: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +40,11 @@ impl Pace {
             self.still = (look.left > 0).then_some(at);
         } else {
             self.still.get_or_insert(at);
+        }
+        if stopped_on(survey).is_some() {
+            self.broke = Some(survey.applier_error.clone());
+        } else if moved || look.left == 0 {
+            self.broke = None;
         }
         self.looks.push_back(look);
         while self
@@ -67,9 +75,12 @@ impl Pace {
         let (applied, ms) = self.applied();
         let expected_ms = left.saturating_mul(ms.into()).checked_div(applied);
         let expected_ms = u64::try_from(expected_ms.unwrap_or(0)).unwrap_or(u64::MAX);
-        let error = survey.replication_error.as_str();
+        let error = survey.applier_error.as_str();
+        let last = self.looks.back();
+        let moved = last.is_some_and(|last| last.executed != survey.executed.count());
+        let broke = self.broke.as_deref().filter(|_| !moved);
         let still_ms = self.still.map_or(0, |since| now.since_ms(since));
-        let held = if !survey.applier_runs && !error.is_empty() {
+        let held = if let Some(error) = stopped_on(survey).or(broke) {
             Some(format!("its applier has stopped: {error}"))
         } else if still_ms >= stall_ms {
             Some(match error {
@@ -81,6 +92,12 @@ impl Pace {
         };
         Backlog { expected_ms, held }
     }
+}
+
+/// The error on which its applier stopped.
+fn stopped_on(survey: &Survey) -> Option<&str> {
+    let error = survey.applier_error.as_str();
+    Some(error).filter(|error| !survey.applier_runs && !error.is_empty())
 }
 
 #[cfg(test)]
@@ -143,10 +160,42 @@ mod tests {
         let (pace, now, mut survey) = after(&[(10, 12)]);
         survey.applier_runs = false;
         assert_eq!(pace.backlog(now, &survey, 1_000).held, None);
-        survey.replication_error = "1062: Duplicate entry".into();
+        // That its source is gone, as it is when one is chosen, says nothing of its applier.
+        survey.receiver_error = "2003: Error connecting".into();
+        assert_eq!(pace.backlog(now, &survey, 1_000).held, None);
+        survey.applier_error = "1062: Duplicate entry".into();
         let held = pace.backlog(now, &survey, 1_000).held;
         let why = "its applier has stopped: 1062: Duplicate entry";
         assert_eq!(held.as_deref(), Some(why));
+    }
+
+    /// An order to follow starts it again, now and then; it fails again a moment later.
+    #[test]
+    fn one_that_was_started_again_is_held_until_it_applies_something() {
+        let (mut pace, now, started) = after(&[(10, 12)]);
+        let broken = Survey {
+            applier_runs: false,
+            applier_error: "1062: Duplicate entry".into(),
+            ..started.clone()
+        };
+        pace.look(now.plus_ms(100), &broken);
+        let held = |pace: &Pace, survey: &Survey| {
+            let backlog = pace.backlog(now.plus_ms(250), survey, 1_000);
+            backlog.held.is_some()
+        };
+        assert!(held(&pace, &started), "nothing looked since");
+        pace.look(now.plus_ms(200), &started);
+        assert!(held(&pace, &started), "it has applied nothing yet");
+        let moved = holding("p:1-11", "p:1-12");
+        assert!(!held(&pace, &moved), "it has since the last look");
+        pace.look(now.plus_ms(220), &moved);
+        pace.look(now.plus_ms(230), &moved);
+        assert!(!held(&pace, &moved), "it stands still for a moment only");
+        pace.look(now.plus_ms(240), &broken);
+        pace.look(now.plus_ms(245), &holding("p:1-12", "p:1-12"));
+        let anew = holding("p:1-12", "p:1-13");
+        pace.look(now.plus_ms(248), &anew);
+        assert!(!held(&pace, &anew), "it came through all of it");
     }
 
     #[test]

@@ -45,21 +45,24 @@ fn effect(order: &Order, survey: &Survey) -> Effect {
     let OrderKind::Follow { host, port, .. } = &order.kind else {
         return Effect::Failed("no order to follow".into());
     };
-    let error = &survey.replication_error;
-    let because = |what: &str| match error.as_str() {
+    let because = |what: &str, error: &str| match error {
         "" => Effect::Failed(what.to_owned()),
         error => Effect::Failed(format!("{what}: {error}")),
     };
     if survey.source.as_ref() != Some(&(host.clone(), *port)) {
-        return because("it replicates from another source");
+        return because(
+            "it replicates from another source",
+            survey.replication_error(),
+        );
     }
     let heard = survey.heartbeats > 0 || !survey.read_position.0.is_empty();
     match survey.io {
-        IoThread::Off => because("its receiver does not run"),
-        _ if !survey.applier_runs => because("its applier does not run"),
-        IoThread::Connecting if error.starts_with(ACCESS_DENIED) => {
-            because("the source refuses the replication account")
-        }
+        IoThread::Off => because("its receiver does not run", &survey.receiver_error),
+        _ if !survey.applier_runs => because("its applier does not run", &survey.applier_error),
+        IoThread::Connecting if survey.receiver_error.starts_with(ACCESS_DENIED) => because(
+            "the source refuses the replication account",
+            &survey.receiver_error,
+        ),
         IoThread::On if heard => Effect::Seen,
         IoThread::On | IoThread::Connecting => Effect::Awaited,
     }

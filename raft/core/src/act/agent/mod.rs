@@ -261,6 +261,8 @@ pub struct Agent {
     survey: Option<Survey>,
     survey_op: Option<(OpId, Tick)>,
     survey_due: Tick,
+    /// Why the agent's account cannot log in, or may not look, until a survey says otherwise.
+    login_error: Option<String>,
     /// When the newest answered survey began.
     answered: Option<Tick>,
     job: Option<Job>,
@@ -337,6 +339,7 @@ impl Agent {
             survey: None,
             survey_op: None,
             survey_due: now,
+            login_error: None,
             answered: None,
             job: None,
             joining: None,

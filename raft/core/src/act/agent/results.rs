@@ -24,10 +24,15 @@ impl Agent {
             && op == id
         {
             self.survey_op = None;
-            if let Ok(OpDone::Surveyed(survey)) = result {
-                self.markers.look(begun, &survey);
-                self.surveyed(now, begun, *survey, out);
-                self.look_at_joining(now, begun, out);
+            match result {
+                Ok(OpDone::Surveyed(survey)) => {
+                    self.login_error.clone_from(&survey.login_error);
+                    self.markers.look(begun, &survey);
+                    self.surveyed(now, begun, *survey, out);
+                    self.look_at_joining(now, begun, out);
+                }
+                Err(OpError::Denied(why)) => self.login_error = Some(why),
+                _ => {}
             }
             return;
         }

@@ -194,7 +194,7 @@ impl Agent {
         let left = !survey.executed.is_superset_of(&survey.received);
         let stopped = survey.source.is_some() && !survey.applier_runs;
         // One that stopped on an error would stop on it again.
-        let sound = survey.replication_error.is_empty();
+        let sound = survey.applier_error.is_empty();
         if frozen
             && left
             && stopped

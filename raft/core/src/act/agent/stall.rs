@@ -92,7 +92,7 @@ impl Agent {
             opening.executed = survey.executed.clone();
             opening.moved = now;
         }
-        opening.error.clone_from(&survey.replication_error);
+        opening.error.clone_from(&survey.applier_error);
     }
 
     /// Takes in a look at the applier, if it is one.

@@ -168,7 +168,7 @@ impl Agent {
             write_stuck_ms: self.write_stuck_ms(now),
             opening: self.is_opening(),
             marked: self.seal.marked.clone(),
-            login_error: known.and_then(|survey| survey.login_error.clone()),
+            login_error: self.login_error.clone(),
             ground: self.ground.word(),
             stuck: self.stuck(now),
             freed: self.freed(),
@@ -196,7 +196,7 @@ impl Agent {
             read_position: survey.read_position.clone(),
             moved_ms: Some(self.newest.moved_ms(run_ms, survey, of_now)),
             acking: survey.acking,
-            error: survey.replication_error.clone(),
+            error: survey.replication_error().to_owned(),
             waits_ms: self.receiver.waits_ms(now),
             bytes: survey.receiver_bytes,
         })

@@ -136,9 +136,15 @@ fn a_frozen_one_that_restarted_applies_what_it_received() {
     };
     let (_, said) = frozen_desk().restarts(left.clone());
     assert_eq!(said, "run start applier");
+    // The primary is gone, so its receiver cannot connect: that stops no applier.
+    let alone = Survey {
+        receiver_error: "2003: Error connecting to source".into(),
+        ..left.clone()
+    };
+    assert_eq!(frozen_desk().restarts(alone).1, "run start applier");
     // One that stopped on an error would stop on it again; one that follows is no concern of this.
     let broken = Survey {
-        replication_error: "1062: Duplicate entry".into(),
+        applier_error: "1062: Duplicate entry".into(),
         ..left.clone()
     };
     assert_eq!(frozen_desk().restarts(broken).1, "");

@@ -368,21 +368,21 @@ fn what_failed_is_not_repeated_blindly() {
         (
             |survey| {
                 survey.applier_runs = false;
-                survey.replication_error = "1062: duplicate".into();
+                survey.applier_error = "1062: duplicate".into();
             },
             "its applier does not run: 1062: duplicate",
         ),
         (
             |survey| {
                 survey.io = IoThread::Off;
-                survey.replication_error = "13114: purged".into();
+                survey.receiver_error = "13114: purged".into();
             },
             "its receiver does not run: 13114: purged",
         ),
         (
             |survey| {
                 survey.io = IoThread::Connecting;
-                survey.replication_error = "1045: denied".into();
+                survey.receiver_error = "1045: denied".into();
             },
             "the source refuses the replication account: 1045: denied",
         ),

@@ -42,6 +42,46 @@ fn a_server_that_came_up_open_is_fenced() {
     );
 }
 
+/// One that was started since its account's password was changed answers no survey.
+#[test]
+fn an_account_that_cannot_log_in_is_told_without_a_survey() {
+    let mut desk = Desk::serving();
+    let why = || "primary_agent cannot log in: error 1045: denied".to_owned();
+    let told = |desk: &mut Desk, result| {
+        desk.begins_a_look();
+        let id = desk.survey.take().expect("a survey runs");
+        desk.ended(id, result);
+        let beat = desk.beats().word.beat;
+        while desk.beats().word.beat == beat {
+            desk.now += 10;
+            desk.tell(AgentInput::Tick);
+        }
+        desk.beats().login_error.clone()
+    };
+    let surveyed = |login_error| {
+        Ok(OpDone::Surveyed(Box::new(Survey {
+            login_error,
+            ..open()
+        })))
+    };
+    assert_eq!(told(&mut desk, surveyed(None)), None);
+    assert_eq!(
+        told(&mut desk, surveyed(Some(why()))),
+        Some(why()),
+        "a session of before looks"
+    );
+    assert_eq!(told(&mut desk, surveyed(None)), None);
+    assert_eq!(told(&mut desk, Err(OpError::Denied(why()))), Some(why()));
+    let lost = || Err(OpError::Unknown("lost".into()));
+    assert_eq!(
+        told(&mut desk, lost()),
+        Some(why()),
+        "nothing says otherwise"
+    );
+    assert_eq!(told(&mut desk, surveyed(None)), None);
+    assert_eq!(told(&mut desk, lost()), None);
+}
+
 #[test]
 fn an_agents_restart_takes_no_database_offline() {
     let (mut desk, said) = Desk::serving().restarts(open());

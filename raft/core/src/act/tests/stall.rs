@@ -73,7 +73,8 @@ fn who_holds_it_is_named_and_who_was_ended_is_told() {
     let mut desk = opening();
     let mut still = holding("p:1-10", "p:1-12");
     desk.applier.holders = vec!["session 9 of dba@h holds the global lock".into()];
-    still.replication_error = "1062: Duplicate entry".into();
+    still.receiver_error = "2003: Error connecting to source".into();
+    still.applier_error = "1062: Duplicate entry".into();
     desk.waits(1_500, &still);
     let (_, why) = stuck(&desk).expect("it is stuck");
     let said =
