@@ -27,6 +27,8 @@ mod durable;
 mod eyes;
 #[path = "real/faults.rs"]
 mod faults;
+#[path = "../../node/src/agent/sql/tests/foreign.rs"]
+mod foreign;
 #[path = "real/founding.rs"]
 mod founding;
 #[path = "real/going.rs"]

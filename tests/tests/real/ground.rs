@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use primacy_core::decide::LossBound;
 use primacy_core::record::{Cluster, Event, EventKind};
 
+use crate::foreign::Foreign;
 use crate::world::{LIMIT, World, signal, throughout, until};
 use crate::writer::Writer;
 
@@ -201,6 +202,45 @@ async fn one_that_replicated_under_a_filter_is_never_promoted() {
         "{:?}",
         choice.why
     );
+    world.settle(writer, &[]).await;
+}
+
+/// Somebody's replication client acknowledges and says nothing of itself: it is cut, told, and counted
+/// until k of V hold what was answered meanwhile. Nothing else is disturbed by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acker_without_a_name_is_cut_and_counted() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    settled(&world).await;
+    let account =
+        "CREATE USER outsider IDENTIFIED BY ''; GRANT REPLICATION SLAVE ON *.* TO outsider";
+    world.sql("mysql-1", account).await;
+    let mut outsider = Foreign::enter(world.instance("mysql-1").address.port(), "outsider").await;
+    outsider.says("SET @rpl_semi_sync_replica=1").await;
+    outsider.dumps(77).await;
+    let attached = "SELECT CAST(COUNT(*) AS CHAR) FROM performance_schema.threads \
+                    WHERE PROCESSLIST_USER='outsider'";
+    until(LIMIT, "it to be cut", async || {
+        (world.value("mysql-1", attached).await == "0").then_some(())
+    })
+    .await;
+    until(LIMIT, "it to be told", async || {
+        let history = world.history().await;
+        let mut events = history.iter().map(|entry| &entry.event);
+        events
+            .any(|event| event.kind == EventKind::Ground && event.what.contains("names no server"))
+            .then_some(())
+    })
+    .await;
+    settled(&world).await;
+    assert_eq!(world.serves("mysql-1").await, Some(1));
+
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    let cluster = world.opened(2).await;
+    let choice = &cluster.promotion().expect("somebody is chosen").choice;
+    assert_eq!(choice.loss, LossBound::Zero);
     world.settle(writer, &[]).await;
 }
 

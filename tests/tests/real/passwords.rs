@@ -13,6 +13,44 @@ use crate::writer::Writer;
 /// Beyond the time after which a primary that nobody acknowledges shuts itself.
 const AFTERWARDS: Duration = Duration::from_secs(4);
 
+/// Their files are written anew, with this password instead of that.
+fn rewrite(world: &World, old: &str, new: &str) {
+    for id in 1..=4 {
+        let file = world.dir().join(format!("agent-{id}.toml"));
+        let text = std::fs::read_to_string(&file).expect("its file");
+        assert!(text.contains(old));
+        std::fs::write(&file, text.replace(old, new)).expect("it is changed");
+    }
+}
+
+/// The replicas' password is changed on the primary, and so everywhere; who replicates goes on. The
+/// next primary lets in the new one alone, and the order to follow it brings that along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_replicas_password_is_rotated() {
+    let Some(world) = World::build().await else {
+        return;
+    };
+    let writer = Writer::start(&world).await;
+    let old = world.accounts().repl.password().to_owned();
+    let change = "ALTER USER repl@'%' IDENTIFIED BY 'an''other'";
+    world.sql("mysql-1", change).await;
+    rewrite(&world, &old, "an'other");
+    for id in 1..=4 {
+        let log = world.dir().join(format!("agent-{id}.log"));
+        until(LIMIT, "its agent to take it over", async || {
+            let log = std::fs::read_to_string(&log).ok()?;
+            log.contains("the accounts in the configuration have changed")
+                .then_some(())
+        })
+        .await;
+    }
+    writer.more(10).await;
+    signal(world.mysqld("mysql-1"), Signal::SIGKILL);
+    world.opened(2).await;
+    writer.more(10).await;
+    world.settle(writer, &[]).await;
+}
+
 /// The agents' password is changed on the primary, and so everywhere, their files later: nothing is
 /// refused, a failover works, what cannot log in says so and is healed by the change of its file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,12 +96,7 @@ async fn the_agents_password_is_rotated() {
     )
     .await;
     raised(&world, "login_refused", "mysql-1").await;
-    for id in 1..=4 {
-        let file = world.dir().join(format!("agent-{id}.toml"));
-        let text = std::fs::read_to_string(&file).expect("its file");
-        assert!(text.contains(&old));
-        std::fs::write(&file, text.replace(&old, "it's new")).expect("it is changed");
-    }
+    rewrite(&world, &old, "it's new");
     until(LIMIT, "mysql-1 to be looked after again", async || {
         let mut session = world.try_root("mysql-1").await?;
         let ours = "SELECT CAST(COUNT(*) AS CHAR) FROM performance_schema.threads \
