@@ -41,9 +41,6 @@ use watching::{look_at_binlog, probe_locally};
 const SURVEY_LIMIT: Duration = Duration::from_millis(500);
 /// STOP REPLICA IO_THREAD takes two seconds toward a black hole.
 const FREEZE_LIMIT: Duration = Duration::from_secs(5);
-/// What MySQL answers to an account that lacks a privilege: on a schema, a table, a column, a routine,
-/// the server.
-const DENIED: [u16; 5] = [1044, 1142, 1143, 1370, 1227];
 /// From the order on, the end of earlier sessions included; then SIGKILL. A healthy primary takes a
 /// tenth of it.
 const FENCE_LIMIT: Duration = Duration::from_millis(1_200);
@@ -396,11 +393,9 @@ impl Shared {
             true => inspect_branches(session, deadline).await,
             false => inspect(session, deadline).await.map(|seen| (seen, None)),
         };
-        let (seen, branches) = looked.map_err(|error| match error.code() {
-            Some(code) if DENIED.contains(&code) => {
-                OpError::Denied(format!("the agent's account may not look: {error}"))
-            }
-            _ => session_error(&error),
+        let (seen, branches) = looked.map_err(|error| match error.is_denied() {
+            true => OpError::Denied(format!("the agent's account may not look: {error}")),
+            false => session_error(&error),
         })?;
         if sees && branches.is_none() {
             *lock(&self.blind_until) = Some(within(BLIND_FOR));

@@ -138,6 +138,11 @@ impl SessionError {
             _ => None,
         }
     }
+
+    /// Whether the account lacks a privilege.
+    pub fn is_denied(&self) -> bool {
+        self.code().is_some_and(|code| DENIED.contains(&code))
+    }
 }
 
 impl From<mysql_async::Error> for SessionError {
@@ -179,6 +184,10 @@ fn is_our_own(error: &io::Error) -> bool {
     })
 }
 
+/// What MySQL answers to an account that lacks a privilege: on a schema, a table, a column, a routine,
+/// the server.
+const DENIED: [u16; 5] = [1044, 1142, 1143, 1370, 1227];
+
 /// One result set, in the order of its statement.
 pub type Rows = Vec<Row>;
 
@@ -189,6 +198,7 @@ pub struct Session {
     conn: Option<Conn>,
     id: u32,
     version: (u16, u16, u16),
+    denied: bool,
 }
 
 impl Session {
@@ -201,6 +211,7 @@ impl Session {
             id: conn.id(),
             version: conn.server_version(),
             conn: Some(conn),
+            denied: false,
         })
     }
 
@@ -214,9 +225,10 @@ impl Session {
         self.version
     }
 
-    /// Whether it may be asked again.
+    /// Whether it may be kept for the next question. Not one to which something was denied: its
+    /// privileges are those of its login, whatever is granted since.
     pub fn is_usable(&self) -> bool {
-        self.conn.is_some()
+        self.conn.is_some() && !self.denied
     }
 
     /// Sends statements in one packet, and returns the result set of each that has one.
@@ -232,6 +244,7 @@ impl Session {
         let answer = answer
             .map_err(|_| SessionError::TimedOut)?
             .map_err(SessionError::from);
+        self.denied |= answer.as_ref().is_err_and(SessionError::is_denied);
         if matches!(answer, Ok(_) | Err(SessionError::Server { .. })) {
             self.conn = conn.0.take();
         }

@@ -218,7 +218,10 @@ async fn an_acker_without_a_name_is_cut_and_counted() {
         "CREATE USER outsider IDENTIFIED BY ''; GRANT REPLICATION SLAVE ON *.* TO outsider";
     world.sql("mysql-1", account).await;
     let mut outsider = Foreign::enter(world.instance("mysql-1").address.port(), "outsider").await;
-    outsider.says("SET @rpl_semi_sync_replica=1").await;
+    // One that takes no checksums is sent away by the server.
+    outsider
+        .says("SET @source_binlog_checksum='CRC32', @rpl_semi_sync_replica=1")
+        .await;
     outsider.dumps(77).await;
     let attached = "SELECT CAST(COUNT(*) AS CHAR) FROM performance_schema.threads \
                     WHERE PROCESSLIST_USER='outsider'";
