@@ -1,7 +1,7 @@
 //! What people change on the servers that a proof rests on: it is put back or barred, said, and no
 //! promotion claims more than is proved.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use primacy_core::decide::LossBound;
@@ -73,7 +73,16 @@ async fn a_weakened_primary_is_put_back_and_told() {
         ),
     ];
     for (sql, what) in table {
+        let name = sql.split([' ', '=']).nth(2).expect("SET GLOBAL name=value");
+        let value = format!("SELECT CAST(@@GLOBAL.{name} AS CHAR)");
+        let before = world.value("mysql-1", &value).await;
         world.sql("mysql-1", sql).await;
+        let began = Instant::now();
+        until(LIMIT, "it to be put back", async || {
+            (world.value("mysql-1", &value).await == before).then_some(())
+        })
+        .await;
+        let back = began.elapsed();
         let told = format!("{what} to be told");
         until(LIMIT, &told, async || {
             let history = world.history().await;
@@ -83,7 +92,10 @@ async fn a_weakened_primary_is_put_back_and_told() {
                 .then_some(())
         })
         .await;
+        let told = began.elapsed();
         settled(&world).await;
+        let zero = began.elapsed();
+        println!("{what}: put back after {back:?}, told after {told:?}, zero again after {zero:?}");
         assert_eq!(world.value("mysql-1", STATUS).await, "ON", "after {sql}");
     }
     assert_eq!(

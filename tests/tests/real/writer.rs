@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use primacy::mysqld::session::{Address, Login, Session, Target, Transport, within};
 use tokio::sync::watch;
@@ -24,10 +24,13 @@ struct Place {
 }
 
 pub struct Writer {
-    acked: Arc<Mutex<Vec<u64>>>,
+    acked: Acked,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
+
+/// The number of each acknowledged write, and when it was.
+type Acked = Arc<Mutex<Vec<(u64, Instant)>>>;
 
 impl Writer {
     /// Begins to write; returns when some writes were acknowledged.
@@ -40,7 +43,7 @@ impl Writer {
                 mysql: instance.address,
             })
             .collect();
-        let acked: Arc<Mutex<Vec<u64>>> = Arc::default();
+        let acked = Acked::default();
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(write(places, world.app(), acked.clone(), stopped));
         let writer = Writer { acked, stop, task };
@@ -73,16 +76,14 @@ impl Writer {
         self.stop.send_replace(true);
         self.task.await.expect("the writer does not panic");
         let acked = self.acked.lock().unwrap_or_else(PoisonError::into_inner);
-        acked.clone()
+        let pairs = acked.iter().zip(acked.iter().skip(1));
+        let gap = pairs.map(|(of, next)| next.1 - of.1).max();
+        println!("the longest time without an acknowledged write: {gap:?}");
+        acked.iter().map(|(n, _)| *n).collect()
     }
 }
 
-async fn write(
-    places: Vec<Place>,
-    app: Login,
-    acked: Arc<Mutex<Vec<u64>>>,
-    stopped: watch::Receiver<bool>,
-) {
+async fn write(places: Vec<Place>, app: Login, acked: Acked, stopped: watch::Receiver<bool>) {
     let mut n = 0;
     while !*stopped.borrow() {
         let Some(primary) = find(&places).await else {
@@ -106,7 +107,9 @@ async fn write(
             if session.execute(&sql, within(WRITE_LIMIT)).await.is_err() {
                 break;
             }
-            acked.lock().unwrap_or_else(PoisonError::into_inner).push(n);
+            let mut acked = acked.lock().unwrap_or_else(PoisonError::into_inner);
+            acked.push((n, Instant::now()));
+            drop(acked);
             tokio::time::sleep(PAUSE).await;
         }
     }
