@@ -4,6 +4,7 @@
 //! costs a millisecond that a failover does not have. One that missed a deadline is discarded.
 
 mod common;
+mod deeds;
 mod paths;
 mod receiver;
 mod scheduled;
@@ -68,6 +69,7 @@ struct Shared {
     ending: Mutex<Vec<JoinHandle<()>>>,
     markers: AtomicU64,
     probes: UnderWay,
+    deeds: deeds::Deeds,
     /// The newest binary log, as it was when that was last asked for.
     binlog: Mutex<Option<(String, u64)>>,
     answered: Arc<Answered>,
@@ -113,6 +115,7 @@ impl Executor {
             // Marker rows of two runs of an agent differ.
             markers: AtomicU64::new(clock::first_count()),
             probes: UnderWay::default(),
+            deeds: deeds::Deeds::default(),
             binlog: Mutex::default(),
             answered: Arc::default(),
             replicas_known: Mutex::default(),
@@ -169,9 +172,13 @@ impl Executor {
         );
         let task = tokio::spawn(async move {
             let (begun, what) = (tokio::time::Instant::now(), op.name());
+            let deed = deeds::deed(&op);
             let result = shared.carry_out(id, op).await;
             let took = begun.elapsed();
             tracing::debug!(op = what, ?took, done = result.is_ok(), "an op ended");
+            if let Some(deed) = deed {
+                shared.deeds.tell(deed, took, &result);
+            }
             lock(&running).remove(&id);
             let _ = inputs.send(AgentInput::OpEnded { id, result }).await;
         });

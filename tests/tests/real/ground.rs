@@ -280,6 +280,12 @@ async fn a_circle_is_ended() {
         sets.iter().all(Vec::is_empty).then_some(())
     })
     .await;
+    // It may be over before anybody's next look, and is told all the same.
+    until(LIMIT, "its agent to tell of it", async || {
+        let log = std::fs::read_to_string(world.dir().join("agent-1.log")).ok()?;
+        log.contains("clean up").then_some(())
+    })
+    .await;
     assert_eq!(world.serves("mysql-1").await, Some(1));
     world.settle(writer, &[]).await;
 }
