@@ -36,7 +36,7 @@ use crate::mysqld::inspect::{inspect, inspect_branches};
 use crate::mysqld::ops;
 use crate::mysqld::session::{Session, within};
 use crate::mysqld::unfollow;
-use watching::{look_at_binlog, probe_locally};
+use watching::{look_at_binlog, probe_locally, try_the_door};
 
 /// A look that takes longer is no look: the local probe has failed.
 const SURVEY_LIMIT: Duration = Duration::from_millis(500);
@@ -127,6 +127,7 @@ impl Executor {
         let shared = Arc::new(shared);
         tokio::spawn(probe_locally(Arc::downgrade(&shared)));
         tokio::spawn(look_at_binlog(Arc::downgrade(&shared)));
+        tokio::spawn(try_the_door(Arc::downgrade(&shared)));
         Self {
             shared,
             inputs,

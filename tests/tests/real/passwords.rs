@@ -66,6 +66,8 @@ async fn the_agents_password_is_rotated() {
         let change = format!("ALTER USER primacy_agent@'{host}' IDENTIFIED BY 'it''s new'");
         world.sql("mysql-1", &change).await;
     }
+    // Nobody needs a login now: it is tried all the same.
+    raised(&world, "login_refused", "mysql-1").await;
     let before = writer.acked();
     throughout(
         AFTERWARDS,

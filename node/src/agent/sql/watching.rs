@@ -14,7 +14,7 @@ use super::super::words::set;
 use super::{STEP_LIMIT, Shared, lock};
 use crate::mysqld::inspect::newest_binlog;
 use crate::mysqld::marker;
-use crate::mysqld::session::{Session, within};
+use crate::mysqld::session::{Session, SessionError, within};
 
 /// The primary hangs without acknowledgements; its markers with it.
 const MARKER_LIMIT: Duration = Duration::from_secs(60);
@@ -22,6 +22,11 @@ const MARKER_LIMIT: Duration = Duration::from_secs(60);
 const BINLOG_EVERY: Duration = Duration::from_secs(1);
 /// One that waits for a disk is not repeated beside itself.
 const BINLOG_LIMIT: Duration = Duration::from_secs(600);
+/// Between two logins that only try the agent's account.
+const LOGIN_EVERY: Duration = Duration::from_secs(2);
+/// One that the server does not answer leaves a thread behind there: each time twice as long, up to
+/// this.
+const LOGIN_EVERY_MAX: Duration = Duration::from_secs(64);
 /// Between two logins of the replication account from here.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
 
@@ -131,6 +136,27 @@ pub(super) async fn probe_locally(shared: Weak<Shared>) {
             }
             drop(turn);
         });
+    }
+}
+
+/// Logs in now and then. Its sessions outlive a password that is changed, and the next login may be
+/// the one that a failover needs: the door notes why it fails.
+pub(super) async fn try_the_door(shared: Weak<Shared>) {
+    let mut pause = LOGIN_EVERY;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let sessions = lock(&shared.sessions).clone();
+        let entered = sessions.log_in(within(STEP_LIMIT)).await;
+        pause = match &entered {
+            Err(SessionError::TimedOut) => (pause * 2).min(LOGIN_EVERY_MAX),
+            _ => LOGIN_EVERY,
+        };
+        if let Ok(session) = entered {
+            session.close(within(STEP_LIMIT)).await;
+        }
     }
 }
 
