@@ -107,9 +107,11 @@ async fn write(places: Vec<Place>, app: Login, acked: Acked, stopped: watch::Rec
             if session.execute(&sql, within(WRITE_LIMIT)).await.is_err() {
                 break;
             }
-            let mut acked = acked.lock().unwrap_or_else(PoisonError::into_inner);
-            acked.push((n, Instant::now()));
-            drop(acked);
+            let at = Instant::now();
+            acked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((n, at));
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -135,10 +135,9 @@ async fn refused(desk: &mut Desk, root: &mut Session) -> String {
             let _ = root.execute(&format!("KILL {id}"), soon()).await;
         }
         let id = desk.run(Op::Survey);
-        match desk.end(id).await {
-            Err(OpError::Denied(why)) => return why,
-            // It came through before, or its session was ended under it.
-            _ => {}
+        // Else it came through before, or its session was ended under it.
+        if let Err(OpError::Denied(why)) = desk.end(id).await {
+            return why;
         }
     }
 }
