@@ -97,6 +97,28 @@ fn a_receiver_waits_from_the_first_look_that_shows_it_so() {
     about(waited(&desk), 1_000);
 }
 
+/// The receiver first: what the applier lacks comes through it.
+#[test]
+fn a_beat_names_what_is_wrong_with_its_replication() {
+    let mut desk = replica();
+    let errors = [
+        ("", "", ""),
+        ("", "1062: duplicate", "1062: duplicate"),
+        ("13114: purged", "1062: duplicate", "13114: purged"),
+        ("13114: purged", "", "13114: purged"),
+    ];
+    for (receiver, applier, told) in errors {
+        let survey = Survey {
+            receiver_error: receiver.into(),
+            applier_error: applier.into(),
+            ..connected(1)
+        };
+        desk.waits(200, &survey);
+        let replica = desk.beats().replica.as_ref().expect("it is one");
+        assert_eq!(replica.error, told);
+    }
+}
+
 /// The clock of this run when its newest beat was sent, and when one first told of what it tells.
 fn told(desk: &Desk) -> (u64, u64) {
     let beat = desk.beats();

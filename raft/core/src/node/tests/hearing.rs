@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::node::watch::Watch;
+use crate::observe::Fault;
 use crate::policy::REPORT_FRESH_MS;
 
 /// The way that its word took is allowed for, and not a millisecond more.
@@ -80,6 +81,48 @@ fn a_look_that_lay_while_this_process_stood_still_leaves_the_gap_after_it() {
     assert_eq!(gap_ms(390), Some(3_000));
     assert_eq!(gap_ms(3_399), Some(3_000));
     assert_eq!(gap_ms(3_400), Some(0), "asked after it");
+}
+
+/// What a look found broken stands until one that was begun after it finds nothing.
+#[test]
+fn an_older_look_takes_nothing_back() {
+    let good = SourceGround::ordered(2);
+    let off = SourceGround {
+        enabled: false,
+        ..good.clone()
+    };
+    let mut watch = Watch::new(Tick(0), None);
+    watch.look(Tick(1_000), Epoch(1), 2, &off);
+    assert!(watch.broken(Epoch(2)).is_empty(), "that of another epoch");
+    for begun in [900, 1_000] {
+        watch.look(Tick(begun), Epoch(1), 2, &good);
+        assert_eq!(watch.broken(Epoch(1)), [Fault::Disabled].into(), "{begun}");
+    }
+    watch.look(Tick(1_001), Epoch(1), 2, &good);
+    assert!(watch.broken(Epoch(1)).is_empty());
+}
+
+/// One that is seen open again may have answered since it was last looked at; one that is seen shut
+/// has not.
+#[test]
+fn who_is_seen_open_is_shut_no_more() {
+    let mut watch = Watch::new(Tick(0), None);
+    watch.tick(Tick(0), &NodeSettings::default());
+    for (number, (at, role)) in [(1_000, Role::Open(Epoch(1))), (1_100, Role::Closed)]
+        .into_iter()
+        .enumerate()
+    {
+        let mut said = beat("p", number as u64 + 1);
+        (said.role, said.fenced) = (role, role == Role::Closed);
+        said.opened = Some(Epoch(1));
+        watch.beat(Tick(at), said, 0, None, Epoch(1));
+    }
+    for (at, fenced, age_ms) in [(5_000, true, 100), (6_000, false, 5_000)] {
+        let pulse = Pulse::Answered { fenced };
+        watch.pulse(Tick(at), Probe::Warm, Tick(at), pulse, None);
+        let look = watch.ground_look().expect("it was looked at");
+        assert_eq!(look.age_ms, age_ms, "at {at}");
+    }
 }
 
 /// A server that is shut says nothing of what it answered while it was open and nobody looked.

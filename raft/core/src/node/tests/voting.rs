@@ -367,3 +367,10 @@ fn what_an_operator_aborted_is_not_asked_again_until_it_ends() {
     assert!(cluster.inquest.is_some(), "another silence");
     assert_eq!(cluster.aborted, None);
 }
+
+/// Two clusters may be asked about at once.
+#[test]
+fn the_question_of_one_cluster_is_not_that_of_another() {
+    let key = |id| crate::node::voter::inquest_key(&ClusterId::from(id));
+    assert_ne!(key("orders"), key("accounts"));
+}
