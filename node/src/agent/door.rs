@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::AgentConfig;
@@ -83,6 +84,7 @@ pub(super) struct Door {
     /// What replicas log in with.
     pub replication: Logins,
     refusal: Mutex<Option<Refusal>>,
+    changed: Notify,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -102,6 +104,7 @@ impl Door {
             own: Logins::new(&mysql.user, &mysql.password),
             replication: Logins::new(&mysql.replication_user, &mysql.replication_password),
             refusal: Mutex::default(),
+            changed: Notify::new(),
         })
     }
 
@@ -110,6 +113,12 @@ impl Door {
         if let Some(refusal) = lock(&self.refusal).as_mut() {
             refusal.until = Instant::now();
         }
+        self.changed.notify_one();
+    }
+
+    /// Waits until the server is another one, or the passwords are.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Takes over passwords that were changed in the configuration.

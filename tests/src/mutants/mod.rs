@@ -27,7 +27,7 @@ use std::time::Instant;
 use listing::{Mutant, Nothing};
 use loom::Loom;
 use results::{Kept, Outcome, Tally};
-use stage::{SIMULATOR, Stage, UNIT_TESTS};
+use stage::{SIMULATOR, Stage, UNIT_TESTS, UNIT_TESTS_ALONE};
 use tree::Tree;
 
 const USAGE: &str = "\
@@ -154,7 +154,7 @@ impl Gate {
             kept.outcome(mutant).is_none() && kept.undecided(mutant).is_none()
         };
         self.each(
-            UNIT_TESTS,
+            [UNIT_TESTS, UNIT_TESTS_ALONE],
             loom,
             kept,
             open,
@@ -170,7 +170,7 @@ impl Gate {
     fn by_simulator(&self, loom: &Loom, kept: &mut Kept, open: &[&Mutant]) -> Result<(), String> {
         let left = |kept: &Kept, mutant: &Mutant| kept.undecided(mutant).is_some();
         self.each(
-            SIMULATOR,
+            [SIMULATOR, SIMULATOR],
             loom,
             kept,
             open,
@@ -186,10 +186,11 @@ impl Gate {
         )
     }
 
-    /// Each that is left in one stage; what becomes of it is kept at once.
+    /// Each that is left in one stage, as it is for what is woven and for one built alone; what becomes of
+    /// it is kept at once.
     fn each(
         &self,
-        stage: Stage,
+        [stage, by_itself]: [Stage; 2],
         loom: &Loom,
         kept: &mut Kept,
         open: &[&Mutant],
@@ -212,24 +213,25 @@ impl Gate {
             println!("{} ({seconds:.1} s): {}", outcome.words(), mutant.name);
             keep(kept, mutant, outcome)
         };
-        if woven.is_empty() && alone.is_empty() {
-            return Ok(());
+        if !woven.is_empty() {
+            // With nothing switched on, what is woven is what is unchanged.
+            let suite = stage.suite(&loom.tree)?;
+            for (number, mutant) in woven {
+                let begun = Instant::now();
+                let outcome = suite.verdict(&suite.program, Some(number))?;
+                tell(mutant, begun, outcome)?;
+            }
         }
-        // With nothing switched on, what is woven is what is unchanged.
-        let unchanged = if woven.is_empty() {
-            &self.tree
-        } else {
-            &loom.tree
-        };
-        let suite = stage.suite(unchanged)?;
-        for (number, mutant) in woven {
-            let begun = Instant::now();
-            let outcome = suite.verdict(&suite.program, Some(number))?;
-            tell(mutant, begun, outcome)?;
-        }
-        for (_, mutant) in alone {
-            let begun = Instant::now();
-            tell(mutant, begun, stage.examine(&self.tree, mutant, &suite)?)?;
+        if !alone.is_empty() {
+            let suite = by_itself.suite(&self.tree)?;
+            for (_, mutant) in alone {
+                let begun = Instant::now();
+                tell(
+                    mutant,
+                    begun,
+                    by_itself.examine(&self.tree, mutant, &suite)?,
+                )?;
+            }
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::listing::Mutant;
 use super::results::Outcome;
 use super::suite::Suite;
-use super::tree::{CORE, PROFILE, SIM, Tree, at};
+use super::tree::{ALONE, CORE, SIM, Tree, WOVEN, at};
 
 /// How the mutants are tried.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,8 @@ pub struct Stage {
     package: &'static str,
     /// Which of them.
     tests: &'static [&'static str],
+    /// How they are built.
+    profile: &'static str,
     /// A change that makes the tests take so much longer makes them hang.
     timeout: Duration,
 }
@@ -33,7 +35,15 @@ pub const UNIT_TESTS: Stage = Stage {
     name: "unit tests",
     package: CORE,
     tests: &["--lib"],
+    profile: WOVEN,
     timeout: Duration::from_secs(60),
+};
+
+/// The same where one change is built alone: half a minute, unless it is noticed.
+pub const UNIT_TESTS_ALONE: Stage = Stage {
+    profile: ALONE,
+    timeout: Duration::from_secs(300),
+    ..UNIT_TESTS
 };
 
 /// They take less than a minute.
@@ -41,6 +51,7 @@ pub const SIMULATOR: Stage = Stage {
     name: "500 seeds",
     package: SIM,
     tests: &["--test", "seeds"],
+    profile: WOVEN,
     timeout: Duration::from_secs(300),
 };
 
@@ -65,7 +76,7 @@ impl Stage {
     /// Builds the tests.
     pub fn build(self, tree: &Tree) -> Result<Built, String> {
         let output = Command::new("cargo")
-            .args(["test", "--no-run", "--quiet", "--profile", PROFILE])
+            .args(["test", "--no-run", "--quiet", "--profile", self.profile])
             .args(["--message-format", "json"])
             .args(["--package", self.package])
             .args(self.tests)

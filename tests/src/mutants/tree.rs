@@ -10,15 +10,22 @@ use std::path::{Path, PathBuf};
 /// The name of the simulator's package there.
 pub const SIM: &str = "primacy-sim";
 pub const CORE: &str = "primacy-core";
-pub const PROFILE: &str = "mutants";
-
 /// Optimised: what is woven is built once, and run as often as there are changes.
+pub const WOVEN: &str = "mutants";
+/// Each change is built again: in seconds, where only what changed is.
+pub const ALONE: &str = "mutants-alone";
+
 const PROFILE_TEXT: &str = "
 [profile.mutants]
 inherits = \"dev\"
 opt-level = 2
 debug = 0
 incremental = false
+
+[profile.mutants-alone]
+inherits = \"dev\"
+debug = 0
+incremental = true
 ";
 
 const SIM_MANIFEST: &str = "\

@@ -24,9 +24,9 @@ const BINLOG_EVERY: Duration = Duration::from_secs(1);
 const BINLOG_LIMIT: Duration = Duration::from_secs(600);
 /// Between two logins that only try the agent's account.
 const LOGIN_EVERY: Duration = Duration::from_secs(2);
-/// One that the server does not answer leaves a thread behind there: each time twice as long, up to
-/// this.
-const LOGIN_EVERY_MAX: Duration = Duration::from_secs(64);
+/// Each time twice as long, up to this, where the server does not answer (the try leaves a thread
+/// behind there) or refuses it (an account may be locked after so many).
+const LOGIN_EVERY_MAX: Duration = Duration::from_secs(32);
 /// Between two logins of the replication account from here.
 const KNOWN_FOR: Duration = Duration::from_secs(30);
 
@@ -144,14 +144,19 @@ pub(super) async fn probe_locally(shared: Weak<Shared>) {
 pub(super) async fn try_the_door(shared: Weak<Shared>) {
     let mut pause = LOGIN_EVERY;
     loop {
-        tokio::time::sleep(pause).await;
+        let Some(door) = shared.upgrade().map(|shared| shared.door.clone()) else {
+            return;
+        };
+        let changed = tokio::time::timeout(pause, door.changed()).await.is_ok();
         let Some(shared) = shared.upgrade() else {
             return;
         };
         let sessions = lock(&shared.sessions).clone();
         let entered = sessions.log_in(within(STEP_LIMIT)).await;
         pause = match &entered {
-            Err(SessionError::TimedOut) => (pause * 2).min(LOGIN_EVERY_MAX),
+            Err(SessionError::TimedOut | SessionError::Server { .. }) if !changed => {
+                (pause * 2).min(LOGIN_EVERY_MAX)
+            }
             _ => LOGIN_EVERY,
         };
         if let Ok(session) = entered {
