@@ -127,7 +127,7 @@ impl Executor {
         let shared = Arc::new(shared);
         tokio::spawn(probe_locally(Arc::downgrade(&shared)));
         tokio::spawn(look_at_binlog(Arc::downgrade(&shared)));
-        tokio::spawn(try_the_door(Arc::downgrade(&shared)));
+        tokio::spawn(try_the_door(shared.door.clone(), Arc::downgrade(&shared)));
         Self {
             shared,
             inputs,

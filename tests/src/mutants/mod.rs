@@ -226,11 +226,8 @@ impl Gate {
             let suite = by_itself.suite(&self.tree)?;
             for (_, mutant) in alone {
                 let begun = Instant::now();
-                tell(
-                    mutant,
-                    begun,
-                    by_itself.examine(&self.tree, mutant, &suite)?,
-                )?;
+                let outcome = by_itself.examine(&self.tree, mutant, &suite)?;
+                tell(mutant, begun, outcome)?;
             }
         }
         Ok(())

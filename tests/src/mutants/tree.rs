@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// The name of the simulator's package there.
 pub const SIM: &str = "primacy-sim";
 pub const CORE: &str = "primacy-core";
+
 /// Optimised: what is woven is built once, and run as often as there are changes.
 pub const WOVEN: &str = "mutants";
 /// Each change is built again: in seconds, where only what changed is.

@@ -24,6 +24,17 @@ async fn settled(world: &World) -> Cluster {
     .await
 }
 
+/// Waits until the history tells this of the primary's ground.
+async fn told(world: &World, what: &str) {
+    until(LIMIT, &format!("{what} to be told"), async || {
+        let history = world.history().await;
+        let mut events = history.iter().map(|entry| &entry.event);
+        let tells = |event: &Event| event.kind == EventKind::Ground && event.what.contains(what);
+        events.any(tells).then_some(())
+    })
+    .await;
+}
+
 /// The failover halts, since it could claim nothing, and says why. Who accepts the loss says so by name.
 async fn halts_until_approved(world: &World, why: &str) {
     let cluster = world.cluster_id().as_str();
@@ -83,15 +94,7 @@ async fn a_weakened_primary_is_put_back_and_told() {
         })
         .await;
         let back = began.elapsed();
-        let told = format!("{what} to be told");
-        until(LIMIT, &told, async || {
-            let history = world.history().await;
-            let mut events = history.iter().map(|entry| &entry.event);
-            events
-                .any(|event| event.kind == EventKind::Ground && event.what.contains(what))
-                .then_some(())
-        })
-        .await;
+        told(&world, what).await;
         let told = began.elapsed();
         settled(&world).await;
         let zero = began.elapsed();
@@ -165,15 +168,7 @@ async fn a_primary_whose_gtids_were_reset_is_replaced_by_nobody_unasked() {
     };
     settled(&world).await;
     world.sql("mysql-1", "RESET BINARY LOGS AND GTIDS").await;
-    until(LIMIT, "it to be told", async || {
-        let history = world.history().await;
-        let mut events = history.iter().map(|entry| &entry.event);
-        let told = |event: &Event| {
-            event.kind == EventKind::Ground && event.what.contains("its GTIDs were reset")
-        };
-        events.any(told).then_some(())
-    })
-    .await;
+    told(&world, "its GTIDs were reset").await;
     let primary = world.instance("mysql-1").clone();
     signal(primary.agent_pid, Signal::SIGKILL);
     signal(world.mysqld("mysql-1"), Signal::SIGKILL);
@@ -241,14 +236,7 @@ async fn an_acker_without_a_name_is_cut_and_counted() {
         (world.value("mysql-1", attached).await == "0").then_some(())
     })
     .await;
-    until(LIMIT, "it to be told", async || {
-        let history = world.history().await;
-        let mut events = history.iter().map(|entry| &entry.event);
-        events
-            .any(|event| event.kind == EventKind::Ground && event.what.contains("names no server"))
-            .then_some(())
-    })
-    .await;
+    told(&world, "names no server").await;
     settled(&world).await;
     assert_eq!(world.serves("mysql-1").await, Some(1));
 
@@ -282,8 +270,7 @@ async fn a_circle_is_ended() {
     .await;
     // It may be over before anybody's next look, and is told all the same.
     until(LIMIT, "its agent to tell of it", async || {
-        let log = std::fs::read_to_string(world.dir().join("agent-1.log")).ok()?;
-        log.contains("clean up").then_some(())
+        world.log("agent-1").contains("clean up").then_some(())
     })
     .await;
     assert_eq!(world.serves("mysql-1").await, Some(1));

@@ -242,7 +242,7 @@ impl Hand {
     }
 
     pub fn log(&self, name: &str) -> String {
-        fs::read_to_string(self.dir().join(format!("{name}.log"))).unwrap_or_default()
+        logs::of(self.dir(), name)
     }
 
     /// Starts a server as its administrator would, with more lines in its configuration.

@@ -34,6 +34,11 @@ pub struct AlarmLine {
     pub instance: String,
 }
 
+/// What a process under this name has logged so far.
+pub fn of(dir: &Path, name: &str) -> String {
+    fs::read_to_string(dir.join(format!("{name}.log"))).unwrap_or_default()
+}
+
 /// Every alarm that the nodes told of, in the order of each node's log.
 pub fn alarms(dir: &Path) -> Vec<AlarmLine> {
     let text = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();

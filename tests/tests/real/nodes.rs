@@ -145,8 +145,7 @@ async fn a_full_disk_stops_its_node_alone() {
     volume.fill();
     grow(&world, ENTRIES).await;
     ended(pid).await;
-    let log = world.dir().join(format!("{name}.log"));
-    let log = std::fs::read_to_string(log).expect("its log");
+    let log = world.log(&name);
     let folder = world.dir().join(&name).display().to_string();
     let remedy = "the disk is full: free space on it (the file `ballast` in the node's folder may be \
                   deleted), then start this node again";
@@ -280,8 +279,7 @@ async fn a_node_with_an_empty_folder_takes_no_part_and_says_what_to_do() {
 
     let again = world.nodes().iter().find(|node| node.id == second.id);
     ended(again.expect("it was started").pid).await;
-    let log = world.dir().join(format!("node-{}.log", second.id));
-    let log = std::fs::read_to_string(log).expect("its log");
+    let log = world.log(&format!("node-{}", second.id));
     let (id, by) = (second.id, third.id);
     let why = format!("the folder of node {id} is empty, and node {by} knows this plane");
     assert!(

@@ -36,9 +36,8 @@ async fn the_replicas_password_is_rotated() {
     world.sql("mysql-1", change).await;
     rewrite(&world, &old, "an'other");
     for id in 1..=4 {
-        let log = world.dir().join(format!("agent-{id}.log"));
         until(LIMIT, "its agent to take it over", async || {
-            let log = std::fs::read_to_string(&log).ok()?;
+            let log = world.log(&format!("agent-{id}"));
             log.contains("the accounts in the configuration have changed")
                 .then_some(())
         })
@@ -86,12 +85,11 @@ async fn the_agents_password_is_rotated() {
     ended(killed).await;
     world.opened(2).await;
     // Its new server knows the new password alone.
-    let log = world.dir().join("agent-1.log");
     until(
         LIMIT,
         "its agent to say that it cannot log in",
         async || {
-            let log = std::fs::read_to_string(&log).ok()?;
+            let log = world.log("agent-1");
             log.contains("primacy_agent").then_some(())?;
             log.contains("cannot log in: error 1045").then_some(())
         },

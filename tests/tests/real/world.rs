@@ -253,6 +253,11 @@ impl World {
         &self.shape.dir
     }
 
+    /// Of one of its processes: `node-1`, `agent-1`.
+    pub fn log(&self, name: &str) -> String {
+        logs::of(self.dir(), name)
+    }
+
     pub fn cluster_id(&self) -> &ClusterId {
         &self.shape.cluster
     }

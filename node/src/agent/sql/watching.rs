@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use primacy_core::act::{Marker, OpDone, OpError, OpId};
 
+use super::super::door::Door;
 use super::super::local;
 use super::super::probes::{self, no_session};
 use super::super::sessions::{Errand, Sessions};
@@ -141,12 +142,9 @@ pub(super) async fn probe_locally(shared: Weak<Shared>) {
 
 /// Logs in now and then. Its sessions outlive a password that is changed, and the next login may be
 /// the one that a failover needs: the door notes why it fails.
-pub(super) async fn try_the_door(shared: Weak<Shared>) {
+pub(super) async fn try_the_door(door: Arc<Door>, shared: Weak<Shared>) {
     let mut pause = LOGIN_EVERY;
     loop {
-        let Some(door) = shared.upgrade().map(|shared| shared.door.clone()) else {
-            return;
-        };
         let changed = tokio::time::timeout(pause, door.changed()).await.is_ok();
         let Some(shared) = shared.upgrade() else {
             return;

@@ -41,8 +41,8 @@ impl Pace {
         } else {
             self.still.get_or_insert(at);
         }
-        if stopped_on(survey).is_some() {
-            self.broke = Some(survey.applier_error.clone());
+        if let Some(error) = stopped_on(survey) {
+            self.broke = Some(error.to_owned());
         } else if moved || look.left == 0 {
             self.broke = None;
         }

@@ -102,21 +102,22 @@ fn an_older_look_takes_nothing_back() {
     assert!(watch.broken(Epoch(1)).is_empty());
 }
 
+/// A beat, come at this time, of a primary that was opened for epoch 1: its role, and whether it is
+/// fenced.
+fn hears(watch: &mut Watch, number: u64, (at, role, fenced): (u64, Role, bool)) {
+    let mut said = beat("p", number);
+    (said.role, said.fenced, said.opened) = (role, fenced, Some(Epoch(1)));
+    watch.beat(Tick(at), said, 0, None, Epoch(1));
+}
+
 /// One that is seen open again may have answered since it was last looked at; one that is seen shut
 /// has not.
 #[test]
 fn who_is_seen_open_is_shut_no_more() {
     let mut watch = Watch::new(Tick(0), None);
     watch.tick(Tick(0), &NodeSettings::default());
-    for (number, (at, role)) in [(1_000, Role::Open(Epoch(1))), (1_100, Role::Closed)]
-        .into_iter()
-        .enumerate()
-    {
-        let mut said = beat("p", number as u64 + 1);
-        (said.role, said.fenced) = (role, role == Role::Closed);
-        said.opened = Some(Epoch(1));
-        watch.beat(Tick(at), said, 0, None, Epoch(1));
-    }
+    hears(&mut watch, 1, (1_000, Role::Open(Epoch(1)), false));
+    hears(&mut watch, 2, (1_100, Role::Closed, true));
     for (at, fenced, age_ms) in [(5_000, true, 100), (6_000, false, 5_000)] {
         let pulse = Pulse::Answered { fenced };
         watch.pulse(Tick(at), Probe::Warm, Tick(at), pulse, None);
@@ -131,10 +132,8 @@ fn a_look_at_a_shut_primary_is_none_at_what_it_answered_before() {
     let looks = |beats: &[(u64, Role, bool)]| {
         let mut watch = Watch::new(Tick(0), None);
         watch.tick(Tick(0), &NodeSettings::default());
-        for (number, (at, role, fenced)) in beats.iter().enumerate() {
-            let mut said = beat("p", number as u64 + 1);
-            (said.role, said.fenced, said.opened) = (*role, *fenced, Some(Epoch(1)));
-            watch.beat(Tick(*at), said, 0, None, Epoch(1));
+        for (number, of) in (1..).zip(beats) {
+            hears(&mut watch, number, *of);
         }
         watch.ground_look().map(|look| look.age_ms)
     };
