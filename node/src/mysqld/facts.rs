@@ -34,6 +34,9 @@ const PERSISTED: &str = "SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value \
     FROM performance_schema.persisted_variables";
 const USERS: &str = "SELECT User AS user, Host AS host, CAST(Super_priv AS CHAR) AS super, \
     CAST(Repl_slave_priv AS CHAR) AS repl, CAST(account_locked AS CHAR) AS locked FROM mysql.user";
+/// Of one's own account it needs no privilege.
+const OWN_ACCOUNT: &str = "SHOW CREATE USER CURRENT_USER()";
+const PASSWORD_LIFETIME: &str = "SELECT CAST(@@default_password_lifetime AS CHAR) AS days";
 const GLOBAL_GRANTS: &str =
     "SELECT USER AS user, HOST AS host, PRIV AS priv FROM mysql.global_grants";
 /// Without EVENT it shows none; the grant has a rule of its own.
@@ -194,6 +197,14 @@ impl Reader<'_> {
     async fn accounts(&mut self, facts: &mut Facts) -> Result<(), SessionError> {
         let grants = self.rows("the agent's own grants", "SHOW GRANTS").await?;
         facts.agent_grants = grants.iter().filter_map(|row| row.get(0)).collect();
+        let lifetime = self
+            .rows("the lifetime of passwords", PASSWORD_LIFETIME)
+            .await?;
+        let lifetime = lifetime.first().and_then(|row| text(row, "days"));
+        let created = self.rows("the agent's own account", OWN_ACCOUNT).await?;
+        if let Some(created) = created.first().and_then(|row| row.get::<String, _>(0)) {
+            facts.agent_limits = limits(&created, lifetime.as_deref());
+        }
         let mut answers = Vec::new();
         for sql in [USERS, GLOBAL_GRANTS, ROLES] {
             match self.session.ask(sql, self.deadline).await {
@@ -224,6 +235,43 @@ impl Reader<'_> {
         facts.accounts = Some(Ok(accounts));
         Ok(())
     }
+}
+
+/// What shuts an account out by itself, in the words of the statement that creates it.
+fn limits(created: &str, default_lifetime_days: Option<&str>) -> Vec<String> {
+    // What is quoted, a comment or a password's hash, may hold any word.
+    let bare: Vec<&str> = created.split(['\'', '`']).step_by(2).collect();
+    let bare = bare.join(" ");
+    let words: Vec<&str> = bare.split_whitespace().collect();
+    let mut found = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let next = |on: usize| words.get(at + on).copied().unwrap_or_default();
+        match *word {
+            "PASSWORD" if next(1) == "EXPIRE" => match next(2) {
+                "NEVER" => {}
+                "INTERVAL" => found.push(format!("PASSWORD EXPIRE INTERVAL {} DAY", next(3))),
+                "DEFAULT" => {
+                    if let Some(days) = default_lifetime_days.filter(|days| *days != "0") {
+                        found.push(format!(
+                            "PASSWORD EXPIRE DEFAULT (default_password_lifetime={days})"
+                        ));
+                    }
+                }
+                _ => found.push("PASSWORD EXPIRE".into()),
+            },
+            "FAILED_LOGIN_ATTEMPTS"
+            | "MAX_QUERIES_PER_HOUR"
+            | "MAX_UPDATES_PER_HOUR"
+            | "MAX_CONNECTIONS_PER_HOUR"
+            | "MAX_USER_CONNECTIONS"
+                if next(1) != "0" =>
+            {
+                found.push(format!("{word} {}", next(1)));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn merge(users: &Rows, grants: &Rows, roles: &Rows) -> Vec<Account> {

@@ -5,7 +5,8 @@
 //! this version a former primary does not rejoin and V is not changed, so members may be left
 //! behind for good.
 //!
-//! Source: `raft/core/PROTOCOL.md`. Planted: none of its own; the others must not hide behind a halt.
+//! Source: `raft/core/PROTOCOL.md`. Planted: `never-withdrawn`, `wedged-unchosen`; the others must not
+//! hide behind a halt.
 
 use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{Epoch, InstanceId};

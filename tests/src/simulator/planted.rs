@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use primacy_core::agree::Inquest;
+use primacy_core::agree::{Inquest, Verdict};
 use primacy_core::decide::{Choice, Proof, choose};
 use primacy_core::gtid::GtidSet;
 use primacy_core::ids::{ClusterId, Position};
@@ -70,6 +70,7 @@ planted! {
     LainBeatsFresh, "lain-beats-fresh", "takes a beat that lay while the node stood still for one of now";
     SleeperBelieved, "sleeper-believed", "takes what an agent saw before it slept for what is now";
     SchedulerSeenEarly, "scheduler-seen-early", "tells of a scheduler before it is told that nothing is owed";
+    WedgedUnchosen, "wedged-unchosen", "names nobody where the primary was deposed as wedged";
     UnionNeeded, "union-needed", "needs what any acker holds, though nobody was told";
 }
 
@@ -215,6 +216,15 @@ fn distort_cluster(
             let record = was.and_then(Cluster::deposition);
             for report in record.iter().flat_map(|record| record.frozen.values()) {
                 cluster.floor.union_with(&report.holds());
+            }
+        }
+        Planted::WedgedUnchosen if named_now => {
+            let wedged = |was: &&Cluster| {
+                let verdict = was.deposition().map(|of| of.judgement.verdict);
+                verdict == Some(Verdict::Wedged)
+            };
+            if let Some(was) = was.filter(wedged) {
+                *cluster = was.clone();
             }
         }
         Planted::NeverWithdrawn if deposed_now => {

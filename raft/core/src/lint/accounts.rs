@@ -24,6 +24,7 @@ const PASS_FENCES: &[&str] = &["CONNECTION_ADMIN", "SUPER"];
 
 pub(super) fn judge(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {
     agent(instance, facts, pad);
+    limits(instance, facts, pad);
     let accounts = match &facts.accounts {
         Some(Ok(accounts)) => accounts,
         unread => {
@@ -256,6 +257,31 @@ pub(super) fn lacks_globally(facts: &Facts, wanted: &[&'static str]) -> Vec<&'st
     let holds = holds(facts);
     let lacks = wanted.iter().filter(|one| !holds(one, &["*.*"]));
     lacks.copied().collect()
+}
+
+/// A time or a count must not take the agent's account away: it fails then when it is needed.
+fn limits(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {
+    if facts.agent_limits.is_empty() {
+        return;
+    }
+    let account = &facts.agent_account;
+    let mends = facts.agent_limits.iter().map(|limit| {
+        let word = limit.split(' ').next().unwrap_or_default();
+        match word {
+            "PASSWORD" => format!("ALTER USER {account} PASSWORD EXPIRE NEVER"),
+            "FAILED_LOGIN_ATTEMPTS" => format!("ALTER USER {account} {word} 0"),
+            _ => format!("ALTER USER {account} WITH {word} 0"),
+        }
+    });
+    pad.add(
+        Rule::AgentLimits,
+        Some(instance),
+        format!(
+            "the server may shut the agent's account {account} out by itself: {}",
+            facts.agent_limits.join(", ")
+        ),
+        mends.collect::<Vec<_>>().join("; "),
+    );
 }
 
 fn agent(instance: &InstanceId, facts: &Facts, pad: &mut Pad<'_>) {

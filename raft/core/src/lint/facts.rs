@@ -125,6 +125,9 @@ pub struct Facts {
     /// The agent's own account, `'user'@'host'`, and what `SHOW GRANTS` says of it.
     pub agent_account: String,
     pub agent_grants: Vec<String>,
+    /// What takes that account away by itself, as `SHOW CREATE USER` has it: `PASSWORD EXPIRE`,
+    /// `FAILED_LOGIN_ATTEMPTS 3`, `MAX_QUERIES_PER_HOUR 100`.
+    pub agent_limits: Vec<String>,
     pub replication_user: String,
     pub events: Vec<ScheduledEvent>,
     /// What the server refused to tell, and why.

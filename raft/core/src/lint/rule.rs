@@ -137,6 +137,7 @@ rules! {
     SingleSource "single_source" NothingLost Broken Yes,
     Star "star" NothingLost Broken Yes,
     AgentGrants "agent_grants" Failover Broken Yes,
+    AgentLimits "agent_limits" Failover Warning Yes 3,
     ReplicationGrants "replication_grants" Failover Broken Yes,
     ConnectionAdmin "connection_admin" OnePrimary Broken Yes,
     ReplicationAccounts "replication_accounts" NothingLost Warning Yes,

@@ -8,6 +8,7 @@ use primacy_core::ids::Epoch;
 
 use super::foreign::Foreign;
 use super::{Desk, ENOUGH_SESSIONS, value};
+use crate::mysqld::facts::facts;
 use crate::mysqld::session::Session;
 use crate::mysqld::tests::rig::soon;
 
@@ -165,6 +166,37 @@ async fn a_privilege_that_is_revoked_is_told() {
     let grant = format!("GRANT REPLICATION CLIENT ON *.* TO {accounts}");
     does(&mut root, &grant).await;
     assert_eq!(desk.survey().await.login_error, None);
+    desk.rig.end().await;
+}
+
+/// A count or a time that takes its account away is read from the server's own words.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_shut_the_agent_out_is_read() {
+    let Some(desk) = Desk::of(1).await else {
+        return;
+    };
+    let mut root = desk.root(0).await;
+    let mut own = desk.rig.session(0).await;
+    let mut limits = async || facts(&mut own, soon()).await.expect("facts").agent_limits;
+    assert_eq!(limits().await, Vec::<String>::new(), "as it is made here");
+    let writable = "SET GLOBAL super_read_only=OFF; SET sql_log_bin=0";
+    does(&mut root, writable).await;
+    let odd = "ALTER USER primacy_agent@localhost WITH MAX_QUERIES_PER_HOUR 1000000 \
+               PASSWORD EXPIRE INTERVAL 90 DAY FAILED_LOGIN_ATTEMPTS 3 PASSWORD_LOCK_TIME 1 \
+               COMMENT 'FAILED_LOGIN_ATTEMPTS 9'";
+    does(&mut root, odd).await;
+    let all = [
+        "MAX_QUERIES_PER_HOUR 1000000",
+        "PASSWORD EXPIRE INTERVAL 90 DAY",
+        "FAILED_LOGIN_ATTEMPTS 3",
+    ];
+    assert_eq!(limits().await, all);
+    let calm = "ALTER USER primacy_agent@localhost WITH MAX_QUERIES_PER_HOUR 0 \
+                PASSWORD EXPIRE DEFAULT FAILED_LOGIN_ATTEMPTS 0; \
+                SET GLOBAL default_password_lifetime=180";
+    does(&mut root, calm).await;
+    let all = ["PASSWORD EXPIRE DEFAULT (default_password_lifetime=180)"];
+    assert_eq!(limits().await, all);
     desk.rig.end().await;
 }
 

@@ -254,6 +254,28 @@ fn accounts() {
     }
 }
 
+#[test]
+fn an_account_that_a_count_or_a_time_takes_away_is_told() {
+    for (limit, mend) in [
+        (
+            "FAILED_LOGIN_ATTEMPTS 3",
+            "ALTER USER 'agent'@'localhost' FAILED_LOGIN_ATTEMPTS 0",
+        ),
+        (
+            "PASSWORD EXPIRE INTERVAL 90 DAY",
+            "ALTER USER 'agent'@'localhost' PASSWORD EXPIRE NEVER",
+        ),
+        (
+            "MAX_QUERIES_PER_HOUR 100",
+            "ALTER USER 'agent'@'localhost' WITH MAX_QUERIES_PER_HOUR 0",
+        ),
+    ] {
+        breaks(Rule::AgentLimits, limit, mend, |case| {
+            case.facts("a").agent_limits = vec![limit.into()];
+        });
+    }
+}
+
 /// Before its founding a replica may be set up to follow anybody; where it receives, that is so.
 #[test]
 fn a_receiver_that_rests_tells_of_a_chain_only_where_it_is_adopted() {
