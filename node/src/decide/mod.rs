@@ -12,7 +12,7 @@ use primacy_core::record::{Command, FEATURE_LEVEL, InstanceSpec};
 use primacy_raft::{Handle, Leadership};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, sleep_until};
 
 use crate::act::Links;
 use crate::clock;
@@ -22,6 +22,8 @@ use crate::record::{Door, MemoryFile, Refusals, propose};
 
 /// Fine enough for a grace of 20 ms.
 const TICK: Duration = Duration::from_millis(5);
+/// Fine enough for when to look and whom to ask again; what is heard meanwhile is judged at once.
+const TICK_AT_REST: Duration = Duration::from_millis(20);
 const FOUND_LIMIT: Duration = Duration::from_secs(2);
 const FOUND_AGAIN_MS: u64 = 2_500;
 
@@ -75,8 +77,7 @@ impl Driver {
         );
         let mut probers = Probers::new(&self.config, self.inputs.clone());
         let mut founded = None;
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut ticked = Instant::now();
         let mut pending = vec![
             NodeInput::Applied(first),
             NodeInput::Leads(leads(&leadership.borrow_and_update())),
@@ -87,6 +88,7 @@ impl Driver {
                     self.carry_out(&node, output, &mut probers)?;
                 }
             }
+            let tick = if node.at_rest() { TICK_AT_REST } else { TICK };
             tokio::select! {
                 changed = states.changed() => {
                     changed.context("the log ended")?;
@@ -104,7 +106,8 @@ impl Driver {
                 Some(request) = views.recv() => {
                     let _ = request.send(self.view(&node));
                 }
-                _ = ticks.tick() => {
+                () = sleep_until(ticked + tick) => {
+                    ticked = Instant::now();
                     pending.push(NodeInput::Tick);
                     if leadership.borrow().is_leader
                         && node.state().get().plane.is_none()

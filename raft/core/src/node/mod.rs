@@ -31,7 +31,7 @@ use crate::ids::{
     ClusterId, Committed, Epoch, Incarnation, InquestId, InstanceId, NodeId, Position, Region, Seq,
     Tick,
 };
-use crate::observe::{Heartbeat, Named, Probe, Pulse, Role, Seen, Sight};
+use crate::observe::{Heartbeat, Named, Probe, Pulse, Role, Seen, Sight, SightKind};
 use crate::record::{Cluster, FEATURE_LEVEL, Line, Proposal, State};
 
 pub use explain::Standing;
@@ -178,6 +178,7 @@ pub struct Node {
     lines: BTreeMap<Region, Line>,
     outbox: Outbox,
     lead: Lead,
+    at_rest: bool,
 }
 
 impl Node {
@@ -205,11 +206,18 @@ impl Node {
             lines,
             outbox: Outbox::default(),
             lead: Lead::default(),
+            at_rest: false,
         }
     }
 
     pub fn state(&self) -> &Committed<Arc<State>> {
         &self.state
+    }
+
+    /// Whether nothing is under way that time alone moves on: each primary serves as far as this
+    /// node sees, and no question is open. Then a tick may come later: no threshold is near.
+    pub fn at_rest(&self) -> bool {
+        self.at_rest
     }
 
     pub fn handle(&mut self, now: Tick, input: NodeInput) -> Vec<NodeOutput> {
@@ -261,8 +269,11 @@ impl Node {
             }
         }
         let state = self.state.clone();
+        self.at_rest = true;
         for cluster in state.get().clusters.values() {
-            self.look(now, cluster);
+            let sight = self.look(now, cluster);
+            let serves = sight.is_some_and(|sight| sight.kind == SightKind::Alive);
+            self.at_rest &= serves && cluster.inquest.is_none() && cluster.has_acknowledged();
         }
         self.announce(now);
         if self.leads.me {
@@ -274,6 +285,7 @@ impl Node {
         {
             out.push(NodeOutput::Propose(proposal));
         }
+        self.at_rest &= self.outbox.is_idle();
     }
 
     fn applied(&mut self, now: Tick, state: Committed<Arc<State>>) {

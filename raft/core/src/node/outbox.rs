@@ -50,6 +50,11 @@ impl Outbox {
         self.waiting.insert(key, command);
     }
 
+    /// Nothing waits to be proposed, and nothing is on its way.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_none()
+    }
+
     /// What the next proposal will say.
     pub fn waiting(&self) -> impl Iterator<Item = &Command> {
         self.waiting.values()
@@ -134,6 +139,18 @@ mod tests {
 
     fn next(outbox: &mut Outbox) -> Option<(Seq, usize)> {
         next_at(outbox, NOW.0)
+    }
+
+    #[test]
+    fn it_is_idle_while_nothing_waits_and_nothing_is_under_way() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.is_idle());
+        outbox.push(NOW, "inquest".into(), command());
+        assert!(!outbox.is_idle(), "it waits");
+        let (seq, _) = next(&mut outbox).expect("a proposal");
+        assert!(!outbox.is_idle(), "it is under way");
+        outbox.ended(NOW, seq, ProposalEnd::Committed);
+        assert!(outbox.is_idle());
     }
 
     #[test]

@@ -9,14 +9,12 @@ use crate::observe::{Reached, Sight, SightKind};
 use crate::record::{Cluster, Command, Stage, THIRD};
 
 impl Node {
-    /// Opens an inquest on suspicion, votes in an open one.
-    pub(super) fn look(&mut self, now: Tick, cluster: &Cluster) {
+    /// Opens an inquest on suspicion, votes in an open one. What it sees of a named primary.
+    pub(super) fn look(&mut self, now: Tick, cluster: &Cluster) -> Option<Sight> {
         if !matches!(cluster.stage, Stage::Named(_)) {
-            return;
+            return None;
         }
-        let Some(watch) = self.watches.get(&cluster.primary) else {
-            return;
-        };
+        let watch = self.watches.get(&cluster.primary)?;
         let sight = self.sight_of(now, cluster, watch);
         match &cluster.inquest {
             None => {
@@ -53,6 +51,7 @@ impl Node {
                 self.vote(now, cluster, id, sight, verdict);
             }
         }
+        Some(sight)
     }
 
     fn vote(

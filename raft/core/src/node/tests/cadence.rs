@@ -118,6 +118,48 @@ fn one_that_is_found_closed_is_asked_about_before_the_time_is_up() {
     assert!((1_400..=1_900).contains(&after_ms), "{after_ms} ms");
 }
 
+/// Then its shell calls it more rarely.
+#[test]
+fn it_is_at_rest_only_while_nothing_is_in_doubt_or_under_way() {
+    let rests = |plane: &Plane| plane.nodes[0].at_rest();
+    let mut plane = Plane::started(world());
+    assert!(!rests(&plane), "nobody was seen yet");
+    plane.runs(1_000);
+    assert!(rests(&plane));
+
+    plane.down.insert("p");
+    plane.runs(600);
+    assert_eq!(plane.world.cluster().inquest, None);
+    assert!(!rests(&plane), "it is silent");
+    plane.down.remove("p");
+    plane.runs(600);
+    assert!(rests(&plane));
+
+    // Who is not asked says nothing: the question stays open.
+    plane.gone.extend([1, 2]);
+    plane.world.open_inquest();
+    plane.show_state();
+    assert!(!rests(&plane), "it is asked about");
+
+    let mut plane = Plane::new(world());
+    promotion_of(plane.world.cluster_mut()).acknowledged = false;
+    plane.show_state();
+    assert!(!rests(&plane), "no write of it was acknowledged");
+
+    assert!(!rests(&deposed()), "somebody is to be chosen");
+
+    let mut plane = Plane::new(world());
+    plane.led_by(None);
+    assert!(rests(&plane));
+    plane.bend = Box::new(|host, beat| {
+        if host == "a" {
+            (beat.executed, beat.harmless) = (set("p:1-12,a:7"), set("a:7"));
+        }
+    });
+    plane.runs(400);
+    assert!(!rests(&plane), "nobody takes what it has to say");
+}
+
 #[test]
 fn a_warm_probe_comes_each_in_its_time_and_one_under_way_is_waited_for() {
     let settings = NodeSettings::default();
