@@ -34,7 +34,9 @@ const PERSISTED: &str = "SELECT VARIABLE_NAME AS name, VARIABLE_VALUE AS value \
     FROM performance_schema.persisted_variables";
 const USERS: &str = "SELECT User AS user, Host AS host, CAST(Super_priv AS CHAR) AS super, \
     CAST(Repl_slave_priv AS CHAR) AS repl, CAST(account_locked AS CHAR) AS locked FROM mysql.user";
-/// Of one's own account it needs no privilege.
+/// Of one's own account it needs no privilege. The hash of the password is bytes, unless it is
+/// asked for otherwise; nobody here wants either.
+const HASH_AS_HEX: &str = "SET SESSION print_identified_with_as_hex=ON";
 const OWN_ACCOUNT: &str = "SHOW CREATE USER CURRENT_USER()";
 const PASSWORD_LIFETIME: &str = "SELECT CAST(@@default_password_lifetime AS CHAR) AS days";
 const GLOBAL_GRANTS: &str =
@@ -201,7 +203,9 @@ impl Reader<'_> {
             .rows("the lifetime of passwords", PASSWORD_LIFETIME)
             .await?;
         let lifetime = lifetime.first().and_then(|row| text(row, "days"));
-        let created = self.rows("the agent's own account", OWN_ACCOUNT).await?;
+        let own = "the agent's own account";
+        self.rows(own, HASH_AS_HEX).await?;
+        let created = self.rows(own, OWN_ACCOUNT).await?;
         if let Some(created) = created.first().and_then(|row| row.get::<String, _>(0)) {
             facts.agent_limits = limits(&created, lifetime.as_deref());
         }
@@ -239,7 +243,8 @@ impl Reader<'_> {
 
 /// What shuts an account out by itself, in the words of the statement that creates it.
 fn limits(created: &str, default_lifetime_days: Option<&str>) -> Vec<String> {
-    // What is quoted, a comment or a password's hash, may hold any word.
+    // What is quoted, a name or a comment, may hold any word. A quote in it is doubled: sessions
+    // are logged in with NO_BACKSLASH_ESCAPES.
     let bare: Vec<&str> = created.split(['\'', '`']).step_by(2).collect();
     let bare = bare.join(" ");
     let words: Vec<&str> = bare.split_whitespace().collect();

@@ -183,7 +183,7 @@ async fn what_may_shut_the_agent_out_is_read() {
     does(&mut root, writable).await;
     let odd = "ALTER USER primacy_agent@localhost WITH MAX_QUERIES_PER_HOUR 1000000 \
                PASSWORD EXPIRE INTERVAL 90 DAY FAILED_LOGIN_ATTEMPTS 3 PASSWORD_LOCK_TIME 1 \
-               COMMENT 'FAILED_LOGIN_ATTEMPTS 9'";
+               COMMENT 'it''s not FAILED_LOGIN_ATTEMPTS 9'";
     does(&mut root, odd).await;
     let all = [
         "MAX_QUERIES_PER_HOUR 1000000",

@@ -160,6 +160,22 @@ fn it_is_at_rest_only_while_nothing_is_in_doubt_or_under_way() {
     assert!(!rests(&plane), "nobody takes what it has to say");
 }
 
+/// One whose own write hangs on its disk, too.
+#[test]
+fn one_that_is_wedged_is_asked_about_before_the_time_is_up() {
+    let mut plane = Plane::new(world());
+    let (begun, beats) = (plane.now, plane.beats);
+    plane.bend = Box::new(move |host, beat| {
+        if host == "p" {
+            beat.write_stuck_ms = Some((beat.word.beat - beats) * 100);
+        }
+    });
+    plane.runs(4_000);
+    let after_ms = plane.when("1 opens an inquest") - begun;
+    // Of 5 s.
+    assert!((2_400..=2_900).contains(&after_ms), "{after_ms} ms");
+}
+
 #[test]
 fn a_warm_probe_comes_each_in_its_time_and_one_under_way_is_waited_for() {
     let settings = NodeSettings::default();

@@ -215,3 +215,19 @@ fn a_node_that_stood_still_takes_no_old_beat_for_a_sign() {
     let unheard = plane.nodes[0].unheard(Tick(plane.now), plane.world.cluster());
     assert_eq!(unheard, [instance("b"), instance("p")].into());
 }
+
+/// Counters that moved say that semi-sync was off, if both looks were at one epoch's primary.
+#[test]
+fn a_look_is_compared_with_the_one_before_it_of_the_same_epoch() {
+    let before = SourceGround::ordered(2);
+    let moved = SourceGround {
+        no_times: before.no_times + 1,
+        ..before.clone()
+    };
+    for (epoch, faults) in [(Epoch(1), vec![Fault::WasOff]), (Epoch(2), vec![])] {
+        let mut watch = Watch::new(Tick(0), None);
+        watch.look(Tick(100), Epoch(1), 2, &before);
+        let found = watch.look(Tick(200), epoch, 2, &moved);
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), faults, "{epoch}");
+    }
+}

@@ -91,6 +91,55 @@ fn one_acker_that_is_left_is_enough_to_live_on() {
     assert_eq!(plane.said(), Vec::<String>::new());
 }
 
+/// A stranger that acknowledges may be one of the k, as long as nobody has seen its end.
+#[test]
+fn while_a_stranger_may_acknowledge_it_does_not_starve() {
+    let mut plane = Plane::new(world());
+    let ground = &mut plane.world.cluster_mut().ground;
+    ground.strangers.insert(uuid("z"));
+    plane.show_state();
+    cut(&mut plane);
+    plane.runs(8_000);
+    plane.never("votes starved");
+}
+
+/// What every commit waits for now and then is no starvation, whoever asks.
+#[test]
+fn a_short_wait_is_voted_alive() {
+    let mut plane = Plane::new(world());
+    cut(&mut plane);
+    plane.runs(200);
+    plane.gone.extend([1, 2]);
+    plane.world.open_inquest();
+    plane.show_state();
+    plane.runs(400);
+    plane.when("1 votes alive");
+}
+
+/// It is waved through as a silence is: until the write that waits is another one.
+#[test]
+fn what_an_operator_aborted_is_not_asked_again_while_the_same_write_waits() {
+    let mut world = world();
+    world.cluster_mut().policy.automation = Automation::Advise;
+    let mut plane = Plane::new(world);
+    cut(&mut plane);
+    plane.runs(6_000);
+    plane.when("verdict on p: Starved");
+    plane.world.must(Command::Abort {
+        cluster: cluster_id(),
+        epoch: Epoch(1),
+        who: "ann".into(),
+        why: "its network is being mended".into(),
+    });
+    plane.show_state();
+    plane.lines.clear();
+    plane.runs(10_000);
+    plane.never("opens an inquest");
+    plane.starves.as_mut().expect("cut").since = plane.now;
+    plane.runs(4_000);
+    plane.when("1 opens an inquest");
+}
+
 #[test]
 fn a_write_that_is_not_sent_starves_of_nothing() {
     let mut plane = Plane::new(world());

@@ -362,10 +362,26 @@ fn what_an_operator_aborted_is_not_asked_again_until_it_ends() {
     plane.down.remove("p");
     plane.runs(2_000);
     plane.down.insert("p");
-    plane.runs(4_000);
+    plane.runs(600);
+    // The log goes on, and the abort stands in it; it is of then.
+    plane.show_state();
+    plane.runs(3_400);
     let cluster = plane.world.cluster();
     assert!(cluster.inquest.is_some(), "another silence");
     assert_eq!(cluster.aborted, None);
+}
+
+/// What answered before somebody asked may have died since.
+#[test]
+fn alive_is_voted_by_an_answer_that_comes_after_the_question() {
+    let mut plane = Plane::new(world());
+    plane.gone.extend([1, 2]);
+    plane.lines.clear();
+    plane.world.open_inquest();
+    plane.show_state();
+    plane.never("votes");
+    plane.runs(400);
+    plane.when("1 votes alive");
 }
 
 /// Two clusters may be asked about at once.

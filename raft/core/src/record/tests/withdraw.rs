@@ -360,3 +360,22 @@ fn who_caught_up_since_may_be_next() {
     assert_eq!(next("b", &[("c", "p:1-19")]), None);
     assert_eq!(next("bc", &[("c", "p:1-20")]), None);
 }
+
+/// Only the run of its agent that was chosen can say that it never began to open.
+#[test]
+fn whoever_stalls_acknowledges_to_the_next_only_by_the_word_of_the_run_that_was_chosen() {
+    let mut world = World::serving("pab", 1);
+    world.silence("p:1-12");
+    for letter in ["a", "b"] {
+        world.freeze(by(letter, "p:1-20", 7));
+    }
+    promoted(&mut world);
+    let next = |unopened: Option<u64>| {
+        let (unopened, nobody) = (unopened.map(run), instances(""));
+        let caught_up = Default::default();
+        crate::decide::successor(world.cluster(), unopened.as_ref(), &nobody, &caught_up)
+    };
+    assert_eq!(next(Some(7)), Some(instance("b")));
+    assert_eq!(next(Some(8)), None);
+    assert_eq!(next(None), None);
+}
