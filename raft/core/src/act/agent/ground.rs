@@ -171,6 +171,9 @@ impl Agent {
         if named.epoch != epoch || named.instance != self.seal.instance {
             return self.ground.lose_sight();
         }
+        if begun <= self.turned_at {
+            return;
+        }
         let (k, hands_off, repairs) = (named.k, named.hands_off, named.repairs);
         let present: BTreeMap<Uuid, u64> = survey
             .semi_sync_dumps

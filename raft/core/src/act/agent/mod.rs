@@ -285,6 +285,9 @@ pub struct Agent {
     receives: bool,
     pace: backlog::Pace,
     opened_at: Tick,
+    /// When a statement last ended that froze, opened, shut or pointed it: a look that began before may
+    /// have seen what it was until then.
+    turned_at: Tick,
     /// Fences without an order under way.
     side_fences: BTreeSet<OpId>,
     clean_up: bool,
@@ -355,6 +358,7 @@ impl Agent {
             receives: false,
             pace: backlog::Pace::default(),
             opened_at: now,
+            turned_at: Tick(0),
             side_fences: BTreeSet::new(),
             clean_up: false,
             ground: Ground::default(),

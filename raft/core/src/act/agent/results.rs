@@ -20,6 +20,12 @@ impl Agent {
         result: Result<OpDone, OpError>,
         out: &mut Vec<AgentOutput>,
     ) {
+        if let Ok(
+            OpDone::Frozen(_) | OpDone::Followed | OpDone::Opened(_) | OpDone::Fenced { .. },
+        ) = &result
+        {
+            self.turned_at = now;
+        }
         if let Some((op, begun)) = self.survey_op
             && op == id
         {

@@ -177,10 +177,15 @@ impl Agent {
             let own = channels.iter().find(|channel| channel.name.is_empty());
             self.source_uuid = own.and_then(|channel| channel.source_uuid);
         }
-        self.end_unordered(now, &survey, out);
+        let of_now = begun > self.turned_at;
+        if of_now {
+            self.end_unordered(now, &survey, out);
+        }
         self.look_at_receiver(begun, &survey);
         self.apply_what_came(now, &survey, out);
-        self.survey = Some(survey);
+        if of_now || self.survey.is_none() {
+            self.survey = Some(survey);
+        }
     }
 
     /// One that restarted since it was frozen boots with its applier stopped. What it received reaches

@@ -316,6 +316,28 @@ fn broken_ground_is_put_back_and_told() {
     }
 }
 
+/// A look that was under way while it opened saw the replica that it was, without semi-sync: nothing of
+/// the new primary's ground is broken, and nothing is to be put back.
+#[test]
+fn a_look_from_before_the_opening_says_nothing_of_the_ground() {
+    let mut desk = Desk::up();
+    desk.acknowledged(1, named(1, "a"));
+    desk.order(open_for(1, "p:1-10"), 2);
+    desk.begins_a_look();
+    desk.opens("p:1-10");
+    let mut replica = fenced();
+    let source = &mut replica.ground.source;
+    (source.enabled, source.status) = (false, false);
+    assert_eq!(desk.surveyed(replica), "");
+    desk.now += 100;
+    desk.tell(AgentInput::Tick);
+    assert_eq!(desk.beats().ground.broken, [].into());
+    // The next one is its own.
+    let mut off = open();
+    (off.ground.source.enabled, off.ground.source.status) = (false, false);
+    assert!(desk.surveyed(off).contains("run repair 1"));
+}
+
 /// Rows are left out under GTIDs that it executes: that stands also when the filter is gone.
 #[test]
 fn one_that_replicates_under_a_filter_is_marked_for_good() {

@@ -27,6 +27,20 @@ fn replication_that_runs_on_an_open_primary_is_ended() {
     assert_eq!(desk.waits(200, &circle), "", "one at a time");
 }
 
+/// A look that was under way while it was frozen saw the replica that it was: it is frozen once, and
+/// reports once.
+#[test]
+fn a_look_from_before_the_freeze_shows_no_receiver_of_now() {
+    let mut desk = replica();
+    desk.begins_a_look();
+    desk.order(freeze(1), 3);
+    desk.now += 10;
+    desk.ends(frozen(fenced()));
+    assert_eq!(desk.surveyed(connected(1)), "");
+    // One that somebody starts afterwards.
+    assert_eq!(desk.waits(200, &connected(1)), "run freeze");
+}
+
 #[test]
 fn a_channel_that_no_order_asked_for_is_ended_on_a_member() {
     let mut desk = replica();
