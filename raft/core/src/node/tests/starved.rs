@@ -171,6 +171,32 @@ fn nothing_is_moved_where_nobody_would_fare_better() {
     assert!(plane.said().contains(&"epoch 1 of p deposed".to_owned()));
 }
 
+/// After a death too: whoever could gather no acknowledgement is no choice while another qualifies.
+#[test]
+fn who_could_not_be_followed_is_chosen_after_the_others() {
+    for (error, chosen) in [("", "a"), ("account locked", "b")] {
+        let mut plane = Plane::new(World::serving("pabc", 1));
+        plane.bend = Box::new(move |host, beat| {
+            let others = instances("abc").into_iter();
+            for to in others.filter(|to| host != "p" && to.as_str() != host) {
+                let shut = to.as_str() == "a";
+                let path = Path {
+                    tried_ms: 100,
+                    error: if shut { error } else { "" }.into(),
+                };
+                beat.paths.insert(to, path);
+            }
+        });
+        plane.down.insert("p");
+        plane.runs(4_000);
+        for letter in ["a", "b", "c"] {
+            plane.tell(0, frozen(letter, "p:1-20"));
+        }
+        plane.runs(200);
+        assert_eq!(plane.world.cluster().primary, instance(chosen), "{error:?}");
+    }
+}
+
 #[test]
 fn a_path_that_was_tried_before_the_write_was_sent_proves_nothing() {
     let mut plane = Plane::new(world());

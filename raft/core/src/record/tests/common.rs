@@ -104,3 +104,15 @@ fn what_a_primary_wrote_is_never_named_nor_anything_out_of_turn() {
     world.silence("p:1-12");
     world.refusal(common("a", "a:1"));
 }
+
+/// Below its level, and before a write of the primary was acknowledged, the log could not take it.
+#[test]
+fn what_could_not_be_named_yet_is_not_asked_for() {
+    let mut world = World::serving("pab", 1);
+    let own = set("a:7");
+    let lacks = |world: &World, level| world.cluster().lacks_common(level, &own);
+    assert_eq!(lacks(&world, THIRD), own);
+    assert_eq!(lacks(&world, THIRD - 1), set(""));
+    promotion_of(world.cluster_mut()).acknowledged = false;
+    assert_eq!(lacks(&world, THIRD), set(""));
+}

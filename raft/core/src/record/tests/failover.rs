@@ -305,3 +305,33 @@ fn what_is_applied_is_told_once() {
     assert_eq!(applied(&mut world), ["a has applied all that it received"]);
     assert_eq!(applied(&mut world), [""; 0]);
 }
+
+/// A word that the log knows is no event, neither that something is broken nor that it is whole.
+#[test]
+fn of_the_ground_only_what_is_new_is_told() {
+    let mut world = World::serving("pab", 1);
+    assert!(world.must(settled(1, "p", 1, "p:1-12")).is_empty());
+    assert_eq!(world.must(broken(1, "p", 2, Fault::Disabled)).len(), 1);
+    assert!(world.must(broken(1, "p", 3, Fault::Disabled)).is_empty());
+    assert_eq!(world.must(broken(1, "p", 4, Fault::TooFew)).len(), 1);
+    assert_eq!(world.must(settled(1, "p", 5, "p:1-13")).len(), 1);
+    assert!(world.must(settled(1, "p", 6, "p:1-14")).is_empty());
+    // What was reset stays broken: nothing is proved again.
+    assert_eq!(world.must(broken(1, "p", 7, Fault::Reset)).len(), 1);
+    assert!(world.must(settled(1, "p", 8, "p:1-15")).is_empty());
+}
+
+/// Which run of its server is primary: the one that its own report spoke of.
+#[test]
+fn the_run_of_the_next_primary_is_that_of_its_report() {
+    let run = |letter: &str, run: u64| FreezeReport {
+        mysqld: Some(Incarnation(run)),
+        ..report(letter, "p:1-20", "")
+    };
+    let mut world = World::serving("pab", 1);
+    world.silence("p:1-12");
+    world.freeze(run("a", 7));
+    world.freeze(run("b", 8));
+    promoted(&mut world);
+    assert_eq!(world.cluster().mysqld, Some(Incarnation(7)));
+}

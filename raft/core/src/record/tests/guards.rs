@@ -196,7 +196,8 @@ fn under_advise_an_operator_approves() {
     };
     world.open_inquest();
     let one = world.vote(1, SILENT, 10_000);
-    world.must(Command::Vote(Box::new(one)));
+    let events = world.must(Command::Vote(Box::new(one)));
+    assert_eq!(events[0].what, "node 1 sees p silent for 10000 ms");
     assert!(
         world
             .refusal(approve.clone())
@@ -242,7 +243,7 @@ fn time_passes_only_through_the_log() {
 #[test]
 fn a_broken_law_stops_the_process() {
     type Break = fn(&mut Cluster);
-    let table: [(Break, &str); 6] = [
+    let table: [(Break, &str); 9] = [
         (
             |c| c.ackers.members.extend([instance("p")]),
             "a primary is no acker of itself",
@@ -258,6 +259,18 @@ fn a_broken_law_stops_the_process() {
             "the floor contains what the choice needed",
         ),
         (|c| c.epoch = Epoch(2), "the choice is for the newest epoch"),
+        (
+            |c| promotion_of(c).choice.to = instance("a"),
+            "the named primary is the chosen one",
+        ),
+        (
+            |c| c.inquest = Some(Inquest::new(InquestId(9), Epoch(1), at(1))),
+            "an open inquest is the newest, and of the newest epoch",
+        ),
+        (
+            |c| c.inquest = Some(Inquest::new(c.inquests, Epoch(7), at(1))),
+            "an open inquest is the newest, and of the newest epoch",
+        ),
     ];
     for (bend, expected) in table {
         let mut world = World::serving("pab", 1);

@@ -17,17 +17,17 @@ mod withdraw;
 use super::{
     Cluster, Command, EventKind, FEATURE_LEVEL, FenceReport, Follower, Founding, FoundingWord,
     FreezeReport, InstanceSpec, Outcome, PolicyChange, PromotionRule, Proposal, Registration,
-    SECOND, Stage, State,
+    SECOND, Stage, State, THIRD,
 };
-use crate::agree::{Verdict, Vote};
+use crate::agree::{Inquest, Verdict, Vote};
 use crate::decide::choose;
 use crate::gtid::GtidSet;
 use crate::ids::{ClusterId, Epoch, Incarnation, InquestId, NodeId, Seq};
 use crate::observe::SightKind;
 use crate::policy::{Automation, Policy};
 use crate::testing::{
-    World, acknowledged, at, cluster_id, fenced, frozen, instance, instances, opened, registration,
-    report, set, settled, short, spec, strangers, unenrolled, uuid,
+    World, acknowledged, at, cluster_id, fenced, frozen, instance, instances, opened, promotion_of,
+    registration, report, set, settled, short, spec, strangers, unenrolled, uuid,
 };
 
 const SILENT: SightKind = SightKind::Silent;
