@@ -154,6 +154,17 @@ impl Plane {
         }
     }
 
+    /// An operator waves the trouble of epoch 1 through.
+    fn aborted(&mut self) {
+        self.world.must(Command::Abort {
+            cluster: cluster_id(),
+            epoch: Epoch(1),
+            who: "ann".into(),
+            why: "its network is being mended".into(),
+        });
+        self.show_state();
+    }
+
     fn tell(&mut self, i: usize, input: NodeInput) {
         if self.gone.contains(&i) {
             return;

@@ -125,13 +125,7 @@ fn what_an_operator_aborted_is_not_asked_again_while_the_same_write_waits() {
     cut(&mut plane);
     plane.runs(6_000);
     plane.when("verdict on p: Starved");
-    plane.world.must(Command::Abort {
-        cluster: cluster_id(),
-        epoch: Epoch(1),
-        who: "ann".into(),
-        why: "its network is being mended".into(),
-    });
-    plane.show_state();
+    plane.aborted();
     plane.lines.clear();
     plane.runs(10_000);
     plane.never("opens an inquest");

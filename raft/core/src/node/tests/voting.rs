@@ -336,13 +336,7 @@ fn what_an_operator_aborted_is_not_asked_again_until_it_ends() {
     plane.down.insert("p");
     plane.runs(4_000);
     assert!(plane.world.cluster().inquest.is_some(), "it is silent");
-    plane.world.must(Command::Abort {
-        cluster: cluster_id(),
-        epoch: Epoch(1),
-        who: "ann".into(),
-        why: "its network is being mended".into(),
-    });
-    plane.show_state();
+    plane.aborted();
     plane.runs(10_000);
     let cluster = plane.world.cluster();
     assert_eq!(cluster.inquest, None, "the same silence goes on");
