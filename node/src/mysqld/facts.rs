@@ -243,9 +243,10 @@ impl Reader<'_> {
 
 /// What shuts an account out by itself, in the words of the statement that creates it.
 fn limits(created: &str, default_lifetime_days: Option<&str>) -> Vec<String> {
-    // What is quoted, a name or a comment, may hold any word. A quote in it is doubled: sessions
-    // are logged in with NO_BACKSLASH_ESCAPES.
-    let bare: Vec<&str> = created.split(['\'', '`']).step_by(2).collect();
+    // Its attribute, anybody's JSON, comes last, and a quote in it is as it is.
+    let options = created.split(" ATTRIBUTE '").next().unwrap_or_default();
+    // What is quoted may hold any word.
+    let bare: Vec<&str> = options.split(['\'', '`']).step_by(2).collect();
     let bare = bare.join(" ");
     let words: Vec<&str> = bare.split_whitespace().collect();
     let mut found = Vec::new();
