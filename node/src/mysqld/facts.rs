@@ -319,3 +319,18 @@ fn merge(users: &Rows, grants: &Rows, roles: &Rows) -> Vec<Account> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::limits;
+
+    #[test]
+    fn a_password_that_expires_by_default_expires_where_the_server_says_so() {
+        let created = "CREATE USER `a`@`localhost` IDENTIFIED WITH 'caching_sha2_password' AS 0x24 \
+                       REQUIRE NONE PASSWORD EXPIRE DEFAULT ACCOUNT UNLOCK";
+        let said = "PASSWORD EXPIRE DEFAULT (default_password_lifetime=180)";
+        assert_eq!(limits(created, Some("180")), [said]);
+        assert!(limits(created, Some("0")).is_empty());
+        assert!(limits(&created.replace("DEFAULT", "NEVER"), Some("180")).is_empty());
+    }
+}

@@ -191,12 +191,6 @@ async fn what_may_shut_the_agent_out_is_read() {
         "FAILED_LOGIN_ATTEMPTS 3",
     ];
     assert_eq!(limits().await, all);
-    let calm = "ALTER USER primacy_agent@localhost WITH MAX_QUERIES_PER_HOUR 0 \
-                PASSWORD EXPIRE DEFAULT FAILED_LOGIN_ATTEMPTS 0; \
-                SET GLOBAL default_password_lifetime=180";
-    does(&mut root, calm).await;
-    let all = ["PASSWORD EXPIRE DEFAULT (default_password_lifetime=180)"];
-    assert_eq!(limits().await, all);
     desk.rig.end().await;
 }
 
